@@ -1,0 +1,33 @@
+"""A data set as the training room sees it: arrays in memory and a split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Labelled images and which of them train, validate and test.
+
+    Attributes:
+        name: The name it was loaded by.
+        images: (n, 32, 32, 3) uint8, RGB.
+        labels: (n,) int64, indices into `classes`.
+        classes: Names of the classes.
+        train: (n_train,) int64, indices into `images`.
+        valid: (n_valid,) int64, likewise.
+        test: (n_test,) int64, likewise; never looked at during a search.
+        fingerprint: Hexadecimal digest of images, labels and split.
+    """
+
+    name: str
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    classes: tuple[str, ...]
+    train: NDArray[np.int64]
+    valid: NDArray[np.int64]
+    test: NDArray[np.int64]
+    fingerprint: str = ""
