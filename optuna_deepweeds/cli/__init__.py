@@ -1,1 +1,89 @@
+"""The command line: commands parse, call one function and print.
 
+Data goes to stdout, progress and logs to stderr. An error of `errors.py` becomes one line and its
+exit code; anything else is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import click
+
+from optuna_deepweeds import __version__
+from optuna_deepweeds.cli._lazy import LazyGroup
+from optuna_deepweeds.errors import DeepWeedsError
+
+_ROOM = "optuna_deepweeds.cli"
+
+_EPILOG = """
+\b
+Examples:
+  optuna-deepweeds data info
+  optuna-deepweeds study run --name first --sampler rf_ei --pruner dora
+  optuna-deepweeds study status first
+  optuna-deepweeds dashboard
+
+Exit codes: 0 done, 1 failed, 2 usage, 3 no such study, trial or file, 4 the study exists with
+another specification, 5 storage, 130 and 143 interrupted (the running trial is put back).
+"""
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 99},
+    epilog=_EPILOG,
+    lazy={
+        "study": (f"{_ROOM}.study:study", "Run, resume, inspect and compare studies."),
+        "worker": (f"{_ROOM}.worker:worker", "Join a study from this machine."),
+        "data": (f"{_ROOM}.data:data", "Get and describe the image data sets."),
+        "priors": (f"{_ROOM}.priors:priors", "List, import and export earlier trials."),
+        "predict": (f"{_ROOM}.predict:predict", "Classify photographs with a saved network."),
+        "dashboard": (f"{_ROOM}.dashboard:dashboard", "Browse the studies with optuna-dashboard."),
+        "bench": (f"{_ROOM}.bench:bench", "Measure samplers, pruners, training and storage."),
+    },
+)
+@click.version_option(__version__, prog_name="optuna-deepweeds")
+@click.option("-v", "--verbose", count=True, help="Log more to stderr; twice for debugging.")
+def cli(verbose: int) -> None:
+    """Search neural networks for the DeepWeeds images with Optuna studies.
+
+    A study lives in a database, learns from earlier trials, stops hopeless networks early,
+    survives crashes and can be browsed.
+    """
+    levels = (logging.WARNING, logging.INFO, logging.DEBUG)
+    level = levels[min(verbose, len(levels) - 1)]
+    logging.basicConfig(
+        level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    # Optuna logs every trial by a handler of its own; our progress lines say the same.
+    import optuna
+
+    optuna.logging.set_verbosity(max(level, logging.WARNING) if verbose < 2 else logging.DEBUG)
+
+
+def main(args: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and leave the process with its exit code."""
+    try:
+        result = cli.main(args=args, prog_name="optuna-deepweeds", standalone_mode=False)
+        sys.stdout.flush()
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Interrupted.", err=True)
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except DeepWeedsError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # The reader of stdout went away (`| head`); keep the interpreter from complaining.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    sys.exit(result if isinstance(result, int) else 0)
