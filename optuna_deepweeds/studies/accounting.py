@@ -1,0 +1,124 @@
+"""What a study has spent and reached, counted from its trials alone.
+
+Priors never count. An epoch counts once, in the trial that trained it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from optuna_deepweeds import attributes
+
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+def own_trials(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+    """`trials` without imported ones."""
+    return [t for t in trials if attributes.PRIOR not in t.user_attrs]
+
+
+def epochs_trained(trial: FrozenTrial) -> int:
+    """Epochs that `trial` itself trained, those inherited from its origin left out."""
+    inherited = int(trial.user_attrs.get(attributes.INHERITED, 0))
+    return sum(step > inherited for step in trial.intermediate_values)
+
+
+def active_seconds(trials: Iterable[FrozenTrial], now: datetime) -> float:
+    """Seconds during which at least one of `trials` ran; parallel trials count once."""
+    spells: list[tuple[datetime, datetime]] = []
+    for trial in trials:
+        for start, end in trial.user_attrs.get(attributes.SEGMENTS, ()):
+            spells.append((datetime.fromisoformat(start), datetime.fromisoformat(end)))
+        if trial.datetime_start is not None and trial.state != TrialState.WAITING:
+            spells.append((trial.datetime_start, trial.datetime_complete or now))
+    total, reached = 0.0, datetime.min
+    for start, end in sorted(spells):
+        if end > reached:
+            total += (end - max(start, reached)).total_seconds()
+            reached = end
+    return total
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a study stands.
+
+    Attributes:
+        complete: Trials trained to the last epoch.
+        pruned: Trials stopped or paused before.
+        failed: Failed trials, interrupted ones left out.
+        running: Trials under way.
+        waiting: Enqueued trials and such as were put back.
+        continued: Finished or running trials that went on from another's checkpoint.
+        priors: Imported trials.
+        epochs: Epochs trained.
+        seconds: Time during which trials ran.
+        best: The best complete trial, or None.
+    """
+
+    complete: int
+    pruned: int
+    failed: int
+    running: int
+    waiting: int
+    continued: int
+    priors: int
+    epochs: int
+    seconds: float
+    best: FrozenTrial | None
+
+    @property
+    def finished(self) -> int:
+        """Trials that count towards the study's total."""
+        return self.complete + self.pruned
+
+
+def progress(
+    trials: Sequence[FrozenTrial], direction: StudyDirection, now: datetime | None = None
+) -> Progress:
+    """Count what `trials`, all trials of one study, have spent and reached."""
+    own = own_trials(trials)
+    states = [t.state for t in own]
+    return Progress(
+        complete=states.count(TrialState.COMPLETE),
+        pruned=states.count(TrialState.PRUNED),
+        failed=sum(
+            t.state == TrialState.FAIL and attributes.INTERRUPTED not in t.system_attrs
+            for t in own
+        ),
+        running=states.count(TrialState.RUNNING),
+        waiting=states.count(TrialState.WAITING),
+        continued=sum(
+            attributes.ORIGIN in t.user_attrs
+            and attributes.RETRY_OF not in t.user_attrs
+            and t.state != TrialState.WAITING
+            for t in own
+        ),
+        priors=len(trials) - len(own),
+        epochs=sum(epochs_trained(t) for t in own),
+        seconds=active_seconds(own, now or datetime.now()),
+        best=best_trial(own, direction),
+    )
+
+
+def ranked(trials: Iterable[FrozenTrial], direction: StudyDirection) -> list[FrozenTrial]:
+    """The complete trials among `trials` that are no priors, best first, earliest first in ties."""
+    sign = -1.0 if direction == StudyDirection.MAXIMIZE else 1.0
+    complete = [
+        t
+        for t in trials
+        if t.state == TrialState.COMPLETE
+        and attributes.PRIOR not in t.user_attrs
+        and t.value is not None
+    ]
+    return sorted(complete, key=lambda t: (sign * t.value, t.number))  # type: ignore[operator]
+
+
+def best_trial(trials: Iterable[FrozenTrial], direction: StudyDirection) -> FrozenTrial | None:
+    """The best of `ranked`, or None without a complete trial."""
+    return next(iter(ranked(trials, direction)), None)
