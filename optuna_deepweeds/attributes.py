@@ -67,3 +67,5 @@ INHERITED = _PREFIX + "inherited"
 UID = _PREFIX + "uid"
 """str: random identity of a study; it names the folder of its checkpoints, so that a new study
 of an old name never meets the files of its predecessor."""
+CHECKPOINT = _PREFIX + "checkpoint"
+"""int: epoch of the last checkpoint known to be written; the file may be newer, never older."""

@@ -48,3 +48,7 @@ class DivergedError(TrainingError):
 
 class OutOfMemoryError(TrainingError):
     """The network and its batch do not fit into the device's memory."""
+
+
+class TrainingInterrupted(Exception):
+    """`should_stop` became true within an epoch; a signal between callers, not an error."""

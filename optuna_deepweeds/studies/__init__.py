@@ -1,1 +1,1 @@
-
+"""Studies: specification, storage, creation and resumption, the worker loop and launchers."""

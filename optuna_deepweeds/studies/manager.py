@@ -1,0 +1,195 @@
+"""Creates, opens and lists studies: the one place that turns a specification into a study.
+
+Optuna restores neither sampler nor pruner nor checks the direction when a study is loaded, so
+everything here goes by the specification stored in the study.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage, RDBStorage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from optuna_deepweeds import attributes
+from optuna_deepweeds.errors import InvalidInputError, NotFoundError, SpecMismatchError
+from optuna_deepweeds.pruners import make_pruner
+from optuna_deepweeds.samplers import make_sampler
+from optuna_deepweeds.studies.checkpoints import CheckpointFolder, default_base, new_uid
+from optuna_deepweeds.studies.locks import study_lock
+from optuna_deepweeds.studies.spec import Budget, StudySpec
+from optuna_deepweeds.studies.storage import open_storage
+
+
+def create_or_continue(
+    name: str, spec: StudySpec, budget: Budget, storage: RDBStorage
+) -> tuple[optuna.Study, bool]:
+    """Create the study `name`, or open it if it exists with the same specification.
+
+    Limits set in `budget` replace those of an existing study.
+
+    Returns:
+        The study, and whether it is new.
+
+    Raises:
+        SpecMismatchError: If the study exists with another specification.
+    """
+    check_name(name)
+    with study_lock(storage, name):
+        is_new = name not in study_names(storage)
+        if is_new:
+            study = optuna.create_study(
+                study_name=name, storage=storage, direction=spec.direction, load_if_exists=True
+            )
+        else:
+            study = load_plain(name, storage)
+            _adopt_or_refuse(study, spec)
+        if attributes.SPEC not in study.user_attrs:
+            study.set_user_attr(attributes.UID, new_uid())
+            study.set_metric_names([spec.metric])
+            study.set_user_attr(attributes.SPEC, spec.to_json())
+        total = Budget.from_json(study.user_attrs.get(attributes.BUDGET)).updated(budget)
+        study.set_user_attr(attributes.BUDGET, total.to_json())
+        study.set_user_attr(attributes.STOP, None)
+    return equip(study, spec), is_new
+
+
+def open_study(name: str, storage_url: str | None) -> optuna.Study:
+    """Open an existing study with the sampler and pruner of its specification.
+
+    A study that this package did not create is opened as it is.
+
+    Raises:
+        NotFoundError: If there is no such study; names the studies there are.
+        StorageError: If the storage cannot be reached.
+    """
+    study = load_plain(name, open_storage(storage_url, must_exist=True))
+    if attributes.SPEC not in study.user_attrs:
+        return study
+    return equip(study, study_spec(study))
+
+
+def load_plain(name: str, storage: BaseStorage) -> optuna.Study:
+    """Load a study without equipping it, to read it."""
+    names = study_names(storage)
+    if name not in names:
+        close = difflib.get_close_matches(name, names, n=1)
+        if close:
+            hint = f" Did you mean {close[0]!r}?"
+        elif names:
+            shown = ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
+            hint = f" Studies there: {shown}."
+        else:
+            hint = " The storage holds no study yet; `study run` makes one."
+        raise NotFoundError(f"no study {name!r}.{hint}")
+    return optuna.load_study(study_name=name, storage=storage)
+
+
+def study_names(storage: BaseStorage) -> list[str]:
+    """Names of the studies in `storage`, oldest first."""
+    return [study.study_name for study in storage.get_all_studies()]
+
+
+def study_spec(study: optuna.Study) -> StudySpec:
+    """The specification stored in `study`.
+
+    Raises:
+        InvalidInputError: If `study` was not created by this package.
+    """
+    stored = study.user_attrs.get(attributes.SPEC)
+    if stored is None:
+        raise InvalidInputError(
+            f"study {study.study_name!r} must have been created by `study run`, "
+            "but it carries no specification."
+        )
+    return StudySpec.from_json(stored)
+
+
+def study_budget(study: optuna.Study) -> Budget:
+    """What `study` may spend in all."""
+    return Budget.from_json(study.user_attrs.get(attributes.BUDGET))
+
+
+def study_checkpoints(study: optuna.Study) -> CheckpointFolder:
+    """The checkpoint folder of `study`."""
+    storage = study._storage
+    url = getattr(storage, "url", None) or getattr(storage, "_backend", storage).url
+    return CheckpointFolder(default_base(str(url)), study)
+
+
+def equip(study: optuna.Study, spec: StudySpec) -> optuna.Study:
+    """`study` with the sampler and pruner of `spec`."""
+    options: dict[str, Any] = {}
+    if spec.pruner == "dora":
+        options["prior_curves"] = prior_curves(study)
+        if spec.thaw:
+            folder = study_checkpoints(study)
+            options["is_continuable"] = folder.exists
+    pruner = make_pruner(
+        spec.pruner, max_resource=spec.epochs, seed=spec.seed, thaw=spec.thaw, **options
+    )
+    sampler = make_sampler(
+        spec.sampler,
+        seed=spec.seed,
+        space=spec.search_space,
+        priors=[source_trials(name, study._storage) for name in spec.sources],
+    )
+    return optuna.load_study(
+        study_name=study.study_name, storage=study._storage, sampler=sampler, pruner=pruner
+    )
+
+
+def prior_curves(study: optuna.Study) -> list[list[float]]:
+    """Full learning curves of the prior trials of `study`, an epoch an entry."""
+    curves = []
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+        steps = sorted(trial.intermediate_values)
+        if attributes.PRIOR in trial.user_attrs and steps == list(range(1, len(steps) + 1)):
+            curves.append([trial.intermediate_values[step] for step in steps])
+    return [curve for curve in curves if len(curve) > 1]
+
+
+def source_trials(name: str, storage: BaseStorage) -> Any:
+    """The study `name` as a weighted source of the sampler, larger values better."""
+    from optuna_deepweeds.samplers.transfer import PriorSource
+
+    study = load_plain(name, storage)
+    sign = 1.0 if study.direction == StudyDirection.MAXIMIZE else -1.0
+    trials: Sequence[FrozenTrial] = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return PriorSource(
+        name=name,
+        params=[dict(t.params) for t in trials],
+        values=[sign * float(t.value) for t in trials if t.value is not None],
+    )
+
+
+def check_name(name: str) -> None:
+    """Refuse names that cannot be told apart or typed again.
+
+    Raises:
+        InvalidInputError: If `name` is empty, too long or has control characters.
+    """
+    if not name.strip() or len(name) > 200 or not name.isprintable():
+        raise InvalidInputError(
+            f"a study's name must have 1 to 200 printable characters, but got {name!r:.60}."
+        )
+
+
+def _adopt_or_refuse(study: optuna.Study, spec: StudySpec) -> None:
+    if attributes.SPEC not in study.user_attrs:
+        if study.get_trials(deepcopy=False):
+            raise SpecMismatchError(
+                f"study {study.study_name!r} was created by another program; choose another name."
+            )
+        return  # Created by a process that died before it could write the specification.
+    differences = study_spec(study).differences(spec)
+    if differences:
+        raise SpecMismatchError(
+            f"study {study.study_name!r} exists with another specification: "
+            f"{'; '.join(differences)}. Choose another --name, or `study resume "
+            f"{study.study_name}` to go on with it."
+        )
