@@ -1,0 +1,58 @@
+"""Checkpoint files: written atomically, read without running code from them, bounded in number."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from optuna_deepweeds.errors import InvalidInputError, NotFoundError
+
+
+def write_atomically(content: Mapping[str, Any], path: Path) -> None:
+    """Save `content` at `path` so that a reader sees the old file or the new one, never half.
+
+    Raises:
+        InvalidInputError: If the folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    except OSError as error:
+        raise InvalidInputError(f"{path} must be writable, but: {error.strerror}.") from error
+    try:
+        with os.fdopen(handle, "wb") as file:
+            torch.save(dict(content), file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def read(path: Path, kind: str) -> dict[str, Any]:
+    """Load a file that `write_atomically` wrote, tensors on the CPU.
+
+    Args:
+        path: The file.
+        kind: What its entry `kind` must be, for example "checkpoint".
+
+    Raises:
+        NotFoundError: If there is no such file.
+        InvalidInputError: If it is damaged, of another kind, or holds more than plain data.
+    """
+    if not path.is_file():
+        raise NotFoundError(f"no file {path}.")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, ValueError, EOFError, KeyError, OSError, pickle.UnpicklingError):
+        raise InvalidInputError(f"{path} must be a {kind} file, but cannot be read.") from None
+    if not isinstance(content, dict) or content.get("kind") != kind:
+        raise InvalidInputError(f"{path} must be a {kind} file, but is something else.")
+    return content

@@ -1,0 +1,272 @@
+"""One training run on its device: resident tensors, the step, the epoch, its state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from optuna_deepweeds.datasets.dataset import Dataset
+from optuna_deepweeds.training.augment import Batches, mean_and_std
+from optuna_deepweeds.training.graph import CapturedStep, capture
+from optuna_deepweeds.training.networks import SeededDropout, build_network
+from optuna_deepweeds.training.schedule import averaging_weights, learning_rates
+from optuna_deepweeds.training.settings import Settings, read_settings
+from optuna_deepweeds.training.trained import TrainedNetwork, predict_logits
+
+_EVALUATION_BATCH = 1024
+# Full steps an epoch below which capturing costs more than it saves.
+_CAPTURE_FROM = 8
+# Streams of one seed; a stream is never used for two purposes.
+_INITIAL, _DEVICE, _HOST = 0, 1, 2
+
+
+class Run:
+    """Holds a run's tensors; `epoch` advances it.
+
+    Notation: n training images, `batch` images a step, `steps` steps an epoch, the last of
+    which may be smaller. `position` (images taken in this epoch) and `step` (steps of the whole
+    run) are tensors on the device, so that a step can be captured as a CUDA graph.
+    """
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        data: Dataset,
+        *,
+        seed: int,
+        epochs: int,
+        device: torch.device,
+        train_on: str,
+    ) -> None:
+        self.config = dict(config)
+        self.settings: Settings = read_settings(config)
+        self._seed = seed
+        self._device = device
+        self._data = data
+        trains = data.train if train_on == "train" else np.concatenate([data.train, data.valid])
+        valid = data.valid if train_on == "train" else data.valid[:0]
+        mean, std = mean_and_std(torch.from_numpy(data.images[data.train]))
+        self._mean, self._std = mean, std
+        self._train, self._train_labels = self._resident(trains)
+        self._valid, self._valid_labels = self._resident(valid)
+
+        self._n = len(trains)
+        self._batch = min(self.settings.batch_size, self._n)
+        self._steps = -(-self._n // self._batch)
+        self._generator = torch.Generator(device=device)
+        self._tables(epochs)
+        self._build(len(data.classes))
+        self._captured: CapturedStep | None = None
+        self._may_capture = device.type == "cuda"
+
+    def _resident(self, indices: np.ndarray) -> tuple[Batches, Tensor]:
+        images = torch.from_numpy(self._data.images[indices]).to(self._device)
+        labels = torch.from_numpy(self._data.labels[indices]).to(self._device)
+        return Batches(images, self._mean.to(self._device), self._std.to(self._device)), labels
+
+    def _tables(self, epochs: int) -> None:
+        settings, device, total = self.settings, self._device, epochs * self._steps
+        rates = learning_rates(
+            settings.schedule, settings.learning_rate_init, total, settings.warmup_share
+        )
+        self._rates = torch.from_numpy(rates).to(device)
+        self._averaging = torch.from_numpy(averaging_weights(settings.ema_decay, total)).to(device)
+        self._mixing = torch.ones(self._steps, device=device)
+        self._order = torch.zeros(self._n, dtype=torch.int64, device=device)
+        self._offsets = torch.arange(self._batch, device=device)
+        self._position = torch.zeros(1, dtype=torch.int64, device=device)
+        self._step = torch.zeros(1, dtype=torch.int64, device=device)
+        self._loss_sum = torch.zeros((), device=device)
+
+    def _build(self, n_classes: int) -> None:
+        initial = torch.Generator().manual_seed(_derive(self._seed, _INITIAL, 0))
+        self._network = self._placed(build_network(self.config, n_classes, initial))
+        for module in self._network.modules():
+            if isinstance(module, SeededDropout):
+                module.generator = self._generator
+        self._averaged: nn.Module | None = None
+        if self.settings.ema_decay > 0:
+            self._averaged = self._placed(build_network(self.config, n_classes))
+            self._averaged.load_state_dict(self._network.state_dict())
+            self._averaged.eval().requires_grad_(False)
+        self._rate = torch.tensor(self.settings.learning_rate_init, device=self._device)
+        self._optimizer = _optimizer(self.settings, self._network, self._rate)
+
+    def _placed(self, network: nn.Module) -> nn.Module:
+        return network.to(device=self._device).to(memory_format=torch.channels_last)
+
+    def epoch(self, number: int) -> tuple[float, float]:
+        """Train for one epoch (from 1) and return mean training loss and validation accuracy."""
+        self._begin(number)
+        full = self._n // self._batch
+        self._network.train()
+        if self._may_capture and full >= _CAPTURE_FROM:
+            self._captured = capture(
+                lambda: self._train_step(self._batch),
+                self._weights(),
+                self._optimizer,
+                self._generator,
+            )
+            self._may_capture = False
+            self._begin(number)
+        for _ in range(full):
+            if self._captured is not None:
+                self._captured.replay()
+            else:
+                self._train_step(self._batch)
+        if self._n % self._batch:
+            self._train_step(self._n % self._batch)
+        correct = self._evaluate()
+        # The only wait of the epoch.
+        loss_sum, n_correct = torch.stack([self._loss_sum.double(), correct.double()]).tolist()
+        n_valid = len(self._valid_labels)
+        return loss_sum / self._n, n_correct / n_valid if n_valid else float("nan")
+
+    def _begin(self, number: int) -> None:
+        self._generator.manual_seed(_derive(self._seed, _DEVICE, number))
+        order = torch.randperm(self._n, generator=self._generator, device=self._device)
+        self._order.copy_(order)
+        self._position.zero_()
+        self._step.fill_((number - 1) * self._steps)
+        self._loss_sum.zero_()
+        if self.settings.mixup > 0:
+            host = np.random.default_rng(_derive(self._seed, _HOST, number))
+            shares = host.beta(self.settings.mixup, self.settings.mixup, self._steps)
+            self._mixing.copy_(torch.from_numpy(shares))
+
+    def _train_step(self, size: int) -> None:
+        """One step on the next `size` images; only device operations, so it can be captured."""
+        settings = self.settings
+        index = self._order.index_select(0, self._position + self._offsets[:size])
+        self._rate.copy_(self._rates.index_select(0, self._step)[0])
+        x = self._train.augmented(index, settings, self._generator)
+        labels = self._train_labels.index_select(0, index)
+        with self._autocast():
+            if settings.mixup > 0:
+                share = self._mixing.index_select(0, self._step % self._steps)[0]
+                x = share * x + (1.0 - share) * x.flip(0)
+                logits = self._network(x.contiguous(memory_format=torch.channels_last))
+                loss = share * self._loss(logits, labels)
+                loss = loss + (1.0 - share) * self._loss(logits, labels.flip(0))
+            else:
+                loss = self._loss(self._network(x), labels)
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self._optimizer.step()
+        self._loss_sum += loss.detach() * size
+        if self._averaged is not None:
+            self._average(self._averaged)
+        self._position += size
+        self._step += 1
+
+    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return functional.cross_entropy(
+            logits, labels, label_smoothing=self.settings.label_smoothing
+        )
+
+    def _autocast(self) -> torch.autocast:
+        # The weight cache keeps casts of a step that a captured graph would not see renewed.
+        return torch.autocast(
+            self._device.type,
+            dtype=torch.bfloat16,
+            enabled=self._device.type == "cuda",
+            cache_enabled=False,
+        )
+
+    @torch.no_grad()
+    def _average(self, averaged: nn.Module) -> None:
+        weight = self._averaging.index_select(0, self._step)[0]
+        old = [t for t in averaged.state_dict().values() if t.is_floating_point()]
+        new = [t for t in self._network.state_dict().values() if t.is_floating_point()]
+        change = torch._foreach_sub(new, old)
+        torch._foreach_mul_(change, weight)
+        torch._foreach_add_(old, change)
+
+    @torch.inference_mode()
+    def _evaluate(self) -> Tensor:
+        """Number of validation images classified correctly, as a tensor on the device."""
+        network = self._evaluated().eval()
+        correct = torch.zeros((), dtype=torch.int64, device=self._device)
+        indices = torch.arange(len(self._valid_labels), device=self._device)
+        with self._autocast():
+            for index in indices.split(_EVALUATION_BATCH):
+                logits = predict_logits(
+                    network, self._valid.plain(index), flip_average=self.settings.flip_average
+                )
+                correct += (logits.argmax(1) == self._valid_labels[index]).sum()
+        return correct
+
+    def _evaluated(self) -> nn.Module:
+        return self._network if self._averaged is None else self._averaged
+
+    def _weights(self) -> list[Tensor]:
+        tensors = [*self._network.state_dict().values()]
+        if self._averaged is not None:
+            tensors += self._averaged.state_dict().values()
+        return tensors
+
+    def state(self) -> dict[str, Any]:
+        """Weights and optimiser state after an epoch; all else follows from seed and epoch."""
+        return {
+            "network": self._network.state_dict(),
+            "averaged": None if self._averaged is None else self._averaged.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state` returned."""
+        self._network.load_state_dict(state["network"])
+        if self._averaged is not None:
+            self._averaged.load_state_dict(state["averaged"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._rate  # loading put a copy there, which no table reaches
+
+    def trained(
+        self, curve: tuple[float, ...], losses: tuple[float, ...], seconds: float
+    ) -> TrainedNetwork:
+        """The network as it would be used, moved to the CPU."""
+        return TrainedNetwork(
+            network=self._evaluated().to("cpu").eval(),
+            config=self.config,
+            classes=self._data.classes,
+            mean=self._mean,
+            std=self._std,
+            dataset=self._data.name,
+            fingerprint=self._data.fingerprint,
+            seed=self._seed,
+            curve=curve,
+            train_losses=losses,
+            train_seconds=seconds,
+        )
+
+    def release(self) -> None:
+        """Drop every tensor, also where a traceback still holds this object."""
+        self.__dict__.clear()
+
+
+def _optimizer(settings: Settings, network: nn.Module, rate: Tensor) -> torch.optim.Optimizer:
+    """The fused optimiser; its learning rate is the tensor `rate`."""
+    decayed = [p for p in network.parameters() if p.ndim > 1]
+    others = [p for p in network.parameters() if p.ndim <= 1]
+    groups = [
+        {"params": decayed, "weight_decay": settings.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(
+            groups, lr=rate, momentum=settings.momentum, nesterov=settings.momentum > 0, fused=True
+        )
+    kind = torch.optim.Adam if settings.optimizer == "adam" else torch.optim.AdamW
+    return kind(groups, lr=rate, fused=True, capturable=rate.is_cuda)
+
+
+def _derive(seed: int, stream: int, epoch: int) -> int:
+    """A 63-bit seed for one purpose in one epoch."""
+    state = np.random.SeedSequence([seed, stream, epoch]).generate_state(1, np.uint64)
+    return int(state[0] >> np.uint64(1))

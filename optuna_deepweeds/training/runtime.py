@@ -1,0 +1,76 @@
+"""Devices, backend flags and memory of a training run; every global change is undone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from optuna_deepweeds.errors import InvalidInputError
+
+
+def choose_device(name: str | None) -> torch.device:
+    """The named device, or CUDA where there is any and else the CPU.
+
+    Raises:
+        InvalidInputError: If there is no such device.
+    """
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise InvalidInputError(
+            f"device must be `cpu`, `cuda` or `cuda:N`, but is {name!r}."
+        ) from None
+    if device.type not in ("cpu", "cuda"):
+        raise InvalidInputError(f"device must be `cpu`, `cuda` or `cuda:N`, but is {name!r}.")
+    if device.type == "cuda":
+        n_devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= n_devices:
+            raise InvalidInputError(
+                f"device must exist, but is {name!r} with {n_devices} CUDA devices here."
+            )
+    return device
+
+
+@contextmanager
+def backend(device: torch.device, *, deterministic: bool) -> Iterator[None]:
+    """Set torch's global flags for a run and restore them."""
+    if device.type != "cuda":
+        yield  # the CPU operations in use are deterministic for a fixed number of threads
+        return
+    before = (torch.are_deterministic_algorithms_enabled(), torch.get_float32_matmul_precision())
+    if deterministic:
+        # cuBLAS reads it when its handle is made; without it deterministic products raise.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+    torch.set_float32_matmul_precision("high")
+    try:
+        with torch.backends.cudnn.flags(
+            enabled=True, benchmark=not deterministic, deterministic=deterministic
+        ):
+            yield
+    finally:
+        torch.use_deterministic_algorithms(before[0])
+        torch.set_float32_matmul_precision(before[1])
+
+
+@contextmanager
+def freed_memory(device: torch.device) -> Iterator[None]:
+    """Give the allocator's cached CUDA memory back at the end, for other workers of the GPU."""
+    try:
+        yield
+    finally:
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """True if `error` is one of the ways in which torch says that memory ran out."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    text = str(error)
+    return "not enough memory" in text or "can't allocate memory" in text

@@ -1,0 +1,111 @@
+"""What a configuration asks of the training loop, apart from the network itself.
+
+A configuration is the flat mapping that a search space suggests. Its training keys are the same
+in every space; a key that is missing takes the plain value, so that a `course` configuration
+trains as published: Adam at a constant learning rate, cross entropy, no augmentation. Any of the
+keys below may be added to a `course` configuration.
+
+| key | meaning |
+|---|---|
+| `batch_size` | images a step |
+| `learning_rate_init` | the (highest) learning rate |
+| `optimizer` | `adam`, `adamw` or `sgd` (Nesterov) |
+| `momentum`, `weight_decay` | of the optimiser; decay acts on matrices and kernels alone |
+| `schedule` | `constant`, `one_cycle` or `cosine`, see `schedule.py` |
+| `warmup_share` | share of all steps that the learning rate rises in |
+| `label_smoothing` | of the cross entropy |
+| `flips` | mirror images at both axes at random |
+| `rotate90` | turn images by multiples of 90 degrees at random |
+| `shift` | largest shift in pixels, the border mirrored |
+| `color_jitter` | strength of random brightness, contrast and saturation |
+| `cutout` | side of a random square set to the mean colour, in pixels |
+| `mixup` | alpha of the Beta distribution that mixes pairs of images; 0 is off |
+| `ema_decay` | per-step decay of the averaged weights that are evaluated; 0 is off |
+| `flip_average` | average the prediction over the image and its mirror image |
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from optuna_deepweeds.errors import InvalidInputError
+
+OPTIMIZERS = ("adam", "adamw", "sgd")
+SCHEDULES = ("constant", "one_cycle", "cosine")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The training keys of a configuration, checked; the module tells what they mean.
+
+    Raises:
+        InvalidInputError: If a value is outside its range.
+    """
+
+    batch_size: int
+    learning_rate_init: float
+    optimizer: str = "adam"
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    schedule: str = "constant"
+    warmup_share: float = 0.25
+    label_smoothing: float = 0.0
+    flips: bool = False
+    rotate90: bool = False
+    shift: int = 0
+    color_jitter: float = 0.0
+    cutout: int = 0
+    mixup: float = 0.0
+    ema_decay: float = 0.0
+    flip_average: bool = False
+
+    def __post_init__(self) -> None:
+        self._require("batch_size >= 1", self.batch_size >= 1, "batch_size")
+        lr = self.learning_rate_init
+        self._require("learning_rate_init > 0", 0 < lr < math.inf, "learning_rate_init")
+        self._require(f"optimizer in {OPTIMIZERS}", self.optimizer in OPTIMIZERS, "optimizer")
+        self._require(f"schedule in {SCHEDULES}", self.schedule in SCHEDULES, "schedule")
+        for name in ("momentum", "label_smoothing", "ema_decay", "warmup_share"):
+            self._require(f"0 <= {name} < 1", 0 <= getattr(self, name) < 1, name)
+        for name in ("weight_decay", "color_jitter", "mixup"):
+            self._require(f"0 <= {name} < inf", 0 <= getattr(self, name) < math.inf, name)
+        for name in ("shift", "cutout"):
+            self._require(f"0 <= {name} <= 16", 0 <= getattr(self, name) <= 16, name)
+
+    def _require(self, rule: str, holds: bool, name: str) -> None:
+        if not holds:
+            raise InvalidInputError(f"`{rule}` must hold, but got {name}={getattr(self, name)!r}.")
+
+    @property
+    def augments(self) -> bool:
+        """True if a training image is ever changed."""
+        return bool(
+            self.flips or self.rotate90 or self.shift or self.cutout or self.color_jitter > 0
+        )
+
+
+def read_settings(config: Mapping[str, Any]) -> Settings:
+    """Take the training keys out of `config`.
+
+    Raises:
+        InvalidInputError: If a required key is missing, or a value is of the wrong type or
+            outside its range.
+    """
+    kinds = {"int": int, "float": float, "bool": bool, "str": str}
+    values: dict[str, Any] = {}
+    for field in fields(Settings):
+        if field.name not in config:
+            if field.name in ("batch_size", "learning_rate_init"):
+                raise InvalidInputError(f"a configuration must have {field.name!r}.")
+            continue
+        value = config[field.name]
+        try:
+            values[field.name] = kinds[str(field.type)](value)
+        except (TypeError, ValueError):
+            raise InvalidInputError(
+                f"{field.name} must be of type {field.type}, but is {value!r}."
+            ) from None
+    return Settings(**values)

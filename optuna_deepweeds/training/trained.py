@@ -1,0 +1,158 @@
+"""A trained network with everything needed to use it: classes, normalisation, provenance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from optuna_deepweeds import __version__
+from optuna_deepweeds.errors import InvalidInputError
+from optuna_deepweeds.training import checkpoint
+from optuna_deepweeds.training.augment import Batches
+from optuna_deepweeds.training.networks import IMAGE_SIZE, build_network
+from optuna_deepweeds.training.settings import read_settings
+
+_KIND = "optuna_deepweeds model"
+_BATCH = 512
+
+
+def predict_logits(network: nn.Module, x: Tensor, *, flip_average: bool) -> Tensor:
+    """Log-probabilities up to a constant, (batch, n_classes); `x` is normalised."""
+    logits = network(x)
+    if not flip_average:
+        return logits
+    mirrored = network(x.flip(3))
+    return torch.logaddexp(logits.log_softmax(1), mirrored.log_softmax(1))
+
+
+@dataclass(kw_only=True)
+class TrainedNetwork:
+    """The end of a training run.
+
+    Attributes:
+        network: In evaluation mode, on the CPU.
+        config: The configuration it was built and trained from.
+        classes: Names of the outputs.
+        mean: (3,) of the training images, in 0..255.
+        std: (3,) likewise.
+        dataset: Name of the data set.
+        fingerprint: Digest of the data set.
+        seed: Seed of the run.
+        curve: Validation accuracy after each epoch; NaN where validation images were trained on.
+        train_losses: Mean training loss of each epoch.
+        train_seconds: Time of all epochs, validation included.
+    """
+
+    network: nn.Module
+    config: dict[str, Any]
+    classes: tuple[str, ...]
+    mean: Tensor
+    std: Tensor
+    dataset: str
+    fingerprint: str
+    seed: int
+    curve: tuple[float, ...]
+    train_losses: tuple[float, ...]
+    train_seconds: float
+
+    @property
+    def valid_accuracy(self) -> float:
+        """Validation accuracy after the last epoch: of the network that this object holds."""
+        return self.curve[-1]
+
+    @property
+    def best_valid_accuracy(self) -> float:
+        """The highest validation accuracy of any epoch."""
+        return max(self.curve)
+
+    def predict_proba(
+        self, images: NDArray[np.uint8], *, device: str | None = None
+    ) -> NDArray[np.float32]:
+        """Probabilities (n, n_classes) of uint8 RGB images (n, 32, 32, 3).
+
+        Raises:
+            InvalidInputError: If the images have another form.
+        """
+        if images.ndim != 4 or images.shape[1:] != (IMAGE_SIZE, IMAGE_SIZE, 3):
+            raise InvalidInputError(
+                f"images must have the shape (n, {IMAGE_SIZE}, {IMAGE_SIZE}, 3), but have "
+                f"{images.shape}."
+            )
+        if images.dtype != np.uint8:
+            raise InvalidInputError(f"images must be of type uint8, but are {images.dtype}.")
+        target = torch.device(device or "cpu")
+        network = self.network.to(target)
+        resident = torch.tensor(images, device=target)
+        batches = Batches(resident, self.mean.to(target), self.std.to(target))
+        flip_average = read_settings(self.config).flip_average
+        parts = [torch.empty(0, len(self.classes), device=target)]
+        try:
+            with torch.inference_mode():
+                for index in torch.arange(len(images), device=target).split(_BATCH):
+                    x = batches.plain(index)
+                    parts.append(predict_logits(network, x, flip_average=flip_average).softmax(1))
+            return torch.cat(parts).float().cpu().numpy()
+        finally:
+            self.network.to("cpu")
+
+    def save(self, path: Path) -> None:
+        """Write everything to one file; atomically."""
+        content = {
+            "kind": _KIND,
+            "version": __version__,
+            "config": dict(self.config),
+            "classes": list(self.classes),
+            "network": self.network.state_dict(),
+            "mean": self.mean,
+            "std": self.std,
+            "dataset": self.dataset,
+            "fingerprint": self.fingerprint,
+            "seed": self.seed,
+            "curve": list(self.curve),
+            "train_losses": list(self.train_losses),
+            "train_seconds": self.train_seconds,
+        }
+        checkpoint.write_atomically(content, path)
+
+    @classmethod
+    def load(cls, path: Path) -> TrainedNetwork:
+        """Read what `save` wrote; no code from the file is run.
+
+        Raises:
+            NotFoundError: If there is no such file.
+            InvalidInputError: If it is damaged or no model file.
+        """
+        content = checkpoint.read(path, _KIND)
+        try:
+            return cls._from_content(content)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise InvalidInputError(
+                f"{path} must be a complete model file, but: {reason}"
+            ) from None
+
+    @classmethod
+    def _from_content(cls, content: Mapping[str, Any]) -> TrainedNetwork:
+        classes = tuple(content["classes"])
+        network = build_network(content["config"], len(classes))
+        network.load_state_dict(content["network"])
+        return cls(
+            network=network.to(memory_format=torch.channels_last).eval(),
+            config=content["config"],
+            classes=classes,
+            mean=content["mean"],
+            std=content["std"],
+            dataset=content["dataset"],
+            fingerprint=content["fingerprint"],
+            seed=content["seed"],
+            curve=tuple(content["curve"]),
+            train_losses=tuple(content["train_losses"]),
+            train_seconds=content["train_seconds"],
+        )
