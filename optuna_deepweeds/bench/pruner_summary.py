@@ -1,0 +1,211 @@
+"""The table of the pruner benchmark, computed from its CSV rows alone.
+
+Every quantity is a mean over seeds with its standard error. Tasks are first averaged within a
+seed, so that the error of the row "mean" is that of the mean over tasks. A setting is everything
+that all pruners of one comparison share: length of training, workers, order, disturbance.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from optuna_deepweeds.bench.peers import ASHA
+from optuna_deepweeds.bench.replay import regret_after
+
+SETTING = ("max_resource", "workers", "order", "noise", "mislead")
+
+MEAN = "mean"
+"""In the column `task`: the mean over tasks."""
+
+_N_RESAMPLES = 200
+
+Row = Mapping[str, Any]
+_Statistic = Callable[[np.ndarray], float]
+
+
+def columns(budgets: Sequence[int]) -> tuple[str, ...]:
+    """Columns of `summarise`, in order.
+
+    `regret`, of the best finished trial, and `seen`, of the best value seen at any epoch, are
+    means over the budgets; `vs_asha` is the paired difference to ASHA divided by ASHA's regret;
+    `fewer_than_none` and `faster_than_asha` say how many times fewer epochs the mean course
+    needs to reach what no pruning and ASHA reach with the last budget; `outside` is the share of
+    epochs outside the top tenth; `good_stopped` the share of started configurations of the top
+    tenth that stay stopped. ASHA is the better of `peers.ASHA` by the mean over tasks.
+    """
+    errors = ("regret", "seen", "vs_asha", "fewer_than_none", "faster_than_asha")
+    errors += ("outside", "good_stopped", "decision_ms")
+    pairs = tuple(name for key in errors for name in (key, f"{key}_se"))
+    at = tuple(f"regret_{budget}" for budget in budgets)
+    return ("task", *SETTING, "pruner", "seeds", *pairs[:6], *at, *pairs[6:])
+
+
+def summarise(rows: Sequence[Row], *, budgets: Sequence[int]) -> list[dict[str, Any]]:
+    """One row for each setting, task (and the mean over tasks) and pruner.
+
+    Args:
+        rows: Rows of `pruners.read_rows`.
+        budgets: Full trainings at which regret is taken; rows of smaller runs are ignored.
+    """
+    settings: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
+    for row in rows:
+        if row["budget"] >= max(budgets):
+            settings[tuple(row[key] for key in SETTING)].append(row)
+    table = []
+    for setting, members in sorted(settings.items()):
+        for line in _Comparison(members, budgets).lines():
+            table.append({**dict(zip(SETTING, setting, strict=True)), **line})
+    return table
+
+
+class _Comparison:
+    """The rows of one setting, arranged as pruner -> task -> seed -> row."""
+
+    def __init__(self, rows: Sequence[Row], budgets: Sequence[int]) -> None:
+        self._budgets = budgets
+        self._max_resource = int(rows[0]["max_resource"])
+        self._cells: dict[str, dict[str, dict[int, Row]]] = {}
+        for row in rows:
+            tasks = self._cells.setdefault(row["pruner"], {})
+            tasks.setdefault(row["task"], {})[row["seed"]] = row
+        self._tasks = sorted({row["task"] for row in rows})
+        self._reference = self._better_asha()
+
+    def lines(self) -> list[dict[str, Any]]:
+        scopes = [(MEAN, self._tasks)] if len(self._tasks) > 1 else []
+        scopes += [(task, [task]) for task in self._tasks]
+        return [
+            {"task": label, "pruner": pruner, **line}
+            for label, tasks in scopes
+            for pruner in self._cells
+            if (line := self._line(pruner, tasks)) is not None
+        ]
+
+    def _better_asha(self) -> str | None:
+        present = [name for name in ASHA if name in self._cells]
+        means = {}
+        for name in present:
+            seeds = self._seeds(name, self._tasks)
+            if seeds:
+                means[name] = self._regret(name, self._tasks, seeds).mean()
+        return min(means, key=lambda name: means[name]) if means else None
+
+    def _seeds(self, pruner: str, tasks: Sequence[str]) -> list[int]:
+        """Seeds that were run on all of `tasks`."""
+        of_tasks = [set(self._cells[pruner].get(task, {})) for task in tasks]
+        return sorted(set.intersection(*of_tasks))
+
+    def _line(self, pruner: str, tasks: Sequence[str]) -> dict[str, Any] | None:
+        seeds = self._seeds(pruner, tasks)
+        if not seeds:
+            return None
+        regret = self._regret(pruner, tasks, seeds)
+        line: dict[str, Any] = {"seeds": len(seeds)}
+        line |= _mean("regret", regret.mean(axis=1))
+        line |= _mean("seen", self._regret(pruner, tasks, seeds, "seen").mean(axis=1))
+        for budget, values in zip(self._budgets, regret.T, strict=True):
+            line[f"regret_{budget}"] = float(values.mean())
+        line |= self._against_asha(pruner, tasks)
+        line |= self._speed_up("fewer_than_none", pruner, "none", tasks)
+        if self._reference is not None:
+            line |= self._speed_up("faster_than_asha", pruner, self._reference, tasks)
+        line |= _mean("outside", self._column(pruner, tasks, seeds, "outside_top_tenth"))
+        line |= _mean("decision_ms", self._column(pruner, tasks, seeds, "decision_ms"))
+        started = self._column(pruner, tasks, seeds, "top_started")
+        stopped = self._column(pruner, tasks, seeds, "top_stopped")
+        has_started = started > 0
+        if has_started.any():
+            line |= _mean("good_stopped", stopped[has_started] / started[has_started])
+        return line
+
+    def _regret(
+        self, pruner: str, tasks: Sequence[str], seeds: Sequence[int], which: str = "finished"
+    ) -> np.ndarray:
+        """(seeds, budgets): mean over tasks."""
+        cells = self._cells[pruner]
+        return np.array(
+            [
+                [
+                    np.mean(
+                        [
+                            regret_after(cells[task][seed][which], budget * self._max_resource)
+                            for task in tasks
+                        ]
+                    )
+                    for budget in self._budgets
+                ]
+                for seed in seeds
+            ]
+        )
+
+    def _column(
+        self, pruner: str, tasks: Sequence[str], seeds: Sequence[int], column: str
+    ) -> np.ndarray:
+        """(seeds,): mean over tasks."""
+        cells = self._cells[pruner]
+        return np.array([np.mean([cells[task][seed][column] for task in tasks]) for seed in seeds])
+
+    def _courses(self, pruner: str, tasks: Sequence[str], seeds: Sequence[int]) -> np.ndarray:
+        """(seeds, epochs): regret after each epoch paid, mean over tasks."""
+        n_epochs = max(self._budgets) * self._max_resource
+        courses = np.zeros((len(seeds), n_epochs))
+        for i, seed in enumerate(seeds):
+            for task in tasks:
+                course = np.ones(n_epochs)
+                for at, regret in self._cells[pruner][task][seed]["finished"]:
+                    course[at - 1 :] = regret
+                courses[i] += course / len(tasks)
+        return courses
+
+    def _against_asha(self, pruner: str, tasks: Sequence[str]) -> dict[str, Any]:
+        if self._reference is None:
+            return {}
+        seeds = self._common_seeds(pruner, self._reference, tasks)
+        if not seeds:
+            return {}
+        own = self._regret(pruner, tasks, seeds).mean(axis=1)
+        other = self._regret(self._reference, tasks, seeds).mean(axis=1)
+        scale = other.mean()
+        return _mean("vs_asha", (own - other) / scale) if scale > 0 else {}
+
+    def _common_seeds(self, pruner: str, other: str, tasks: Sequence[str]) -> list[int]:
+        return sorted({*self._seeds(pruner, tasks)} & {*self._seeds(other, tasks)})
+
+    def _speed_up(self, key: str, pruner: str, other: str, tasks: Sequence[str]) -> dict[str, Any]:
+        """Epochs of the last budget over those to reach the other's mean regret with it."""
+        if other not in self._cells:
+            return {}
+        seeds = self._common_seeds(pruner, other, tasks)
+        if not seeds:
+            return {}
+        own = self._courses(pruner, tasks, seeds)
+        target = self._courses(other, tasks, seeds)[:, -1]
+
+        def factor(index: np.ndarray) -> float:
+            reached = own[index].mean(axis=0) <= target[index].mean() + 1e-12
+            return len(reached) / (int(np.argmax(reached)) + 1) if reached.any() else math.nan
+
+        value = factor(np.arange(len(seeds)))
+        if math.isnan(value):
+            return {}
+        return {key: value, f"{key}_se": _bootstrap_error(factor, len(seeds))}
+
+
+def _mean(key: str, values: np.ndarray) -> dict[str, Any]:
+    error = float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else None
+    return {key: float(values.mean()), f"{key}_se": error}
+
+
+def _bootstrap_error(statistic: _Statistic, n: int) -> float | None:
+    """Standard deviation of `statistic(indices)` over resampled seeds, None for a single seed."""
+    if n < 2:
+        return None
+    rng = np.random.default_rng(0)
+    values = [statistic(rng.integers(n, size=n)) for _ in range(_N_RESAMPLES)]
+    finite = [value for value in values if math.isfinite(value)]
+    return float(np.std(finite, ddof=1)) if len(finite) > 1 else None

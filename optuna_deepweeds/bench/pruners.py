@@ -1,0 +1,301 @@
+"""The grid of the pruner benchmark: which runs to replay, and one CSV row for each.
+
+A run is a *cell*: curves, length of training, pruner, workers, order, disturbance, seed. Cells
+already in the output file are not run again, so a grid can be interrupted, resumed and extended.
+Rows carry the whole course of a run; `pruner_summary` needs nothing else.
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+import json
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from optuna_deepweeds.bench.curves import Curves, load
+from optuna_deepweeds.bench.peers import make_peer, parse
+from optuna_deepweeds.bench.replay import generator, replay
+from optuna_deepweeds.errors import InvalidInputError
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of the grid.
+
+    Attributes:
+        curves: Source of the curves (see `curves.load`).
+        max_resource: Epochs of a full training.
+        pruner: Name in `peers.PEERS`, with options if any.
+        workers: Simulated workers.
+        order: "random" or the name of one of our samplers.
+        noise: Standard deviation of the noise on reports.
+        mislead: Share of the first epochs in which the configurations' order is reversed.
+        budget: Full trainings to pay for.
+        seed: Of the order, the noise, the sampler and the pruner.
+    """
+
+    curves: str
+    max_resource: int
+    pruner: str
+    workers: int
+    order: str
+    noise: float
+    mislead: float
+    budget: int
+    seed: int
+
+
+RESULTS = (
+    "task",
+    "digest",
+    "epochs",
+    "trials",
+    "continuations",
+    "outside_top_tenth",
+    "top_started",
+    "top_stopped",
+    "decisions",
+    "decision_ms",
+    "seconds",
+    "finished",
+    "seen",
+)
+COLUMNS = tuple(field.name for field in fields(Cell)) + RESULTS
+
+_KEY = ("digest", *(field.name for field in fields(Cell) if field.name != "curves"))
+
+
+def grid(
+    curves: Sequence[str],
+    pruners: Sequence[str],
+    *,
+    max_resources: Sequence[int],
+    workers: Sequence[int],
+    orders: Sequence[str],
+    noises: Sequence[float],
+    misleads: Sequence[float],
+    budget: int,
+    seeds: Sequence[int],
+) -> list[Cell]:
+    """Every combination as a cell; an empty `max_resources` means the curves' own length.
+
+    Raises:
+        InvalidInputError: If a pruner is unknown, curves are too short, or two sources have the
+            same task name.
+    """
+    for pruner in pruners:
+        parse(pruner)
+    names: dict[str, str] = {}
+    cells = []
+    for source in curves:
+        table = _table(source)
+        if names.setdefault(table.name, source) != source:
+            raise InvalidInputError(
+                f"every source of curves must have a name of its own, but {source} and "
+                f"{names[table.name]} are both {table.name!r}."
+            )
+        for n_epochs in max_resources or (table.n_epochs,):
+            table.cut(n_epochs)
+            cells += [
+                Cell(source, n_epochs, pruner, n_workers, order, noise, mislead, budget, seed)
+                for n_workers in workers
+                for order in orders
+                for noise in noises
+                for mislead in misleads
+                for seed in seeds
+                for pruner in pruners
+            ]
+    return cells
+
+
+def run_grid(
+    cells: Sequence[Cell],
+    output: Path,
+    *,
+    processes: int = 1,
+    sqlite: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Run the cells that `output` lacks and append a row for each as it ends.
+
+    Args:
+        cells: What to run.
+        output: CSV file, created if missing.
+        processes: Processes to run cells in.
+        sqlite: Directory for one SQLite file a study instead of memory; the files are deleted.
+        progress: Called with (cells done, cells in all) after each.
+
+    Raises:
+        InvalidInputError: If `output` exists and is not a file of this benchmark.
+    """
+    done = {_key(row) for row in read_rows(output)} if output.exists() else set()
+    missing = [cell for cell in cells if _cell_key(cell) not in done]
+    n_done = len(cells) - len(missing)
+    _prepare(output)
+    with output.open("a", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        for row in _results(missing, processes, sqlite):
+            writer.writerow(row)
+            file.flush()
+            n_done += 1
+            if progress is not None:
+                progress(n_done, len(cells))
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of an output file, numbers and trajectories parsed.
+
+    A last line cut short by an interruption is ignored.
+
+    Raises:
+        InvalidInputError: If the file is not one of this benchmark.
+    """
+    text = path.read_text()
+    if text and not text.endswith("\n"):
+        text = text[: text.rfind("\n") + 1]
+    rows = []
+    reader = csv.DictReader(text.splitlines())
+    if reader.fieldnames is not None and tuple(reader.fieldnames) != COLUMNS:
+        raise InvalidInputError(
+            f"the columns must be those of `bench pruners`, but {path} has "
+            f"{', '.join(reader.fieldnames)}."
+        )
+    for number, raw in enumerate(reader, start=2):
+        try:
+            rows.append({column: _PARSERS[column](raw[column]) for column in COLUMNS})
+        except (ValueError, TypeError):
+            raise InvalidInputError(
+                f"every row must hold the benchmark's numbers, but {path}, line {number}, "
+                f"does not."
+            ) from None
+    return rows
+
+
+def run_cell(cell: Cell, sqlite: Path | None = None) -> dict[str, Any]:
+    """Replay one cell and return its row."""
+    table = _table(cell.curves).cut(cell.max_resource)
+    started = time.perf_counter()
+    reported = None
+    if cell.noise or cell.mislead:
+        rng = generator(cell.seed, table, 1)
+        reported = table.reported(noise=cell.noise, mislead=cell.mislead, rng=rng)
+    sampler = None
+    if cell.order != "random":
+        from optuna_deepweeds.samplers import make_sampler
+
+        sampler = make_sampler(cell.order, seed=cell.seed)
+    storage = None
+    file = None
+    if sqlite is not None:
+        file = sqlite / f"replay-{os.getpid()}.db"
+        storage = optuna.storages.RDBStorage(f"sqlite:///{file}")
+    try:
+        outcome, _ = replay(
+            table,
+            make_peer(cell.pruner, max_resource=cell.max_resource, seed=cell.seed),
+            max_epochs=cell.budget * cell.max_resource,
+            workers=cell.workers,
+            seed=cell.seed,
+            sampler=sampler,
+            reported=reported,
+            storage=storage,
+        )
+    finally:
+        if file is not None and storage is not None:
+            storage.remove_session()
+            storage.engine.dispose()
+            file.unlink(missing_ok=True)
+    is_top = table.top_tenth()
+    results = {
+        "task": table.name,
+        "digest": table.digest,
+        "epochs": outcome.epochs,
+        "trials": outcome.trials,
+        "continuations": outcome.continuations,
+        "outside_top_tenth": 1.0 - float(outcome.paid[is_top].sum()) / outcome.epochs,
+        "top_started": int((outcome.paid[is_top] > 0).sum()),
+        "top_stopped": int(outcome.stopped[is_top].sum()),
+        "decisions": outcome.decisions,
+        "decision_ms": 1e3 * outcome.decision_seconds / max(1, outcome.decisions),
+        "seconds": time.perf_counter() - started,
+        "finished": _dump(outcome.finished),
+        "seen": _dump(outcome.seen),
+    }
+    return {**asdict(cell), **results}
+
+
+@functools.cache
+def _table(source: str) -> Curves:
+    return load(source)
+
+
+def _results(
+    cells: Sequence[Cell], processes: int, sqlite: Path | None
+) -> Iterator[dict[str, Any]]:
+    if processes <= 1 or len(cells) < 2:
+        for cell in cells:
+            yield run_cell(cell, sqlite)
+        return
+    # Spawned, because storages and thread pools do not survive a fork.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(
+        processes, mp_context=context, initializer=_quiet, initargs=()
+    ) as pool:
+        futures = [pool.submit(run_cell, cell, sqlite) for cell in cells]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _quiet() -> None:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+def _prepare(output: Path) -> None:
+    """Write the header of a new file, or cut off an unfinished last line."""
+    if not output.exists() or output.stat().st_size == 0:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(",".join(COLUMNS) + "\n")
+        return
+    content = output.read_bytes()
+    if not content.endswith(b"\n"):
+        os.truncate(output, content.rfind(b"\n") + 1)
+
+
+def _cell_key(cell: Cell) -> tuple[Any, ...]:
+    digest = _table(cell.curves).cut(cell.max_resource).digest
+    return _key({**asdict(cell), "digest": digest})
+
+
+def _key(row: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(row[column] for column in _KEY)
+
+
+def _dump(trajectory: Sequence[tuple[int, float]]) -> str:
+    return json.dumps([[epochs, round(regret, 6)] for epochs, regret in trajectory])
+
+
+_PARSERS: dict[str, Callable[[Any], Any]] = {
+    **{column: str for column in ("curves", "pruner", "order", "task", "digest")},
+    **{
+        column: int
+        for column in ("max_resource", "workers", "budget", "seed", "epochs", "trials")
+        + ("continuations", "top_started", "top_stopped", "decisions")
+    },
+    **{
+        column: float
+        for column in ("noise", "mislead", "outside_top_tenth", "decision_ms", "seconds")
+    },
+    **{column: json.loads for column in ("finished", "seen")},
+}

@@ -1,0 +1,298 @@
+"""Replay of recorded learning curves through a real pruner on a real study.
+
+Simulated workers ask the study for trials as real ones do; only training is replaced by a look
+into the table of curves. Every epoch costs one unit of simulated time, so a worker is free again
+after its trial's epochs, whatever the others do. What a decision costs in real time is measured.
+"""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.pruners import BasePruner
+from optuna.samplers import BaseSampler
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from optuna_deepweeds.bench.curves import Curves, unit_cube
+
+
+class TableSampler(BaseSampler):
+    """Proposes each configuration of a table once.
+
+    Without `inner` the order is random. With it, the inner sampler proposes parameters and the
+    nearest configuration not proposed yet is taken; where it proposes nothing (its start-up
+    trials), the next one of the random order.
+    """
+
+    def __init__(
+        self, curves: Curves, *, rng: np.random.Generator, inner: BaseSampler | None = None
+    ) -> None:
+        self._curves = curves
+        self._order = [int(row) for row in rng.permutation(len(curves.values))]
+        self._inner = inner
+        self._points = unit_cube(curves.params, curves.distributions)
+        self._is_free = np.ones(len(curves.values), dtype=bool)
+        self._rows: dict[int, int] = {}
+
+    @property
+    def is_exhausted(self) -> bool:
+        return not self._is_free.any()
+
+    def row(self, number: int) -> int:
+        """The table's row proposed to trial `number`."""
+        return self._rows[number]
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        return dict(self._curves.distributions)
+
+    def sample_relative(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        search_space: dict[str, BaseDistribution],
+    ) -> dict[str, Any]:
+        proposal: Mapping[str, Any] = {}
+        if self._inner is not None:
+            space = self._inner.infer_relative_search_space(study, trial)
+            proposal = self._inner.sample_relative(study, trial, space)
+        row = self._nearest(proposal) if proposal else self._next()
+        self._is_free[row] = False
+        self._rows[trial.number] = row
+        return dict(self._curves.params[row])
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        return self._curves.params[self._rows[trial.number]][param_name]
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        if self._inner is not None:
+            self._inner.before_trial(study, trial)
+
+    def after_trial(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        state: TrialState,
+        values: Sequence[float] | None,
+    ) -> None:
+        if self._inner is not None:
+            self._inner.after_trial(study, trial, state, values)
+
+    def _next(self) -> int:
+        while not self._is_free[self._order[-1]]:
+            self._order.pop()
+        return self._order[-1]
+
+    def _nearest(self, proposal: Mapping[str, Any]) -> int:
+        point = unit_cube([proposal], self._curves.distributions)
+        distance = np.square(self._points - point).sum(axis=1)
+        return int(np.argmin(np.where(self._is_free, distance, np.inf)))
+
+
+@dataclass
+class Outcome:
+    """What one replayed run did; regrets are of true values (see `Curves.regret`).
+
+    Attributes:
+        epochs: Epochs paid for.
+        finished: (epochs paid, regret) whenever the best finished trial changed.
+        seen: (epochs paid, regret) whenever the best value seen at any epoch changed; measured
+            against the best value of any epoch.
+        paid: (n,) epochs paid for each configuration of the table.
+        stopped: (n,) bool, stopped by the pruner and not continued.
+        trials: Trials created, continuations included.
+        continuations: Trials that continued a stopped one.
+        decisions: Times the pruner was asked.
+        decision_seconds: What those took together, choosing continuations included.
+    """
+
+    paid: np.ndarray
+    stopped: np.ndarray
+    epochs: int = 0
+    finished: list[tuple[int, float]] = field(default_factory=list)
+    seen: list[tuple[int, float]] = field(default_factory=list)
+    trials: int = 0
+    continuations: int = 0
+    decisions: int = 0
+    decision_seconds: float = 0.0
+
+
+@dataclass
+class _Job:
+    trial: Trial
+    row: int
+
+
+def replay(
+    curves: Curves,
+    pruner: BasePruner,
+    *,
+    max_epochs: int,
+    workers: int = 1,
+    seed: int = 0,
+    sampler: BaseSampler | None = None,
+    reported: np.ndarray | None = None,
+    storage: BaseStorage | None = None,
+) -> tuple[Outcome, optuna.Study]:
+    """Run a study on recorded curves until `max_epochs` epochs are paid or the table is used up.
+
+    A pruner with `next_continuation(study)` is asked by every free worker first, and the trial
+    that it names goes on from its last epoch.
+
+    Args:
+        curves: True curves; what regret is measured on.
+        pruner: A fresh pruner.
+        max_epochs: Epochs to pay for, all workers together.
+        workers: Simulated asynchronous workers.
+        seed: Decides the random order of configurations, together with the task's name.
+        sampler: Proposes configurations, of which the nearest in the table is taken.
+        reported: (n, T) what trials report, if not the true values.
+        storage: Where the study lives; in memory by default.
+    """
+    return _Simulation(
+        curves, pruner, seed=seed, sampler=sampler, reported=reported, storage=storage
+    ).run(max_epochs=max_epochs, workers=workers)
+
+
+def generator(seed: int, curves: Curves, stream: int) -> np.random.Generator:
+    """A generator of its own for each seed, task and purpose, the same for every pruner."""
+    task = np.frombuffer(curves.name.encode(), dtype=np.uint8).tolist()
+    return np.random.default_rng(np.random.SeedSequence([seed, stream, *task]))
+
+
+class _Simulation:
+    def __init__(
+        self,
+        curves: Curves,
+        pruner: BasePruner,
+        *,
+        seed: int,
+        sampler: BaseSampler | None,
+        reported: np.ndarray | None,
+        storage: BaseStorage | None,
+    ) -> None:
+        self._curves = curves
+        self._reported = curves.values if reported is None else reported
+        self._table = TableSampler(curves, rng=generator(seed, curves, 0), inner=sampler)
+        self._study = optuna.create_study(
+            direction="maximize",
+            sampler=self._table,
+            pruner=pruner,
+            storage=storage,
+            # Hyperband draws brackets from the name; a random one would make runs differ.
+            study_name=f"replay-{curves.name}-{seed}",
+        )
+        self._next_continuation = getattr(pruner, "next_continuation", None)
+        n = len(curves.values)
+        self._outcome = Outcome(np.zeros(n, dtype=int), np.zeros(n, dtype=bool))
+        self._row_of: dict[int, int] = {}
+        self._peak = float(curves.values.max())
+        self._best_finished = self._best_seen = -np.inf
+
+    def run(self, *, max_epochs: int, workers: int) -> tuple[Outcome, optuna.Study]:
+        # Ties in time are broken by the worker's index, which keeps a run repeatable.
+        queue: list[tuple[int, int, _Job]] = []
+        idle = list(range(workers))
+        now = 0
+        while self._outcome.epochs < max_epochs:
+            for worker in idle:
+                job = self._start()
+                if job is not None:
+                    heapq.heappush(queue, (now + 1, worker, job))
+            if not queue:
+                break
+            now, worker, job = heapq.heappop(queue)
+            idle = []
+            if self._train_one_epoch(job):
+                heapq.heappush(queue, (now + 1, worker, job))
+            else:
+                idle = [worker]
+        return self._outcome, self._study
+
+    def _start(self) -> _Job | None:
+        parent = self._choose_continuation()
+        if parent is None and self._table.is_exhausted:
+            return None
+        trial = self._study.ask()
+        self._outcome.trials += 1
+        if parent is not None:
+            row = self._row_of[parent.number]
+            self._outcome.continuations += 1
+            self._outcome.stopped[row] = False
+        else:
+            params = trial.relative_params
+            row = self._table.row(trial.number)
+            for name in params:
+                # The generic entry of the `suggest_*` family keeps the distribution as it is.
+                trial._suggest(name, self._curves.distributions[name])
+        self._row_of[trial.number] = row
+        return _Job(trial, row)
+
+    def _choose_continuation(self) -> FrozenTrial | None:
+        if self._next_continuation is None:
+            return None
+        from optuna_deepweeds.studies.continuation import continue_trial
+
+        started = time.perf_counter()
+        parent: FrozenTrial | None = self._next_continuation(self._study)
+        if parent is not None:
+            continue_trial(self._study, parent)
+        self._outcome.decision_seconds += time.perf_counter() - started
+        return parent
+
+    def _train_one_epoch(self, job: _Job) -> bool:
+        """Pay for the next epoch of a trial; False if the trial ended with it."""
+        outcome, row = self._outcome, job.row
+        outcome.paid[row] += 1
+        outcome.epochs += 1
+        epoch = int(outcome.paid[row])
+        value = float(self._reported[row, epoch - 1])
+        job.trial.report(value, epoch)
+        if value > self._best_seen:
+            self._best_seen = value
+            true_value = float(self._curves.values[row, epoch - 1])
+            regret = self._curves.regret(true_value, best=self._peak)
+            outcome.seen.append((outcome.epochs, regret))
+        if epoch == self._curves.n_epochs:
+            self._finish(job, value)
+            return False
+        started = time.perf_counter()
+        is_stopped = job.trial.should_prune()
+        outcome.decision_seconds += time.perf_counter() - started
+        outcome.decisions += 1
+        if is_stopped:
+            self._study.tell(job.trial, state=TrialState.PRUNED)
+            outcome.stopped[row] = True
+        return not is_stopped
+
+    def _finish(self, job: _Job, value: float) -> None:
+        self._study.tell(job.trial, value)
+        if value > self._best_finished:
+            self._best_finished = value
+            regret = self._curves.regret(float(self._curves.values[job.row, -1]))
+            self._outcome.finished.append((self._outcome.epochs, regret))
+
+
+def regret_after(trajectory: Iterable[tuple[int, float]], epochs: int) -> float:
+    """The regret of a trajectory of `Outcome` once `epochs` are paid; 1 before its first entry."""
+    regret = 1.0
+    for at, value in trajectory:
+        if at > epochs:
+            break
+        regret = value
+    return regret

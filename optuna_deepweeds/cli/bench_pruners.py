@@ -1,0 +1,177 @@
+"""`bench pruners`: recorded learning curves replayed through real pruners."""
+
+from __future__ import annotations
+
+import glob
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from optuna_deepweeds.cli._output import emit, format_option, info
+from optuna_deepweeds.errors import InvalidInputError
+
+_DEFAULT_PRUNERS = "none,median,hyperband,asha-default,asha-3-1,promotion-3,dora,dora-thaw"
+_QUICK_PRUNERS = "none,asha-3-1,dora"
+
+
+def _comma_list(kind: Callable[[str], Any]) -> Callable[..., Any]:
+    def parse(ctx: click.Context, param: click.Parameter, text: str | None) -> list[Any]:
+        try:
+            return [kind(item.strip()) for item in (text or "").split(",") if item.strip()]
+        except ValueError:
+            what = "whole numbers" if kind is int else "numbers"
+            raise click.BadParameter(f"must be {what} separated by commas, but got {text!r}.")
+
+    return parse
+
+
+@click.command()
+@click.option(
+    "--curves",
+    "sources",
+    multiple=True,
+    required=True,
+    metavar="SOURCE",
+    help="Learning curves: a TaskSet .npz, a prior file .csv, URL#STUDY, or a pattern such as "
+    "'taskset/*.npz'. May be given several times.",
+)
+@click.option(
+    "--pruners",
+    default=_DEFAULT_PRUNERS,
+    show_default=True,
+    help="Names separated by commas; dora and dora-thaw take options as dora:key=value; then "
+    "separate pruners by semicolons.",
+)
+@click.option("--workers", default="1", show_default=True, callback=_comma_list(int))
+@click.option("--seeds", default=20, show_default=True, type=click.IntRange(min=1))
+@click.option("--first-seed", default=0, show_default=True, type=click.IntRange(min=0))
+@click.option(
+    "--max-resource",
+    "max_resources",
+    callback=_comma_list(int),
+    help="Epochs of a full training, longer curves are cut; the curves' length by default.",
+)
+@click.option(
+    "--budgets",
+    default="10,15,20,30",
+    show_default=True,
+    callback=_comma_list(int),
+    help="Full trainings after which regret is taken.",
+)
+@click.option(
+    "--order",
+    "orders",
+    default="random",
+    show_default=True,
+    callback=_comma_list(str),
+    help="How configurations are chosen: random or a sampler (rf_ei, tpe, gp).",
+)
+@click.option(
+    "--noise",
+    "noises",
+    default="0",
+    show_default=True,
+    callback=_comma_list(float),
+    help="Standard deviation of normal noise on every report.",
+)
+@click.option(
+    "--mislead",
+    "misleads",
+    default="0",
+    show_default=True,
+    callback=_comma_list(float),
+    help="Share of the first epochs in which the order of the configurations is reversed.",
+)
+@click.option("--processes", default=1, show_default=True, type=click.IntRange(min=1))
+@click.option("--sqlite", is_flag=True, help="Keep the studies in SQLite files, not in memory.")
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="CSV file of all runs; those already in it are not run again.",
+)
+@click.option("--per-task", is_flag=True, help="Print the tasks' rows too, not only their mean.")
+@click.option("--quick", is_flag=True, help="3 seeds, 1 worker, few pruners: a look, no result.")
+@format_option
+def pruners(
+    sources: tuple[str, ...],
+    pruners: str,
+    workers: list[int],
+    seeds: int,
+    first_seed: int,
+    max_resources: list[int],
+    budgets: list[int],
+    orders: list[str],
+    noises: list[float],
+    misleads: list[float],
+    processes: int,
+    sqlite: bool,
+    output: Path | None,
+    per_task: bool,
+    quick: bool,
+    fmt: str,
+) -> None:
+    """Compare pruners on recorded learning curves.
+
+    Every pruner sees the same configurations in the same order through a real Optuna study, with
+    simulated asynchronous workers. Regret is 0 for the best configuration of the table and 1 for
+    knowing nothing; it is averaged over the budgets. The summary is computed from the CSV file.
+    """
+    from optuna_deepweeds.bench import pruner_summary
+    from optuna_deepweeds.bench import pruners as bench
+
+    if quick:
+        pruners, seeds, workers = _QUICK_PRUNERS, 3, [1]
+    for name, numbers in (("workers", workers), ("budgets", budgets)):
+        if not numbers or min(numbers) < 1:
+            raise InvalidInputError(f"--{name} must be numbers from 1 on, but got {numbers}.")
+    if min(noises, default=0) < 0 or not all(0 <= share < 1 for share in misleads):
+        raise InvalidInputError(
+            f"--noise must be >= 0 and --mislead in [0, 1), but got {noises} and {misleads}."
+        )
+    separator = ";" if ";" in pruners or ":" in pruners else ","
+    cells = bench.grid(
+        _expand(sources),
+        [name.strip() for name in pruners.split(separator) if name.strip()],
+        max_resources=max_resources,
+        workers=workers,
+        orders=orders,
+        noises=noises,
+        misleads=misleads,
+        budget=max(budgets),
+        seeds=range(first_seed, first_seed + seeds),
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        path = output or Path(scratch) / "runs.csv"
+        bench.run_grid(
+            cells,
+            path,
+            processes=processes,
+            sqlite=Path(scratch) if sqlite else None,
+            progress=_progress,
+        )
+        rows = bench.read_rows(path)
+    table = pruner_summary.summarise(rows, budgets=budgets)
+    if not per_task:
+        table = [row for row in table if row["task"] == pruner_summary.MEAN] or table
+    emit(table, columns=pruner_summary.columns(budgets), fmt=fmt)
+
+
+def _progress(done: int, total: int) -> None:
+    if done == total or done % max(1, total // 20) == 0:
+        info(f"{done} of {total} runs done")
+
+
+def _expand(sources: tuple[str, ...]) -> list[str]:
+    """Patterns replaced by the files they match; anything else as it is."""
+    expanded: list[str] = []
+    for source in sources:
+        if "://" in source or not glob.has_magic(source):
+            expanded.append(source)
+        elif matches := sorted(glob.glob(source)):
+            expanded += matches
+        else:
+            raise InvalidInputError(f"--curves must match at least one file, but got {source!r}.")
+    return list(dict.fromkeys(expanded))
