@@ -50,6 +50,8 @@ WORKER = _PREFIX + "worker"
 """str: host and process that ran the trial."""
 ENQUEUED_PRIOR = _PREFIX + "enqueued_prior"
 """str: fingerprint of the prior trial whose parameters were enqueued as this trial."""
+PRIOR_ROW = _PREFIX + "prior_row"
+"""str: fingerprint of the row that an imported trial came from; no row is imported twice."""
 DEVICE = _PREFIX + "device"
 """str: the device that trained the trial's network."""
 
