@@ -1,0 +1,94 @@
+"""Trials of an Optuna study as priors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from optuna_deepweeds import attributes
+from optuna_deepweeds.errors import InvalidInputError
+from optuna_deepweeds.priors.record import Direction, PriorTrial
+
+_LAST = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+def read_study(study: optuna.Study, *, with_imported: bool = True) -> list[PriorTrial]:
+    """The COMPLETE and PRUNED trials of `study`, the latter marked as stopped early.
+
+    A trial that another one continues is left out, since the other carries its curve. An imported
+    trial keeps the source it was imported from, so that importing it again by another way is
+    recognised. No system attribute is taken along: a copied rung would prune other trials.
+
+    Args:
+        study: A study with one objective.
+        with_imported: Whether to include trials that were themselves imported.
+
+    Raises:
+        InvalidInputError: The study has several objectives.
+    """
+    if len(study.directions) != 1:
+        raise InvalidInputError(
+            f"a prior study must have one objective, but {study.study_name!r} has "
+            f"{len(study.directions)}."
+        )
+    minimizes = study.direction == optuna.study.StudyDirection.MINIMIZE
+    direction: Direction = "minimize" if minimizes else "maximize"
+    metric = _metric(study, direction)
+    spec = study.user_attrs.get(attributes.SPEC)
+    dataset = spec.get("dataset") if isinstance(spec, Mapping) else None
+    trials = study.get_trials(deepcopy=False)
+    continued = {trial.user_attrs.get(attributes.ORIGIN) for trial in trials if _counts(trial)}
+    return [
+        PriorTrial(
+            params=dict(trial.params),
+            value=math.nan if trial.value is None else trial.value,
+            direction=direction,
+            metric=metric,
+            source=str(trial.user_attrs.get(attributes.PRIOR, study.study_name)),
+            where=f"trial {trial.number}",
+            curve=_curve(trial),
+            epochs=max(trial.intermediate_values, default=0) or None,
+            seconds=_seconds(trial, trials),
+            dataset=dataset,
+            problem="" if trial.state == TrialState.COMPLETE else "stopped early",
+        )
+        for trial in trials
+        if _counts(trial)
+        and trial.number not in continued
+        and (with_imported or attributes.PRIOR not in trial.user_attrs)
+    ]
+
+
+def _counts(trial: FrozenTrial) -> bool:
+    return trial.state in _LAST and bool(trial.params)
+
+
+def _curve(trial: FrozenTrial) -> dict[int, float]:
+    return {step: value for step, value in sorted(trial.intermediate_values.items()) if step >= 1}
+
+
+def _metric(study: optuna.Study, direction: Direction) -> str:
+    """The study's metric; a study that names none is taken to hold accuracies or errors."""
+    names = study.metric_names
+    if not names:
+        return "accuracy" if direction == "maximize" else "error"
+    return next((m for m in ("accuracy", "error") if m in names[0].lower()), names[0])
+
+
+def _seconds(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> float | None:
+    """Seconds trained over the whole chain of continuations that ends with `trial`."""
+    total, seen = 0.0, set[int]()
+    link: FrozenTrial | None = trial
+    while link is not None and link.number not in seen:
+        seen.add(link.number)
+        seconds: Any = link.user_attrs.get(attributes.TRAIN_SECONDS)
+        if seconds is None and link.duration is not None:
+            seconds = link.duration.total_seconds()
+        total += float(seconds or 0.0)
+        origin = link.user_attrs.get(attributes.ORIGIN)
+        link = trials[origin] if isinstance(origin, int) and origin < len(trials) else None
+    return total or None

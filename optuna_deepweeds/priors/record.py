@@ -1,0 +1,63 @@
+"""One earlier evaluation, whatever file or study it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Direction = Literal["maximize", "minimize"]
+
+
+@dataclass(frozen=True)
+class PriorTrial:
+    """A configuration that somebody has trained before, and what came out.
+
+    Attributes:
+        params: Parameters as they were read: unknown names, inactive ones and constants
+            included; `matching` sorts them out.
+        value: The final value in the metric's own direction; NaN or infinite if the row holds
+            such a value (matching drops it).
+        direction: Whether a larger `value` is better.
+        metric: "accuracy" and "error" (1 - accuracy) convert into each other; other names mean
+            a metric that cannot be turned round.
+        source: Short name of where it comes from: a file's stem or a study's name.
+        where: Place within the source, for messages: "line 12", "trial 7".
+        curve: Value after each epoch (1-based), same metric and direction; empty if unknown.
+        epochs: Epochs trained, if known.
+        seconds: Seconds trained, if known.
+        dataset: Name of the data set, if known.
+        problem: Why this row is no full evaluation ("status is CRASHED"); empty for a good one.
+    """
+
+    params: Mapping[str, Any]
+    value: float
+    direction: Direction
+    metric: str
+    source: str
+    where: str
+    curve: Mapping[int, float] = field(default_factory=dict)
+    epochs: int | None = None
+    seconds: float | None = None
+    dataset: str | None = None
+    problem: str = ""
+
+    @property
+    def loss(self) -> float:
+        """`value` with its sign changed where needed: smaller is better."""
+        return -self.value if self.direction == "maximize" else self.value
+
+
+def parse_cell(text: str) -> Any:
+    """A CSV cell as the Python value it spells: bool, int, float or text; empty gives None."""
+    text = text.strip()
+    if text == "":
+        return None
+    if text in ("True", "true", "False", "false"):
+        return text in ("True", "true")
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
