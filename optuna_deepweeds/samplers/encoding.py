@@ -1,0 +1,196 @@
+"""Parameters as arrays: every value becomes a code in the unit cube, and back.
+
+Notation, used throughout this room:
+
+| symbol | meaning                                                                     |
+|--------|-----------------------------------------------------------------------------|
+| n, d   | number of configurations, number of searched parameters                     |
+| X      | (n, d) float64, configurations as codes; `MISSING` where a parameter is off |
+| y      | (n,) float64, observed quality; larger is better                            |
+| k      | number of values of a discrete parameter                                    |
+
+A code divides the unit interval as the distribution divides its values: each of the k values of
+a linear integer, a stepped float or a categorical owns 1/k of it and sits in the middle; a log
+range is spread evenly on the logarithm, integers widened by a half on both sides. So uniform
+codes are uniform draws and end values get their full share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+MISSING = -1.0
+"""Code of an inactive parameter: outside the unit interval, so that one split isolates it."""
+
+CONTINUOUS_TOLERANCE = 1e-3
+"""Two codes of a continuous parameter closer than about this are the same configuration."""
+
+
+class Dimension:
+    """One parameter's map between its values and codes in [0, 1].
+
+    Attributes:
+        name: The parameter's name.
+        distribution: Its Optuna distribution.
+        n_values: The number k of its values, or None if it is continuous.
+        is_categorical: True if its codes carry no order.
+    """
+
+    def __init__(self, name: str, distribution: BaseDistribution) -> None:
+        self.name = name
+        self.distribution = distribution
+        self.is_categorical = isinstance(distribution, CategoricalDistribution)
+        self.n_values: int | None = None
+        self._log = False
+        if isinstance(distribution, CategoricalDistribution):
+            self.n_values = len(distribution.choices)
+            self._low, self._step = 0.0, 1.0
+        elif isinstance(distribution, IntDistribution):
+            self._low, self._step = float(distribution.low), float(distribution.step)
+            self._log = distribution.log
+            self.n_values = (distribution.high - distribution.low) // distribution.step + 1
+        elif isinstance(distribution, FloatDistribution):
+            self._low = distribution.low
+            self._log = distribution.log
+            if distribution.step is not None:
+                self._step = distribution.step
+                self.n_values = (
+                    int(round((distribution.high - distribution.low) / distribution.step)) + 1
+                )
+        else:
+            raise TypeError(
+                "a distribution must be a Float-, Int- or CategoricalDistribution, "
+                f"but {name!r} has {distribution!r}."
+            )
+        if self._log:
+            assert isinstance(distribution, FloatDistribution | IntDistribution)
+            widening = 0.5 if isinstance(distribution, IntDistribution) else 0.0
+            self._log_low = float(np.log(distribution.low - widening))
+            self._log_range = float(np.log(distribution.high + widening)) - self._log_low
+
+    def encode(self, value: Any) -> float:
+        """The code of `value`, which is moved to the nearer end if it lies outside the range.
+
+        Raises:
+            ValueError: A categorical value is not among the choices.
+        """
+        distribution = self.distribution
+        internal = distribution.to_internal_repr(value)
+        if self.is_categorical:
+            assert self.n_values is not None
+            return (internal + 0.5) / self.n_values
+        assert isinstance(distribution, FloatDistribution | IntDistribution)
+        internal = min(max(internal, distribution.low), distribution.high)
+        if self._log:
+            return (float(np.log(internal)) - self._log_low) / self._log_range
+        if self.n_values is not None:
+            return (round((internal - self._low) / self._step) + 0.5) / self.n_values
+        return (internal - self._low) / (distribution.high - self._low)
+
+    def _internal(self, codes: np.ndarray) -> np.ndarray:
+        """Internal representations of `codes`: indices of choices or numbers on the grid."""
+        distribution = self.distribution
+        if self._log:
+            assert isinstance(distribution, FloatDistribution | IntDistribution)
+            values = np.exp(codes * self._log_range + self._log_low)
+            if self.n_values is not None:
+                values = np.rint(values)
+            return np.clip(values, distribution.low, distribution.high)
+        if self.n_values is not None:
+            index = np.clip(np.floor(codes * self.n_values), 0, self.n_values - 1)
+            return self._low + index * self._step
+        assert isinstance(distribution, FloatDistribution)
+        values = self._low + codes * (distribution.high - self._low)
+        return np.clip(values, self._low, distribution.high)
+
+    def decode(self, code: float) -> Any:
+        """The value whose code is nearest to `code`, as the type that Optuna suggests."""
+        internal = float(self._internal(np.array([code]))[0])
+        if isinstance(self.distribution, FloatDistribution) and self.n_values is not None:
+            # The sum may pass the upper end by one rounding error.
+            internal = min(internal, self.distribution.high)
+        return self.distribution.to_external_repr(internal)
+
+    def snap(self, codes: np.ndarray) -> np.ndarray:
+        """`codes` moved to the codes of the values that they decode to."""
+        codes = np.clip(codes, 0.0, 1.0)
+        if self.n_values is None:
+            return codes
+        if self._log:
+            return (np.log(self._internal(codes)) - self._log_low) / self._log_range
+        index = np.minimum(np.floor(codes * self.n_values), self.n_values - 1)
+        return (index + 0.5) / self.n_values
+
+    def grid(self) -> np.ndarray:
+        """The codes of all k values, ascending.
+
+        Raises:
+            ValueError: The parameter is continuous.
+        """
+        if self.n_values is None:
+            raise ValueError(f"a grid needs a discrete parameter, but {self.name!r} is not.")
+        if self._log:
+            values = self._low + np.arange(self.n_values)
+            return (np.log(values) - self._log_low) / self._log_range
+        return (np.arange(self.n_values) + 0.5) / self.n_values
+
+
+class Encoder:
+    """The map between configurations and rows of codes.
+
+    Parameters with a single value are left out: Optuna never asks for them.
+    """
+
+    def __init__(self, distributions: Mapping[str, BaseDistribution]) -> None:
+        self.dimensions = tuple(
+            Dimension(name, distribution)
+            for name, distribution in distributions.items()
+            if not distribution.single()
+        )
+        self.names = tuple(dimension.name for dimension in self.dimensions)
+
+    def __len__(self) -> int:
+        return len(self.dimensions)
+
+    def encode(self, configurations: Sequence[Mapping[str, Any]]) -> np.ndarray:
+        """X: (n, d) codes of `configurations`; `MISSING` where a parameter is absent."""
+        X = np.full((len(configurations), len(self)), MISSING)
+        for i, params in enumerate(configurations):
+            for j, dimension in enumerate(self.dimensions):
+                if dimension.name in params:
+                    X[i, j] = dimension.encode(params[dimension.name])
+        return X
+
+    def decode(self, x: np.ndarray) -> dict[str, Any]:
+        """The configuration of one row `x` of d codes, its active parameters alone."""
+        return {
+            dimension.name: dimension.decode(float(code))
+            for dimension, code in zip(self.dimensions, x, strict=True)
+            if code != MISSING
+        }
+
+    def snap(self, X: np.ndarray) -> np.ndarray:
+        """A copy of X whose codes are those of real values."""
+        snapped = np.empty_like(X)
+        for j, dimension in enumerate(self.dimensions):
+            column = X[:, j]
+            snapped[:, j] = np.where(column == MISSING, MISSING, dimension.snap(column))
+        return snapped
+
+    def keys(self, X: np.ndarray) -> np.ndarray:
+        """(n,) opaque keys of snapped X, equal where configurations count as the same."""
+        cells = np.empty(X.shape, dtype=np.int64)
+        for j, dimension in enumerate(self.dimensions):
+            size = CONTINUOUS_TOLERANCE if dimension.n_values is None else 1e-9
+            cells[:, j] = np.rint(X[:, j] / size)
+        rows = np.ascontiguousarray(cells)
+        return rows.view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1]))).ravel()

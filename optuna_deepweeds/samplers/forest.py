@@ -1,0 +1,83 @@
+"""A forest of randomised regression trees: mean and variance across its trees."""
+
+from __future__ import annotations
+
+import numpy as np
+import sklearn
+from sklearn.tree import DecisionTreeRegressor, ExtraTreeRegressor
+
+VARIANCE_FLOOR = 1e-6
+"""Smallest predicted variance, on the scale of standardised values."""
+
+
+class RegressionForest:
+    """Bagged trees; the spread of their predictions is the uncertainty.
+
+    Args:
+        n_trees: Number of trees.
+        min_samples_leaf: Fewest observations in a leaf.
+        max_features: Share of the parameters tried at each split.
+        randomised_splits: Draw thresholds at random ("extremely randomised trees") instead of
+            searching the best one.
+        max_samples: Most observations that one tree is grown on.
+
+    Source: Hutter, Hoos and Leyton-Brown 2011, "Sequential Model-Based Optimization for General
+    Algorithm Configuration", section 4.1.
+    """
+
+    def __init__(
+        self,
+        *,
+        n_trees: int = 30,
+        min_samples_leaf: int = 1,
+        max_features: float = 0.8,
+        randomised_splits: bool = True,
+        max_samples: int | None = None,
+    ) -> None:
+        if n_trees < 1:
+            raise ValueError(f"`n_trees >= 1` must hold, but got n_trees={n_trees}.")
+        self._n_trees = n_trees
+        self._min_samples_leaf = min_samples_leaf
+        self._max_features = max_features
+        self._tree_class = ExtraTreeRegressor if randomised_splits else DecisionTreeRegressor
+        self._max_samples = max_samples
+        self._trees: list[DecisionTreeRegressor] = []
+
+    def fit(self, X: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> RegressionForest:
+        """Grow the trees on X: (n, d) codes and y: (n,) values, and return the forest."""
+        n = len(X)
+        size = n if self._max_samples is None else min(n, self._max_samples)
+        X = np.ascontiguousarray(X, dtype=np.float32)
+        y = np.ascontiguousarray(y, dtype=np.float64).reshape(-1, 1)
+        seeds = rng.integers(2**31 - 1, size=self._n_trees)
+        self._trees = []
+        # Our own arrays need no checks, and the checks cost as much as a small tree.
+        with sklearn.config_context(skip_parameter_validation=True, assume_finite=True):
+            for seed in seeds:
+                rows = rng.integers(n, size=size)
+                tree = self._tree_class(
+                    max_features=self._max_features,
+                    min_samples_leaf=self._min_samples_leaf,
+                    random_state=int(seed),
+                )
+                self._trees.append(tree.fit(X[rows], y[rows], check_input=False))
+        return self
+
+    def predict(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and variance of the value at X: (n, d) codes; each (n,), larger is better.
+
+        The variance is that of the trees' predictions plus the mean variance within leaves.
+        """
+        X = np.ascontiguousarray(X, dtype=np.float32)
+        values = np.empty((len(self._trees), len(X)))
+        noise = np.zeros(len(X))
+        for row, tree in zip(values, self._trees, strict=True):
+            if self._min_samples_leaf == 1:
+                # Such leaves hold copies of one observation, or ties: no variance within.
+                row[:] = tree.tree_.predict(X)[:, 0]
+            else:
+                leaves = tree.tree_.apply(X)
+                row[:] = tree.tree_.value[leaves, 0, 0]
+                noise += tree.tree_.impurity[leaves]
+        variance = values.var(axis=0) + noise / len(self._trees)
+        return values.mean(axis=0), np.maximum(variance, VARIANCE_FLOOR)

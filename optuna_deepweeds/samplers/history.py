@@ -1,0 +1,240 @@
+"""Trials of a study as arrays; the one place of this room that reads trials.
+
+Finished trials never change, so each is read once. What is kept only saves time: a sampler that
+starts with an empty history reaches the same decisions.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from optuna import Study
+from optuna.distributions import BaseDistribution
+from optuna.storages import BaseStorage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from optuna_deepweeds import attributes
+from optuna_deepweeds.samplers.conditions import DeclaredConditions
+from optuna_deepweeds.samplers.encoding import MISSING, Encoder
+from optuna_deepweeds.samplers.targets import average_ranks
+from optuna_deepweeds.spaces import SearchSpace
+
+# Tiers of outcomes; within a tier larger numbers are better.
+_FAILED, _STOPPED, _VALUED = 0.0, 1.0, 2.0
+
+
+@dataclass(frozen=True)
+class Observations:
+    """What a study knows at the moment, over the columns of one encoder.
+
+    Attributes:
+        encoder: The searched parameters.
+        X: (n, d) codes of finished trials.
+        ranks: (n,) ranks of their outcomes, from 1 (worst) to n (best).
+        pending: (p, d) codes of running trials.
+        priors: By source, the codes (m, d) and ranks (m,) of prior trials.
+    """
+
+    encoder: Encoder
+    X: np.ndarray
+    ranks: np.ndarray
+    pending: np.ndarray
+    priors: Mapping[str, tuple[np.ndarray, np.ndarray]]
+
+
+@dataclass
+class _Folded:
+    """Finished trials read so far; lists are parallel, one entry a trial."""
+
+    seen: set[int] = field(default_factory=set)
+    params: list[Mapping[str, Any]] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list)
+    outcomes: list[tuple[float, float, float]] = field(default_factory=list)
+    sources: list[str | None] = field(default_factory=list)
+    replaced: set[int] = field(default_factory=set)
+    # name -> (is_own, number, distribution) of the trial that decides the parameter's range.
+    ranges: dict[str, tuple[bool, int, BaseDistribution]] = field(default_factory=dict)
+    # Encoded rows of the first trials in the lists, and the ranges they were encoded with.
+    encoder: Encoder | None = None
+    encoded_ranges: dict[str, BaseDistribution] = field(default_factory=dict)
+    rows: list[np.ndarray] = field(default_factory=list)
+
+
+class History:
+    """Reads the trials of one study at a time.
+
+    Args:
+        space: The searched parameters and their conditions; None reads them off the trials.
+    """
+
+    def __init__(self, space: SearchSpace | None) -> None:
+        self._space = space
+        self._folded = _Folded()
+        self._study_name: str | None = None
+        self._storage: weakref.ref[BaseStorage] | None = None
+        self._lock = threading.RLock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_space": self._space}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["_space"])  # type: ignore[misc]
+
+    def distributions(self, study: Study) -> dict[str, BaseDistribution]:
+        """Every searched parameter with its range, sorted by name unless a space orders them.
+
+        Without a space this is the union over finished trials; where ranges differ, that of the
+        newest trial holds (of the newest own one, if prior trials differ).
+        """
+        if self._space is not None:
+            found = self._space.distributions
+        else:
+            with self._lock:
+                self._fold(study, use_cache=True)
+                found = {
+                    name: distribution
+                    for name, (_, _, distribution) in sorted(self._folded.ranges.items())
+                }
+        return {name: d for name, d in found.items() if not d.single()}
+
+    def read(
+        self, study: Study, trial: FrozenTrial, distributions: Mapping[str, BaseDistribution]
+    ) -> Observations:
+        """The study as seen by `trial`, over the parameters of `distributions`."""
+        with self._lock:
+            # Optuna's cache is as old as the last `ask`; since then others may have suggested.
+            return self._read(self._fold(study, use_cache=False), trial, distributions)
+
+    def _read(
+        self,
+        trials: list[FrozenTrial],
+        trial: FrozenTrial,
+        distributions: Mapping[str, BaseDistribution],
+    ) -> Observations:
+        folded = self._folded
+        if folded.encoder is None or folded.encoded_ranges != dict(distributions):
+            folded.encoder = Encoder(distributions)
+            folded.encoded_ranges = dict(distributions)
+            folded.rows = []
+        encoder = folded.encoder
+        folded.rows.extend(encoder.encode(folded.params[len(folded.rows) :]))
+
+        X = np.array(folded.rows).reshape(len(folded.rows), len(encoder))
+        outcomes = np.array(folded.outcomes).reshape(len(X), 3)
+        X, required = self._required(X, outcomes, encoder)
+        usable = _has(X, required) & ~np.isin(np.array(folded.numbers), list(folded.replaced))
+        sources = np.array([source or "" for source in folded.sources], dtype=object)
+        own = usable & (sources == "")
+        priors = {}
+        for source in sorted({s for s in folded.sources if s}):
+            rows = usable & (sources == source) & (outcomes[:, 0] == _VALUED)
+            priors[source] = (X[rows], average_ranks(outcomes[rows]))
+
+        running = [
+            t.params
+            for t in trials
+            if t.state == TrialState.RUNNING
+            and t.number != trial.number
+            # A continuation repeats a configuration that is observed already.
+            and attributes.ORIGIN not in t.user_attrs
+        ]
+        pending = encoder.encode(running)
+        if self._space is not None:
+            pending, required = _drop_inactive(pending, DeclaredConditions(self._space, encoder))
+        else:
+            required = np.broadcast_to(required[:1], pending.shape)
+        pending = pending[_has(pending, required)]
+        return Observations(encoder, X[own], average_ranks(outcomes[own]), pending, priors)
+
+    def _required(
+        self, X: np.ndarray, outcomes: np.ndarray, encoder: Encoder
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """X without inactive values and (n, d) which parameters a finished trial must have.
+
+        A trial that failed before it suggested everything is no point of the space. Without a
+        declared space, what the trials of the best tier have in common is required.
+        """
+        if self._space is not None:
+            return _drop_inactive(X, DeclaredConditions(self._space, encoder))
+        if len(X) == 0:
+            return X, np.ones((1, len(encoder)), dtype=bool)
+        reference = X[outcomes[:, 0] == outcomes[:, 0].max()]
+        return X, np.broadcast_to((reference != MISSING).all(axis=0), X.shape)
+
+    def _fold(self, study: Study, *, use_cache: bool) -> list[FrozenTrial]:
+        """Read what finished since the last call; return all trials, not to be changed."""
+        storage = self._storage() if self._storage is not None else None
+        if storage is not study._storage or self._study_name != study.study_name:
+            self._folded = _Folded()
+            self._storage = weakref.ref(study._storage)
+            self._study_name = study.study_name
+        # `get_trials` would copy every trial.
+        trials = study._get_trials(deepcopy=False, use_cache=use_cache)
+        sign = 1.0 if study.direction == StudyDirection.MAXIMIZE else -1.0
+        for trial in trials:
+            if trial.state.is_finished() and trial.number not in self._folded.seen:
+                self._fold_one(trial, sign)
+        return trials
+
+    def _fold_one(self, trial: FrozenTrial, sign: float) -> None:
+        folded = self._folded
+        folded.seen.add(trial.number)
+        if trial.state == TrialState.FAIL and trial.system_attrs.get(attributes.INTERRUPTED):
+            return
+        user_attrs = trial.user_attrs
+        # A continuation carries the whole curve of its origin; a retry its whole task.
+        for key in (attributes.ORIGIN, attributes.RETRY_OF):
+            if key in user_attrs:
+                folded.replaced.add(user_attrs[key])
+        source = user_attrs.get(attributes.PRIOR)
+        if trial.state != TrialState.FAIL or not folded.ranges:
+            for name, distribution in trial.distributions.items():
+                rank = (source is None, trial.number, distribution)
+                if name not in folded.ranges or rank[:2] > folded.ranges[name][:2]:
+                    folded.ranges[name] = rank
+        folded.params.append(trial.params)
+        folded.numbers.append(trial.number)
+        folded.outcomes.append(_outcome(trial, sign))
+        folded.sources.append(None if source is None else str(source))
+
+
+def _drop_inactive(X: np.ndarray, conditions: DeclaredConditions) -> tuple[np.ndarray, np.ndarray]:
+    """X with `MISSING` wherever `conditions` switch a parameter off, and where they do not."""
+    active = conditions.apply(np.where(X == MISSING, 0.5, X)) != MISSING
+    return np.where(active, X, MISSING), active
+
+
+def _has(X: np.ndarray, required: np.ndarray) -> np.ndarray:
+    """(n,) True for rows of X that have every required parameter and at least one."""
+    present = X != MISSING
+    return (present | ~required).all(axis=1) & present.any(axis=1)
+
+
+def _outcome(trial: FrozenTrial, sign: float) -> tuple[float, float, float]:
+    """The trial's tier and its place within; tuples compare, larger is better.
+
+    A stopped trial counts with the final value that its pruner foresaw. Without one it stands
+    behind everything valued, later stops first, as in Optuna's TPE. NaN is a failure.
+    """
+    if trial.state == TrialState.COMPLETE:
+        value = trial.value
+        if value is not None and not math.isnan(value):
+            return (_VALUED, sign * value, 0.0)
+    elif trial.state == TrialState.PRUNED:
+        foreseen = trial.user_attrs.get(attributes.ANTICIPATION)
+        if isinstance(foreseen, Mapping):
+            expected = foreseen.get("expected")
+            if isinstance(expected, int | float) and math.isfinite(expected):
+                return (_VALUED, sign * expected, 0.0)
+        if trial.intermediate_values:
+            step, value = max(trial.intermediate_values.items())
+            if not math.isnan(value):
+                return (_STOPPED, float(step), sign * value)
+    return (_FAILED, 0.0, 0.0)

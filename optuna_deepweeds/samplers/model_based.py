@@ -1,0 +1,186 @@
+"""Bayesian optimisation over the trials of a study, for any surrogate."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from optuna import Study
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial
+
+from optuna_deepweeds.samplers.acquisition import log_expected_improvement
+from optuna_deepweeds.samplers.candidates import CandidateSpace
+from optuna_deepweeds.samplers.conditions import (
+    Conditions,
+    DeclaredConditions,
+    LearntConditions,
+)
+from optuna_deepweeds.samplers.encoding import MISSING, Dimension, Encoder
+from optuna_deepweeds.samplers.history import History, Observations
+from optuna_deepweeds.samplers.maximiser import maximise
+from optuna_deepweeds.samplers.seeding import generator, root_seed
+from optuna_deepweeds.samplers.sources import SourceReader
+from optuna_deepweeds.samplers.targets import normal_scores
+from optuna_deepweeds.samplers.transfer import PriorMean, PriorSource, Transfer
+from optuna_deepweeds.spaces import SearchSpace
+
+_N_BEST, _N_OTHERS = 300, 700
+"""Observations kept for the surrogate once there are more: the best, and a draw of the rest."""
+
+
+class Surrogate(Protocol):
+    """A model of the target."""
+
+    def predict(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and variance, (n,) each, at X: (n, d) codes; larger means are better."""
+        ...
+
+
+class ModelBasedSampler(BaseSampler, abc.ABC):
+    """Suggests the configuration with the largest log expected improvement of a surrogate.
+
+    A decision is a function of the seed, the trial's number and the study's trials alone, so an
+    interrupted and resumed study goes on as if nothing had happened. Running trials are imputed
+    by the prediction and never suggested again; nor is any finished configuration.
+
+    Subclasses say how the surrogate is fitted.
+    """
+
+    def __init__(
+        self,
+        *,
+        seed: int | None = None,
+        n_startup_trials: int = 10,
+        space: SearchSpace | None = None,
+        priors: Sequence[PriorSource] = (),
+    ) -> None:
+        if n_startup_trials < 0:
+            raise ValueError(
+                f"`n_startup_trials >= 0` must hold, but got n_startup_trials={n_startup_trials}."
+            )
+        self._seed = root_seed(seed)
+        self._n_startup_trials = n_startup_trials
+        self._space = space
+        self._history = History(space)
+        self._sources = SourceReader(priors, space, self._seed)
+
+    @abc.abstractmethod
+    def _fit(
+        self, encoder: Encoder, X: np.ndarray, y: np.ndarray, rng: np.random.Generator
+    ) -> Surrogate:
+        """Fit the surrogate to X: (n, d) codes and y: (n,) targets."""
+
+    def reseed_rng(self) -> None:
+        """Continue with fresh entropy; Optuna calls it for `n_jobs > 1`, which ends
+        reproducibility. Scale with processes to keep it."""
+        self._seed = root_seed(None)
+
+    def infer_relative_search_space(
+        self, study: Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """Every parameter that the space declares or a finished trial has had."""
+        self._raise_error_if_multi_objective(study)
+        return self._history.distributions(study)
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """A full configuration, or nothing while the startup trials last."""
+        self._raise_error_if_multi_objective(study)
+        if not search_space:
+            return {}
+        seen = self._history.read(study, trial, search_space)
+        rng = generator(self._seed, trial.number, "relative")
+        sources = self._sources.read(seen)
+        if len(seen.X) < self._n_startup_trials and not sources:
+            return {}
+        x = self._suggest(seen, sources, rng)
+        return self._fill(seen.encoder, x, rng)
+
+    def sample_independent(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        """A uniform draw, for startup trials and parameters never seen before."""
+        self._raise_error_if_multi_objective(study)
+        dimension = Dimension(param_name, param_distribution)
+        rng = generator(self._seed, trial.number, param_name)
+        return dimension.decode(float(rng.random()))
+
+    def _suggest(
+        self, seen: Observations, sources: Sequence[PriorMean], rng: np.random.Generator
+    ) -> np.ndarray:
+        """(d,) the codes of the next configuration."""
+        conditions: Conditions
+        if self._space is not None:
+            conditions = DeclaredConditions(self._space, seen.encoder)
+        else:
+            references = [seen.X, *(source.X for source in sources)]
+            conditions = LearntConditions(np.concatenate(references))
+        space = CandidateSpace(seen.encoder, conditions)
+        scores = normal_scores(seen.ranks)
+        transfer = Transfer(sources, seen.X, scores)
+
+        rows = _subsample(scores, rng)
+        X, y = seen.X[rows], scores[rows]
+        best_first = X[np.argsort(-y, kind="stable")[:10]]
+        if transfer.is_active:
+            best_first = np.concatenate([best_first, transfer.best(5)])
+        taken = space.keys(np.concatenate([seen.X, seen.pending]))
+        if len(X) == 0 and not transfer.is_active:
+            return maximise(lambda c: np.zeros(len(c)), space, X, taken, rng, n_rounds=0)
+
+        def expectation(points: np.ndarray) -> np.ndarray:
+            return transfer.predict(points) if transfer.is_active else np.zeros(len(points))
+
+        if len(X) < 2:
+            return maximise(expectation, space, best_first, taken, rng)
+        prior = expectation(X)
+        surrogate = self._fit_with_pending(seen, X, y - prior, rng)
+        mean, _ = surrogate.predict(X)
+        incumbent = float((mean + prior).max())
+
+        def acquisition(points: np.ndarray) -> np.ndarray:
+            mean, variance = surrogate.predict(points)
+            return log_expected_improvement(
+                mean + expectation(points), np.sqrt(variance), incumbent
+            )
+
+        return maximise(acquisition, space, best_first, taken, rng)
+
+    def _fit_with_pending(
+        self, seen: Observations, X: np.ndarray, residual: np.ndarray, rng: np.random.Generator
+    ) -> Surrogate:
+        """The surrogate, after imputing running trials by its own prediction."""
+        surrogate = self._fit(seen.encoder, X, residual, rng)
+        if len(seen.pending) == 0:
+            return surrogate
+        imputed, _ = surrogate.predict(seen.pending)
+        X = np.concatenate([X, seen.pending])
+        return self._fit(seen.encoder, X, np.concatenate([residual, imputed]), rng)
+
+    def _fill(self, encoder: Encoder, x: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:
+        """The configuration of `x`; where presence is only learnt, a draw for the rest as well.
+
+        Optuna drops what the objective does not ask for.
+        """
+        if self._space is None:
+            full = np.where(x == MISSING, rng.random(len(x)), x)
+            return encoder.decode(full)
+        return encoder.decode(x)
+
+
+def _subsample(scores: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Rows for the surrogate: all, or the best and a draw of the others."""
+    if len(scores) <= _N_BEST + _N_OTHERS:
+        return np.arange(len(scores))
+    order = np.argsort(-scores, kind="stable")
+    others = rng.choice(order[_N_BEST:], _N_OTHERS, replace=False)
+    return np.concatenate([order[:_N_BEST], others])

@@ -1,0 +1,128 @@
+"""Prior knowledge from other tasks: what their good configurations looked like.
+
+Pooling values of other tasks with the target's misleads: levels, scales and noise differ. Here
+each source is ranked within itself, a forest learns its shape, and the target's surrogate learns
+only what that shape leaves unexplained. How much the shape counts is what its rank correlation
+with the target's own results supports; a source that disagrees is dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from scipy.stats import rankdata
+
+from optuna_deepweeds.samplers.forest import RegressionForest
+from optuna_deepweeds.samplers.targets import normal_scores
+
+_N_TREES = 40
+_MAX_ROWS = 1000
+_PSEUDO_OBSERVATIONS = 4.0
+"""Number of the target's observations that weigh as much as the trust given in advance."""
+_PATIENCE = 5
+"""A source must correlate positively from this number of observations on."""
+MIN_ROWS = 3
+"""Fewest rows that a source needs to be used."""
+
+
+@dataclass(frozen=True)
+class PriorSource:
+    """Evaluations of another task, data set, metric or overlapping space.
+
+    Attributes:
+        name: Unique among the sources of one sampler.
+        params: Configurations; parameters that the target lacks are ignored, those that a
+            configuration lacks are imputed.
+        values: One for each configuration; larger is better, any scale.
+        weight: Trust before the target has been observed, from 0 (none) to 1.
+    """
+
+    name: str
+    params: Sequence[Mapping[str, Any]]
+    values: Sequence[float]
+    weight: float = field(default=1.0)
+
+    def __post_init__(self) -> None:
+        if len(self.params) != len(self.values):
+            raise ValueError(
+                "`params` and `values` must have the same length, but source "
+                f"{self.name!r} has {len(self.params)} and {len(self.values)}."
+            )
+        if not 0.0 <= self.weight <= 1.0:
+            raise ValueError(
+                f"`0 <= weight <= 1` must hold, but source {self.name!r} has {self.weight}."
+            )
+
+
+class PriorMean:
+    """The shape of one source: larger where its configurations were better."""
+
+    def __init__(
+        self, X: np.ndarray, ranks: np.ndarray, weight: float, rng: np.random.Generator
+    ) -> None:
+        """Learn from X: (m, d) codes and ranks: (m,), larger is better."""
+        self.weight = weight
+        self.X = X
+        self.y = normal_scores(ranks)
+        rows = np.arange(len(X))
+        if len(X) > _MAX_ROWS:
+            rows = rng.choice(len(X), _MAX_ROWS, replace=False)
+        forest = RegressionForest(n_trees=_N_TREES, min_samples_leaf=2, randomised_splits=True)
+        self._forest = forest.fit(X[rows], self.y[rows], rng)
+
+    def predict(self, X: np.ndarray) -> np.ndarray:
+        """(n,) expected normal score at X: (n, d) within the source."""
+        return self._forest.predict(X)[0]
+
+
+class Transfer:
+    """A weighted sum of prior means, the weights supported by the target's observations."""
+
+    def __init__(self, sources: Sequence[PriorMean], X: np.ndarray, y: np.ndarray) -> None:
+        """Weigh `sources` by X: (n, d) codes and y: (n,) normal scores of the target."""
+        weights = [_weight(source, X, y) for source in sources]
+        total = sum(weights)
+        # Agreeing sources share the trust of the best of them.
+        scale = max(weights, default=0.0) / total if total > 0 else 0.0
+        self._parts = [
+            (scale * weight, source)
+            for weight, source in zip(weights, sources, strict=True)
+            if weight > 0
+        ]
+
+    @property
+    def is_active(self) -> bool:
+        """True if any source still counts."""
+        return bool(self._parts)
+
+    def predict(self, X: np.ndarray) -> np.ndarray:
+        """(n,) prior expectation of the target's normal score at X: (n, d)."""
+        total = np.zeros(len(X))
+        for weight, source in self._parts:
+            total += weight * source.predict(X)
+        return total
+
+    def best(self, n: int) -> np.ndarray:
+        """(<= n, d) the best configurations of each active source, good starts for a search."""
+        rows = [source.X[np.argsort(-source.y, kind="stable")[:n]] for _, source in self._parts]
+        return np.concatenate(rows) if rows else np.empty((0, 0))
+
+
+def _weight(source: PriorMean, X: np.ndarray, y: np.ndarray) -> float:
+    n = len(X)
+    correlation = _rank_correlation(source.predict(X), y) if n >= 2 else 0.0
+    if n >= _PATIENCE and correlation <= 0.0:
+        return 0.0
+    weight = (_PSEUDO_OBSERVATIONS * source.weight + n * correlation) / (_PSEUDO_OBSERVATIONS + n)
+    return max(0.0, weight)
+
+
+def _rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Spearman's coefficient, 0 where one side is constant."""
+    ranks_a, ranks_b = rankdata(a), rankdata(b)
+    if ranks_a.std() == 0.0 or ranks_b.std() == 0.0:
+        return 0.0
+    return float(np.corrcoef(ranks_a, ranks_b)[0, 1])

@@ -1,0 +1,23 @@
+"""Optuna's own contract, run on our samplers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from optuna.samplers import BaseSampler
+from optuna.testing.pytest_samplers import (
+    BasicSamplerTestCase,
+    RelativeSamplerTestCase,
+    SingleOnlySamplerTestCase,
+)
+
+from optuna_deepweeds.samplers import RandomForestEISampler
+
+
+class TestRandomForestEISampler(
+    BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySamplerTestCase
+):
+    @pytest.fixture
+    def sampler(self) -> Callable[[], BaseSampler]:
+        return lambda: RandomForestEISampler(seed=0, n_startup_trials=0)
