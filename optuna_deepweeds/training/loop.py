@@ -35,12 +35,15 @@ class EpochReport:
             trained on.
         train_loss: Mean loss over the epoch's images, as they were seen.
         seconds: Time of this epoch, validation included.
+        curve: Validation accuracies from the first epoch to this one, also where the run was
+            resumed.
     """
 
     epoch: int
     valid_accuracy: float
     train_loss: float
     seconds: float
+    curve: tuple[float, ...]
     _save: Callable[[Path], None] = field(repr=False)
 
     def save(self, path: Path) -> None:
@@ -62,6 +65,7 @@ def train(
     resume_from: Path | None = None,
     deterministic: bool = False,
     train_on: str = "train",
+    should_stop: Callable[[], bool] | None = None,
 ) -> TrainedNetwork:
     """Train the network that `config` describes and return it with its learning curve.
 
@@ -78,8 +82,10 @@ def train(
         resume_from: A checkpoint of the same run, saved by `EpochReport.save`.
         deterministic: On CUDA, use only operations that give the same result every time.
         train_on: `train`, or `train+valid` for a final fit without validation.
+        should_stop: Asked before every step; true ends the run within its epoch.
 
     Raises:
+        TrainingInterrupted: If `should_stop` returned true.
         InvalidInputError: If the configuration or another argument is not valid, or the
             checkpoint belongs to another run.
         NotFoundError: If there is no checkpoint at `resume_from`.
@@ -105,7 +111,7 @@ def train(
             run = Run(config, data, seed=seed, epochs=epochs, device=target, train_on=train_on)
             if saved is not None:
                 run.load_state(saved["state"])
-            return _epochs(run, identity, saved, on_epoch)
+            return _epochs(run, identity, saved, on_epoch, should_stop)
         except (RuntimeError, MemoryError) as error:
             if runtime.is_out_of_memory(error):
                 # The frames of the failed step would keep its tensors alive.
@@ -125,13 +131,14 @@ def _epochs(
     identity: Mapping[str, Any],
     saved: Mapping[str, Any] | None,
     on_epoch: Callable[[EpochReport], None] | None,
+    should_stop: Callable[[], bool] | None,
 ) -> TrainedNetwork:
     curve: list[float] = list(saved["curve"]) if saved else []
     losses: list[float] = list(saved["train_losses"]) if saved else []
     total_seconds = float(saved["train_seconds"]) if saved else 0.0
     for epoch in range(len(curve) + 1, identity["epochs"] + 1):
         start = time.perf_counter()
-        train_loss, valid_accuracy = run.epoch(epoch)
+        train_loss, valid_accuracy = run.epoch(epoch, should_stop)
         seconds = time.perf_counter() - start
         if train_loss - train_loss != 0:
             raise DivergedError(
@@ -154,7 +161,7 @@ def _epochs(
             checkpoint.write_atomically(content, path)
 
         if on_epoch is not None:
-            on_epoch(EpochReport(epoch, valid_accuracy, train_loss, seconds, save))
+            on_epoch(EpochReport(epoch, valid_accuracy, train_loss, seconds, tuple(curve), save))
     return run.trained(tuple(curve), tuple(losses), total_seconds)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from optuna_deepweeds.datasets.dataset import Dataset
+from optuna_deepweeds.errors import TrainingInterrupted
 from optuna_deepweeds.training.augment import Batches, mean_and_std
 from optuna_deepweeds.training.graph import CapturedStep, capture
 from optuna_deepweeds.training.networks import SeededDropout, build_network
@@ -100,8 +101,14 @@ class Run:
     def _placed(self, network: nn.Module) -> nn.Module:
         return network.to(device=self._device).to(memory_format=torch.channels_last)
 
-    def epoch(self, number: int) -> tuple[float, float]:
-        """Train for one epoch (from 1) and return mean training loss and validation accuracy."""
+    def epoch(
+        self, number: int, should_stop: Callable[[], bool] | None = None
+    ) -> tuple[float, float]:
+        """Train for one epoch (from 1) and return mean training loss and validation accuracy.
+
+        Raises:
+            TrainingInterrupted: If `should_stop`, asked before every step, returned true.
+        """
         self._begin(number)
         full = self._n // self._batch
         self._network.train()
@@ -115,6 +122,8 @@ class Run:
             self._may_capture = False
             self._begin(number)
         for _ in range(full):
+            if should_stop is not None and should_stop():
+                raise TrainingInterrupted
             if self._captured is not None:
                 self._captured.replay()
             else:
