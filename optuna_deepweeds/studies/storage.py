@@ -1,0 +1,435 @@
+"""The storage of studies: Optuna's RDBStorage, made to outlive restarts, locks and races.
+
+`open_storage` is the one way in. What it adds to Optuna's class:
+
+- Every call is repeated with growing pauses while the database is locked or away, and a write
+  whose outcome got lost with the connection is recognised when it did happen.
+- On SQLite, write transactions take the write lock first, so that two workers never claim the
+  same waiting trial; the file is in WAL mode.
+- The tables are created under a lock; any number of workers may start on an empty database.
+- A running trial has a heartbeat from the moment it exists (see `heartbeat.py`).
+- Creating or claiming a trial under a study's lock verifies that the lock still holds.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy
+from optuna.exceptions import DuplicatedStudyError
+from optuna.storages import RDBStorage
+from optuna.storages._rdb import models
+from optuna.storages._rdb.storage import _create_scoped_session
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import event, exc
+from sqlalchemy.engine import URL
+
+from optuna_deepweeds.errors import DeepWeedsError, NotFoundError, StorageError
+from optuna_deepweeds.studies import locks
+from optuna_deepweeds.studies.retry import Retrier
+from optuna_deepweeds.studies.storage_url import (
+    DEFAULT_FILE,
+    default_url,
+    is_read_only,
+    redact,
+    resolve_url,
+    sqlite_path,
+)
+
+__all__ = ["ResilientStorage", "default_url", "open_storage", "redact"]
+
+HEARTBEAT_SECONDS = 10.0
+GRACE_SECONDS = 90.0  # Well above the longest lock or restart that a worker sits out unharmed.
+PATIENCE_SECONDS = 300.0
+
+_CONNECT_SECONDS = 5
+_SQLITE_BUSY_SECONDS = 15.0
+_OPTUNA_TABLES = frozenset({"studies", "trials", "version_info", "alembic_version"})
+
+
+class ResilientStorage(RDBStorage):
+    """An RDBStorage for many workers; made by `open_storage`.
+
+    Attributes:
+        beat_seconds: How often a worker tells that its trial lives.
+        grace_seconds: After how long without a beat a trial counts as abandoned.
+        retrier: Repeats calls while the database is away.
+    """
+
+    def __init__(
+        self,
+        url: URL,
+        *,
+        beat_seconds: float,
+        grace_seconds: float,
+        patience: float,
+        create_tables: bool,
+    ) -> None:
+        self.beat_seconds = beat_seconds
+        self.grace_seconds = grace_seconds
+        self.retrier = Retrier(patience=patience, name=url.render_as_string(hide_password=True))
+        self._local = threading.local()
+        text = url.render_as_string(hide_password=False)
+        # Optuna formats the URL as a template: braces in a password must survive that. Its own
+        # heartbeat stays off, since it serves `optimize` only and dies of the first error.
+        super().__init__(
+            text.replace("{", "{{").replace("}", "}}"),
+            engine_kwargs=_engine_options(url),
+            skip_table_creation=not create_tables,
+        )
+        self._listen()
+
+    def __getstate__(self) -> dict[Any, Any]:
+        state = super().__getstate__()
+        del state["_local"]
+        return state
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        self._local = threading.local()
+        super().__setstate__(state)
+        self._listen()
+
+    def _listen(self) -> None:
+        """Set up connections; those made before are dropped."""
+        if self.engine.dialect.name == "sqlite":
+            event.listen(self.engine, "connect", _set_up_sqlite)
+            event.listen(self.engine, "begin", self._begin_sqlite)
+        elif self.engine.dialect.name == "postgresql":
+            event.listen(self.engine, "connect", _set_up_postgres)
+        if sqlite_path(self.engine.url) is not None or self.engine.dialect.name != "sqlite":
+            self.engine.dispose()
+
+    def _begin_sqlite(self, connection: sqlalchemy.Connection) -> None:
+        # A transaction that first reads and then writes loses the race to another writer, or,
+        # worse, overwrites a claim that it has not seen: writers queue up before they read.
+        writes = getattr(self._local, "writes", False) and not is_read_only(self.engine.url)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    def create_new_study(
+        self, directions: Sequence[StudyDirection], study_name: str | None = None
+    ) -> int:
+        """As Optuna's; a repeated attempt finds the study that the first one made."""
+        name = study_name
+        if name is None:
+            with _create_scoped_session(self.scoped_session) as session:
+                name = self._create_unique_study_name(session)
+        lost_answer = False
+
+        def note_failure() -> None:
+            nonlocal lost_answer
+            lost_answer = True
+
+        def create() -> int:
+            try:
+                with self._writing():
+                    return RDBStorage.create_new_study(self, directions, name)
+            except DuplicatedStudyError:
+                if not lost_answer:
+                    raise
+                return RDBStorage.get_study_id_from_name(self, name)
+
+        return self.retrier.call(create, after_failure=note_failure)
+
+    def delete_study(self, study_id: int) -> None:
+        """As Optuna's; a repeated attempt does not mind that the first one succeeded."""
+        lost_answer = False
+
+        def note_failure() -> None:
+            nonlocal lost_answer
+            lost_answer = True
+
+        def delete() -> None:
+            try:
+                with self._writing():
+                    RDBStorage.delete_study(self, study_id)
+            except KeyError:
+                if not lost_answer:
+                    raise
+
+        self.retrier.call(delete, after_failure=note_failure)
+
+    def _create_new_trial(
+        self, study_id: int, template_trial: FrozenTrial | None = None
+    ) -> FrozenTrial:
+        # Id of the trial whose commit was attempted. Ids are never handed out twice where an
+        # answer can get lost (PostgreSQL and MySQL; a SQLite commit is never in doubt).
+        attempted: int | None = None
+
+        def create() -> FrozenTrial:
+            nonlocal attempted
+            with self._writing(), _create_scoped_session(self.scoped_session) as session:
+                # The row lock makes numbers unique, and waits for a lost transaction to end.
+                models.StudyModel.find_or_raise_by_id(study_id, session, for_update=True)
+                if attempted is not None:
+                    made = session.get(models.TrialModel, attempted)
+                    if made is not None:
+                        return self._build_frozen_trial_from_trial_model(made)
+                row: Any = self._get_prepared_new_trial(study_id, template_trial, session)
+                if row.state == TrialState.RUNNING:
+                    session.add(models.TrialHeartbeatModel(trial_id=row.trial_id))
+                session.flush()
+                self._verify_lock(study_id)
+                attempted = row.trial_id
+                return self._build_frozen_trial_from_trial_model(row)
+
+        return self.retrier.call(create)
+
+    def set_trial_state_values(
+        self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
+    ) -> bool:
+        """As Optuna's; a repeated attempt recognises what the first one did."""
+        now = datetime.now()
+        attempted = False
+
+        def is_own(row: Any) -> bool:
+            stamp = row.datetime_start if state == TrialState.RUNNING else row.datetime_complete
+            return bool(attempted and row.state == state and stamp == now)
+
+        def change() -> bool:
+            nonlocal attempted
+            with self._writing(), _create_scoped_session(self.scoped_session) as session:
+                row: Any = models.TrialModel.find_or_raise_by_id(trial_id, session, True)
+                if is_own(row):
+                    return True
+                self.check_trial_is_updatable(trial_id, row.state)
+                if state == TrialState.RUNNING and row.state != TrialState.WAITING:
+                    return False
+                for objective, value in enumerate(values or ()):
+                    self._set_trial_value_without_commit(session, row, objective, value)
+                row.state = state
+                if state == TrialState.RUNNING:
+                    row.datetime_start = now
+                    session.add(models.TrialHeartbeatModel(trial_id=trial_id))
+                if state.is_finished():
+                    row.datetime_complete = now
+                session.flush()
+                self._verify_lock(row.study_id)
+                attempted = True
+                return True
+
+        try:
+            return self.retrier.call(change)
+        except exc.IntegrityError:  # Another worker was faster.
+            return False
+
+    def beat(self, trial_id: int) -> None:
+        """Record a heartbeat, in a single attempt."""
+        with self._writing():
+            RDBStorage.record_heartbeat(self, trial_id)
+
+    def _verify_lock(self, study_id: int) -> None:
+        lock = locks.held_lock(self, study_id)
+        if lock is not None:
+            lock.verify()
+
+    def _writing(self) -> _Writing:
+        return _Writing(self._local)
+
+
+class _Writing:
+    """Marks this thread's SQLite transactions as writing ones."""
+
+    def __init__(self, local: threading.local) -> None:
+        self._local = local
+
+    def __enter__(self) -> None:
+        self._local.writes = True
+
+    def __exit__(self, *exception: object) -> None:
+        self._local.writes = False
+
+
+def _resilient(name: str, *, writes: bool) -> Any:
+    """Optuna's method of that name, repeated while the storage is away."""
+    original = getattr(RDBStorage, name)
+
+    @functools.wraps(original)
+    def method(self: ResilientStorage, *args: Any, **kwargs: Any) -> Any:
+        def attempt() -> Any:
+            if writes:
+                with self._writing():
+                    return original(self, *args, **kwargs)
+            return original(self, *args, **kwargs)
+
+        return self.retrier.call(attempt)
+
+    return method
+
+
+# All of these may be repeated: they read, or they set something to a given value.
+for _name in (
+    "set_study_user_attr",
+    "set_study_system_attr",
+    "_set_trial_param",
+    "set_trial_intermediate_value",
+    "set_trial_user_attr",
+    "set_trial_system_attr",
+    "record_heartbeat",
+):
+    setattr(ResilientStorage, _name, _resilient(_name, writes=True))
+for _name in (
+    "get_study_id_from_name",
+    "get_study_name_from_id",
+    "get_study_directions",
+    "get_study_user_attrs",
+    "get_study_system_attrs",
+    "get_trial_user_attrs",
+    "get_trial_system_attrs",
+    "get_all_studies",
+    "get_trial_param",
+    "get_trial_id_from_study_id_trial_number",
+    "get_trial",
+    "_get_trials",
+    "_get_best_trial_id",
+):
+    setattr(ResilientStorage, _name, _resilient(_name, writes=False))
+
+
+def open_storage(
+    url: str | None = None,
+    *,
+    must_exist: bool = False,
+    heartbeat_interval: float = HEARTBEAT_SECONDS,
+    grace_period: float = GRACE_SECONDS,
+    patience: float = PATIENCE_SECONDS,
+    wait: float = 0.0,
+) -> ResilientStorage:
+    """The storage behind a URL, its tables created if need be.
+
+    Args:
+        url: A database URL or the path of a SQLite file; None for `default_url()`.
+        must_exist: Create nothing: reading commands must not leave an empty database behind.
+        heartbeat_interval: Seconds between two heartbeats of a running trial.
+        grace_period: Seconds without a heartbeat after which a trial counts as abandoned.
+        patience: Seconds for which later calls sit out a storage that is locked or away.
+        wait: Seconds to wait for a storage that is away right now.
+
+    Raises:
+        InvalidInputError: The text is no storage URL.
+        NotFoundError: With `must_exist`, there is no storage yet.
+        StorageError: It cannot be reached, read or written.
+    """
+    resolved = resolve_url(url)
+    name = resolved.render_as_string(hide_password=True)
+    if not url and sqlite_path(resolved) == DEFAULT_FILE and not must_exist:
+        _make_folder(DEFAULT_FILE.parent)
+    _check_file(resolved, must_exist=must_exist)
+    try:
+        retrier = Retrier(patience=wait, name=name)
+        create = retrier.call(lambda: _missing_tables(resolved, must_exist=must_exist))
+        options: dict[str, Any] = {
+            "beat_seconds": heartbeat_interval,
+            "grace_seconds": grace_period,
+            "patience": patience,
+        }
+        # Optuna's start-up reads the schema version, which must also sit out a restart.
+        starter = Retrier(patience=max(wait, _SQLITE_BUSY_SECONDS), name=name)
+        if not create:
+            return starter.call(lambda: ResilientStorage(resolved, create_tables=False, **options))
+        return starter.call(lambda: _create(resolved, options))
+    except DeepWeedsError:
+        raise
+    except RuntimeError as error:  # Optuna: tables of another version.
+        raise StorageError(f"The storage {name} cannot be used: {error}") from error
+
+
+def _create(url: URL, options: dict[str, Any]) -> ResilientStorage:
+    """Create the tables while nobody else does."""
+    engine = sqlalchemy.create_engine(url, **_engine_options(url))
+    try:
+        if sqlite_path(url) is None and url.get_backend_name() == "sqlite":
+            return ResilientStorage(url, create_tables=True, **options)
+        with locks.exclusive(engine, "schema"):
+            if url.get_backend_name() == "sqlite":
+                with engine.connect() as connection:
+                    connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+            return ResilientStorage(url, create_tables=True, **options)
+    finally:
+        engine.dispose()
+
+
+def _missing_tables(url: URL, *, must_exist: bool) -> bool:
+    """True if Optuna's tables are still to be created."""
+    engine = sqlalchemy.create_engine(url, **_engine_options(url))
+    try:
+        tables = set(sqlalchemy.inspect(engine).get_table_names())
+        if tables >= _OPTUNA_TABLES:
+            with engine.connect() as connection:
+                stamped = connection.exec_driver_sql("SELECT count(*) FROM alembic_version")
+                return stamped.scalar() == 0
+    finally:
+        engine.dispose()
+    name = url.render_as_string(hide_password=True)
+    if tables and not tables & _OPTUNA_TABLES and sqlite_path(url) is not None:
+        raise StorageError(
+            f"A storage must be empty or made by Optuna, but {name} holds other tables "
+            f"({', '.join(sorted(tables)[:3])})."
+        )
+    if must_exist:
+        raise NotFoundError(f"A storage must hold studies, but {name} has none yet.")
+    return True
+
+
+def _check_file(url: URL, *, must_exist: bool) -> None:
+    path = sqlite_path(url)
+    if path is None or path.exists():
+        if path is not None and path.is_dir():
+            raise StorageError(f"A SQLite storage must be a file, but {path} is a folder.")
+        return
+    if must_exist or is_read_only(url):
+        raise NotFoundError(
+            f"The storage must exist, but there is no file {path}; "
+            "start a study first, or name another one by --storage or OPTUNA_STORAGE."
+        )
+    if not path.parent.is_dir():
+        raise StorageError(
+            f"A SQLite storage must lie in an existing folder, but there is no {path.parent}."
+        )
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"The storage's folder must be writable, but got {folder}: {error.strerror}."
+        ) from error
+
+
+def _engine_options(url: URL) -> dict[str, Any]:
+    backend = url.get_backend_name()
+    if backend == "sqlite":
+        # SQLAlchemy's "begin" event opens transactions, not the driver.
+        options: dict[str, Any] = {"connect_args": {"timeout": _SQLITE_BUSY_SECONDS}}
+        if sqlite_path(url) is not None:
+            options["connect_args"]["isolation_level"] = None
+        return options
+    connect: dict[str, Any] = {"connect_timeout": _CONNECT_SECONDS}
+    if backend == "postgresql":
+        # A machine that vanished is noticed within a minute instead of hours.
+        connect |= {"keepalives_idle": 20, "keepalives_interval": 10, "keepalives_count": 3}
+        connect |= {"tcp_user_timeout": 30_000, "application_name": "optuna-deepweeds"}
+    return {"connect_args": connect, "pool_pre_ping": True, "pool_use_lifo": True}
+
+
+def _set_up_sqlite(connection: Any, record: Any) -> None:
+    connection.isolation_level = None
+    connection.execute("PRAGMA synchronous = NORMAL")
+
+
+def _set_up_postgres(connection: Any, record: Any) -> None:
+    # One time zone for all heartbeats; the server drops sessions of machines that vanished
+    # together with the locks that they hold.
+    with connection.cursor() as cursor:
+        cursor.execute("SET TIME ZONE 'UTC'")
+        cursor.execute("SET idle_in_transaction_session_timeout = '60s'")
+        cursor.execute("SET tcp_keepalives_idle = 20")
+        cursor.execute("SET tcp_keepalives_interval = 10")
+        cursor.execute("SET tcp_keepalives_count = 3")
+    connection.commit()

@@ -1,0 +1,118 @@
+"""Storage URLs: what the user may write, which driver serves it, and how to print it safely."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+from pathlib import Path
+
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from optuna_deepweeds.errors import InvalidInputError, StorageError
+
+STORAGE_VARIABLE = "OPTUNA_STORAGE"
+DEFAULT_FILE = Path("storage") / "optuna.db"
+
+_FILE_SUFFIXES = (".db", ".sqlite", ".sqlite3")
+_POSTGRES = ("postgres", "postgresql")
+_MYSQL = ("mysql", "mariadb")
+# In order of preference: SQLAlchemy's name of the driver, the module that must be importable.
+_DRIVERS = {
+    "postgresql": (("psycopg", "psycopg"), ("psycopg2", "psycopg2")),
+    "mysql": (("pymysql", "pymysql"), ("mysqldb", "MySQLdb"), ("mysqlconnector", "mysql")),
+}
+_INSTALL = {
+    "postgresql": "pip install 'optuna-deepweeds[postgres]'",
+    "mysql": "pip install pymysql",
+}
+_SECRETS_IN_QUERY = re.compile(r"(?i)((?:password|passwd|sslpassword|token)=)[^&#\s]*")
+_SECRET_BEFORE_HOST = re.compile(r"(://[^/?#\s:@]*):[^\s]*@")
+
+
+def default_url() -> str:
+    """The storage used when none is named: OPTUNA_STORAGE, else `storage/optuna.db` here.
+
+    The folder of the default file is not created by asking; `open_storage` does so.
+    """
+    return os.environ.get(STORAGE_VARIABLE) or f"sqlite:///{DEFAULT_FILE.as_posix()}"
+
+
+def redact(url: str) -> str:
+    """The URL without its password, for messages; also works on text that is no URL."""
+    return _SECRETS_IN_QUERY.sub(r"\1***", _SECRET_BEFORE_HOST.sub(r"\1:***@", url))
+
+
+def resolve_url(url: str | None) -> URL:
+    """The SQLAlchemy URL, with an installed driver, for what the user wrote.
+
+    `None` and "" stand for `default_url()`; the path of a database file stands for SQLite.
+
+    Raises:
+        InvalidInputError: The text is neither a database URL nor the path of a database file.
+        StorageError: The URL's database needs a driver that is not installed.
+    """
+    text = (url or default_url()).strip()
+    if "://" not in text:
+        return URL.create("sqlite", database=_database_file(text))
+    try:
+        parsed = make_url(text)
+        scheme, _, driver = parsed.drivername.partition("+")
+        port = parsed.port  # An unreadable port only fails here.
+    except (ArgumentError, ValueError):
+        raise InvalidInputError(
+            "A storage URL must have the form sqlite:///FILE or "
+            f"postgresql://USER:PASSWORD@HOST/DATABASE, but got {redact(text)!r}."
+        ) from None
+    del port
+    if scheme == "sqlite":
+        return parsed
+    if scheme in _POSTGRES:
+        return parsed.set(drivername="postgresql+" + _driver("postgresql", driver))
+    if scheme in _MYSQL:
+        return parsed.set(drivername="mysql+" + _driver("mysql", driver))
+    raise InvalidInputError(
+        "A storage must be SQLite, PostgreSQL or MySQL (sqlite:///FILE, postgresql://…, "
+        f"mysql://…), but got {redact(text)!r}."
+    )
+
+
+def sqlite_path(url: URL) -> Path | None:
+    """The file behind a SQLite URL; None in memory and for other databases."""
+    if url.get_backend_name() != "sqlite":
+        return None
+    database = url.database or ""
+    if database.startswith("file:"):
+        database = database.removeprefix("file:").partition("?")[0]
+    if not database or database == ":memory:" or url.query.get("mode") == "memory":
+        return None
+    return Path(database)
+
+
+def is_read_only(url: URL) -> bool:
+    """True for a SQLite URL that asks for it (`sqlite:///file:PATH?mode=ro&uri=true`)."""
+    return url.get_backend_name() == "sqlite" and url.query.get("mode") == "ro"
+
+
+def _database_file(text: str) -> str:
+    if text.endswith(_FILE_SUFFIXES) or Path(text).is_file():
+        return text
+    raise InvalidInputError(
+        "A storage must be a URL (sqlite:///FILE, postgresql://…) or the path of a database "
+        f"file ({', '.join(_FILE_SUFFIXES)}), but got {redact(text)!r}."
+    )
+
+
+def _driver(backend: str, asked: str) -> str:
+    """The SQLAlchemy driver to use; the asked one if it is installed, else any that is."""
+    candidates = _DRIVERS[backend]
+    if asked:
+        candidates = tuple(c for c in candidates if c[0] == asked) or ((asked, asked),)
+    for driver, module in candidates:
+        if importlib.util.find_spec(module) is not None:
+            return driver
+    raise StorageError(
+        f"A {backend}:// storage needs the Python package {candidates[0][1]}, which is not "
+        f"installed; install it by: {_INSTALL[backend]}"
+    )
