@@ -164,16 +164,19 @@ def import_(source: str, name: str, enqueue_best: int, storage_url: str | None) 
     The trials inform the sampler; they never count as trials of the study.
     """
     from optuna_deepweeds.studies import manager
+    from optuna_deepweeds.studies.locks import study_lock
 
     study = manager.open_study(name, storage_url)
     spec = manager.study_spec(study)
-    summary = import_priors(
-        study,
-        spec.search_space,
-        _read(source),
-        enqueue_best=enqueue_best,
-        max_epochs=spec.epochs,
-    )
+    trials = _read(source)
+    with study_lock(study._storage, name):
+        summary = import_priors(
+            study,
+            spec.search_space,
+            trials,
+            enqueue_best=enqueue_best,
+            max_epochs=spec.epochs,
+        )
     for line in summary.lines():
         info(line)
 
@@ -188,7 +191,7 @@ def export(study: str, file: Path, storage_url: str | None) -> None:
 
     opened = manager.open_study(study, storage_url)
     n = export_priors(opened, file, space=manager.study_spec(opened).search_space)
-    info(f"{n} trials written to {file}.")
+    info(f"{n} trial{'s' if n != 1 else ''} written to {file}.")
 
 
 def _read(source: str) -> list[PriorTrial]:

@@ -123,7 +123,8 @@ def import_priors(
 
 def fingerprint(prior: PriorTrial) -> str:
     """Digest of source, parameters and value: equal for the same row however it is read."""
-    content = [prior.source, sorted(prior.params.items()), float(prior.value)]
+    # Ten digits: 1 - (1 - value) is not always value.
+    content = [prior.source, sorted(prior.params.items()), f"{prior.value:.10g}"]
     text = json.dumps(content, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 

@@ -1,0 +1,212 @@
+"""Every format is recognised, and every defect is one clear line."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import optuna
+import pytest
+
+from optuna_deepweeds import attributes
+from optuna_deepweeds.errors import InvalidInputError, NotFoundError
+from optuna_deepweeds.priors import curves, export_priors, read_priors, read_study
+from optuna_deepweeds.spaces import SPACES
+from tests.priors.conftest import history
+
+OWN = (
+    "trial,state,value,metric,direction,epochs,seconds,dataset,param:x,param:on,epoch_1,epoch_2\n"
+    "4,complete,0.75,accuracy,maximize,2,3.5,demo,0.25,True,0.5,0.75\n"
+    "5,pruned,0.25,accuracy,maximize,1,,demo,0.5,,0.25,\n"
+)
+
+
+def write(folder: Path, text: str | bytes, name: str = "runs.csv") -> Path:
+    path = folder / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def test_published_run_history(course_file: Path) -> None:
+    priors = read_priors(course_file)
+    assert len(priors) == 75
+    assert {p.epochs for p in priors} == {20}
+    assert all(p.direction == "minimize" and p.metric == "error" for p in priors)
+    assert min(p.value for p in priors) == pytest.approx(0.4062196)
+    assert {type(p.params["use_BN"]) for p in priors} == {bool}
+    assert priors[0].dataset == "deepweedsx_balanced"
+
+
+def test_run_history_row(tmp_path: Path) -> None:
+    (prior,) = read_priors(write(tmp_path, history({})))
+    assert prior.value == 0.4 and prior.seconds == 12.5 and prior.epochs == 20
+    assert prior.source == "runs" and prior.where == "line 2"
+    assert prior.params["use_BN"] is True
+    assert "n_channels_conv_2" not in prior.params
+    assert not prior.problem
+
+
+@pytest.mark.parametrize("status", ["StatusType.CRASHED", "TIMEOUT", ""])
+def test_failed_run_is_marked(tmp_path: Path, status: str) -> None:
+    (prior,) = read_priors(write(tmp_path, history({"status": status})))
+    assert prior.problem.startswith("status is ")
+
+
+def test_own_csv(tmp_path: Path) -> None:
+    finished, stopped = read_priors(write(tmp_path, OWN))
+    assert finished.params == {"x": 0.25, "on": True}
+    assert finished.curve == {1: 0.5, 2: 0.75}
+    assert stopped.params == {"x": 0.5} and stopped.problem == "stopped early"
+    assert curves([finished, stopped]) == [{1: 0.5, 2: 0.75}]
+
+
+@pytest.mark.parametrize("as_list", [True, False])
+def test_smac_run_history(tmp_path: Path, as_list: bool) -> None:
+    fields = {
+        "config_id": 1, "instance": None, "seed": 0, "budget": 5.0, "cost": 0.5, "time": 2.0,
+        "status": 1,
+    }  # fmt: skip
+    crashed = {**fields, "status": 2}
+    runs = [list(r.values()) if as_list else r for r in (fields, crashed)]
+    document = {"data": runs, "configs": {"1": {"x": 0.5, "off": None}}}
+    good, bad = read_priors(write(tmp_path, json.dumps(document), "runhistory.json"))
+    assert good.params == {"x": 0.5} and good.value == 0.5 and good.epochs == 5
+    assert bad.problem == "status is CRASHED"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (b"", "empty"),
+        (b"\x89PNG\r\n\x1a\n\x00\x00\xff", "UTF-8"),
+        (b"cost,budget\0,status\n", "binary"),
+        ("name,age\nbob,3\n", "first line"),
+        ("[1, 2", "JSON"),
+        ('{"data": 3}', "run history"),
+        ('{"data": [[1, null]], "configs": {}}', "run 0"),
+        ("cost,config:x\n0.5,1\n", "budget, status is missing"),
+        ("cost,cost,budget,status\n1,1,1,1\n", "occurs twice"),
+        (history({"cost": "good"}), "line 2, column cost: must be a number, but is 'good'"),
+        (history({"cost": ""}), "line 2, column cost"),
+        (history({}, {"budget": "2.5"}), "line 3, column budget: must be a whole number"),
+        (history({}) + "1,2\n", "line 3: a row must have 20 cells"),
+        (history({}) + '"open', "line 3: must be CSV"),
+        (OWN.replace("complete", "done"), "column state: must be one of complete, pruned"),
+        (OWN.replace("maximize", "up"), "column direction"),
+        (OWN.replace("epoch_2", "epoch_two"), "column epoch_two"),
+        (OWN.replace(",0.5,0.75", ",0.5,high"), "line 2, column epoch_2"),
+    ],
+)
+def test_defect_is_named(tmp_path: Path, text: str | bytes, expected: str) -> None:
+    with pytest.raises(InvalidInputError, match="(?s).*") as caught:
+        read_priors(write(tmp_path, text))
+    message = str(caught.value)
+    assert expected in message and "runs.csv" in message and "\n" not in message
+
+
+def test_missing_file_and_folder(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="does not exist"):
+        read_priors(tmp_path / "none.csv")
+    with pytest.raises(InvalidInputError, match="must be a file"):
+        read_priors(tmp_path)
+
+
+def test_huge_file_is_refused_unread(tmp_path: Path) -> None:
+    path = tmp_path / "huge.csv"
+    with path.open("wb") as file:
+        file.truncate(2**29)
+    with pytest.raises(InvalidInputError, match="256 MiB"):
+        read_priors(path)
+
+
+def studied() -> optuna.Study:
+    study = optuna.create_study(direction="maximize", study_name="first")
+
+    def objective(trial: optuna.Trial) -> float:
+        x = trial.suggest_float("x", 0, 1)
+        for epoch in (1, 2, 3):
+            trial.report(x * epoch / 3, epoch)
+            if trial.number % 3 == 1 and epoch == 2:
+                raise optuna.TrialPruned
+        if trial.number == 5:
+            raise ArithmeticError
+        return x
+
+    study.optimize(objective, n_trials=6, catch=(ArithmeticError,))
+    return study
+
+
+def test_study_gives_finished_and_pruned_trials() -> None:
+    priors = read_study(studied())
+    assert [p.where for p in priors] == [f"trial {n}" for n in range(5)]
+    assert [bool(p.problem) for p in priors] == [False, True, False, False, True]
+    assert priors[0].metric == "accuracy" and priors[0].epochs == 3
+    assert priors[0].curve[3] == pytest.approx(priors[0].value)
+
+
+def test_continuation_stands_for_its_whole_chain() -> None:
+    study = studied()
+    parent = study.trials[1]
+    study.add_trial(
+        optuna.trial.create_trial(
+            value=0.9,
+            params=parent.params,
+            distributions=parent.distributions,
+            intermediate_values={1: 0.1, 2: 0.2, 3: 0.9},
+            user_attrs={attributes.ORIGIN: 1, attributes.TRAIN_SECONDS: 2.0},
+        )
+    )
+    priors = read_study(study)
+    assert "trial 1" not in [p.where for p in priors]
+    assert priors[-1].value == 0.9
+    assert priors[-1].seconds is not None and priors[-1].seconds >= 2.0
+
+
+def test_study_with_two_objectives_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match="one objective"):
+        read_study(optuna.create_study(directions=["maximize", "minimize"]))
+
+
+def test_study_by_url(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/s.db"
+    optuna.create_study(study_name="a", storage=url, direction="maximize").add_trials(
+        studied().trials
+    )
+    assert len(read_priors(f"{url}#a")) == 5
+    with pytest.raises(NotFoundError, match="no study 'b'.*studies there: a"):
+        read_priors(f"{url}#b")
+    with pytest.raises(NotFoundError, match="no database"):
+        read_priors(f"sqlite:///{tmp_path}/none.db#a")
+    assert not (tmp_path / "none.db").exists()
+    with pytest.raises(InvalidInputError, match="URL#STUDY"):
+        read_priors(url)
+
+
+def test_export_reads_back_exactly(tmp_path: Path) -> None:
+    study = studied()
+    path = tmp_path / "deep" / "first.csv"
+    assert export_priors(study, path, space=SPACES["course"]) == 5
+    again, before = read_priors(path), read_study(study)
+    for new, old in zip(again, before, strict=True):
+        assert (new.params, new.value, new.curve, new.epochs) == (
+            old.params, old.value, old.curve, old.epochs,
+        )  # fmt: skip
+        assert bool(new.problem) == bool(old.problem)
+    assert [p.name for p in path.parent.iterdir()] == ["first.csv"]
+
+
+def test_export_leaves_imported_trials_and_empty_studies_out(tmp_path: Path) -> None:
+    study = optuna.create_study()
+    study.add_trial(
+        optuna.trial.create_trial(
+            value=math.pi,
+            params={"x": 1.0},
+            distributions={"x": optuna.distributions.FloatDistribution(0, 1)},
+            user_attrs={attributes.PRIOR: "elsewhere"},
+        )
+    )
+    assert read_study(study)[0].source == "elsewhere"
+    with pytest.raises(InvalidInputError, match="has none"):
+        export_priors(study, tmp_path / "none.csv")
+    assert not (tmp_path / "none.csv").exists()
