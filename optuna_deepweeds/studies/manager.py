@@ -17,12 +17,17 @@ from optuna.trial import FrozenTrial, TrialState
 
 from optuna_deepweeds import attributes
 from optuna_deepweeds.errors import InvalidInputError, NotFoundError, SpecMismatchError
+from optuna_deepweeds.priors import ImportSummary, PriorTrial, import_priors
 from optuna_deepweeds.pruners import make_pruner
 from optuna_deepweeds.samplers import make_sampler
 from optuna_deepweeds.studies.checkpoints import CheckpointFolder, default_base, new_uid
-from optuna_deepweeds.studies.locks import study_lock
+from optuna_deepweeds.studies.locks import backend, run_locked
 from optuna_deepweeds.studies.spec import Budget, StudySpec
 from optuna_deepweeds.studies.storage import open_storage
+from optuna_deepweeds.studies.transfer_file import bulk_add_trials
+
+_NEW_STUDIES = -1
+"""Id of the lock under which studies are created; real studies have positive ids."""
 
 
 def create_or_continue(
@@ -39,12 +44,11 @@ def create_or_continue(
         SpecMismatchError: If the study exists with another specification.
     """
     check_name(name)
-    with study_lock(storage, name):
+
+    def create() -> tuple[optuna.Study, bool]:
         is_new = name not in study_names(storage)
         if is_new:
-            study = optuna.create_study(
-                study_name=name, storage=storage, direction=spec.direction, load_if_exists=True
-            )
+            study = optuna.create_study(study_name=name, storage=storage, direction=spec.direction)
         else:
             study = load_plain(name, storage)
             _adopt_or_refuse(study, spec)
@@ -52,10 +56,19 @@ def create_or_continue(
             study.set_user_attr(attributes.UID, new_uid())
             study.set_metric_names([spec.metric])
             study.set_user_attr(attributes.SPEC, spec.to_json())
-        total = Budget.from_json(study.user_attrs.get(attributes.BUDGET)).updated(budget)
-        study.set_user_attr(attributes.BUDGET, total.to_json())
-        study.set_user_attr(attributes.STOP, None)
+        set_budget(study, budget)
+        return study, is_new
+
+    study, is_new = run_locked(storage, _NEW_STUDIES, create)
     return equip(study, spec), is_new
+
+
+def set_budget(study: optuna.Study, budget: Budget) -> Budget:
+    """Replace the limits that `budget` sets, allow work again, and return the whole budget."""
+    total = study_budget(study).updated(budget)
+    study.set_user_attr(attributes.BUDGET, total.to_json())
+    study.set_user_attr(attributes.STOP, None)
+    return total
 
 
 def open_study(name: str, storage_url: str | None) -> optuna.Study:
@@ -116,8 +129,7 @@ def study_budget(study: optuna.Study) -> Budget:
 
 def study_checkpoints(study: optuna.Study) -> CheckpointFolder:
     """The checkpoint folder of `study`."""
-    storage = study._storage
-    url = getattr(storage, "url", None) or getattr(storage, "_backend", storage).url
+    url = getattr(backend(study._storage), "url", "")
     return CheckpointFolder(default_base(str(url)), study)
 
 
@@ -140,6 +152,25 @@ def equip(study: optuna.Study, spec: StudySpec) -> optuna.Study:
     )
     return optuna.load_study(
         study_name=study.study_name, storage=study._storage, sampler=sampler, pruner=pruner
+    )
+
+
+def add_priors(
+    study: optuna.Study, priors: Sequence[PriorTrial], *, enqueue_best: int = 0
+) -> ImportSummary:
+    """Import `priors` into `study` under its lock; what is there already is not added again."""
+    spec = study_spec(study)
+    return run_locked(
+        study._storage,
+        study._study_id,
+        lambda: import_priors(
+            study,
+            spec.search_space,
+            priors,
+            enqueue_best=enqueue_best,
+            max_epochs=spec.epochs,
+            add=bulk_add_trials,
+        ),
     )
 
 

@@ -1,0 +1,118 @@
+"""The live line under a running study; only on a terminal, at most its width."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from typing import Any
+
+import click
+import optuna
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from optuna_deepweeds import attributes
+from optuna_deepweeds.cli._output import duration
+from optuna_deepweeds.studies.accounting import Progress, progress
+from optuna_deepweeds.studies.spec import Budget
+
+_SECONDS_BETWEEN_LINES = 0.1
+
+
+def time_left(state: Progress, budget: Budget) -> float | None:
+    """Estimated seconds until the budget is spent, or None as long as nobody can tell."""
+    estimates = []
+    if budget.seconds is not None:
+        estimates.append(max(0.0, budget.seconds - state.seconds))
+    for limit, spent in ((budget.trials, state.finished), (budget.epochs, state.epochs)):
+        if limit is not None and spent > 0:
+            estimates.append(max(0.0, (limit - spent) * state.seconds / spent))
+    return min(estimates, default=None)
+
+
+def summary_line(state: Progress, budget: Budget) -> str:
+    """Trials, best value, stopped share and time left, in a few words."""
+    of = "" if budget.trials is None else f"/{budget.trials}"
+    parts = [f"{state.finished}{of} trials"]
+    if state.best is not None and state.best.value is not None:
+        parts.append(f"best {state.best.value:.4f} (#{state.best.number})")
+    if state.finished:
+        parts.append(f"{state.pruned / state.finished:.0%} pruned")
+    left = time_left(state, budget)
+    if left is not None:
+        parts.append(f"{duration(left)} left")
+    return ", ".join(parts)
+
+
+class Display:
+    """Shows a worker's progress; implements `studies.worker.Observer`.
+
+    On a terminal one line is rewritten in place, and each finished trial leaves a line. Elsewhere
+    nothing is shown, so that logs stay short.
+    """
+
+    def __init__(self, study: optuna.Study, budget: Budget, *, quiet: bool = False) -> None:
+        self._shown = sys.stderr.isatty() and not quiet
+        self._budget = budget
+        self._direction: StudyDirection = study.direction
+        self._last_line = 0.0
+        self._state = progress(study.get_trials(deepcopy=False), self._direction)
+
+    def trial_started(self, number: int, config: dict[str, Any]) -> None:
+        self._line(f"trial {number} starts", force=True)
+
+    def epoch_finished(self, number: int, epoch: int, value: float) -> None:
+        self._line(f"trial {number} epoch {epoch} acc {value:.4f}")
+
+    def trial_ended(self, study: optuna.Study, trial: FrozenTrial, note: str) -> None:
+        self._state = progress(study.get_trials(deepcopy=False), self._direction)
+        if not self._shown:
+            return
+        self.clear()
+        click.echo(self._fit(trial_line(trial, note)), err=True)
+        self._line("", force=True)
+
+    def refresh(self, study: optuna.Study) -> None:
+        """Show where the study stands, read from the storage."""
+        self._state = progress(study.get_trials(deepcopy=False), self._direction)
+        self._line(f"{self._state.running} running", force=True)
+
+    def clear(self) -> None:
+        """Take the live line away."""
+        if self._shown:
+            click.echo("\r\x1b[K", nl=False, err=True)
+
+    def _line(self, current: str, *, force: bool = False) -> None:
+        now = time.monotonic()
+        if not self._shown or (now - self._last_line < _SECONDS_BETWEEN_LINES and not force):
+            return
+        self._last_line = now
+        summary = summary_line(self._state, self._budget)
+        line = f"{current} | {summary}" if current else summary
+        click.echo("\r\x1b[K" + self._fit(line), nl=False, err=True)
+
+    @staticmethod
+    def _fit(line: str) -> str:
+        # One column is left free: a full line makes some terminals scroll.
+        return line[: shutil.get_terminal_size((80, 24)).columns - 1]
+
+
+def trial_line(trial: FrozenTrial, note: str = "") -> str:
+    """One finished trial in one line."""
+    curve = trial.intermediate_values
+    last = max(curve, default=0)
+    words = {
+        TrialState.COMPLETE: "finished",
+        TrialState.PRUNED: "stopped",
+        TrialState.FAIL: "failed",
+    }
+    line = f"trial {trial.number:>4} {note or words.get(trial.state, trial.state.name.lower())}"
+    if curve:
+        line += f" at epoch {last} with {curve[last]:.4f}"
+    foreseen = trial.user_attrs.get(attributes.ANTICIPATION)
+    if trial.state == TrialState.PRUNED and foreseen and foreseen.get("expected") is not None:
+        line += f", {foreseen['expected']:.3f} expected"
+        if foreseen.get("reason"):
+            line += f": {foreseen['reason']}"
+    return line

@@ -1,0 +1,109 @@
+"""`dashboard`: optuna-dashboard on the storage of the studies."""
+
+from __future__ import annotations
+
+import ipaddress
+import socketserver
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+import click
+
+from optuna_deepweeds.cli._output import info, storage_option
+from optuna_deepweeds.errors import DeepWeedsError, NotFoundError
+
+WSGIApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8080, show_default=True, help="Port to listen on.")
+@click.option("--read-only", is_flag=True, help="Refuse every change to the studies.")
+@click.option(
+    "--artifacts",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Folder of the studies' artifacts (models, figures).",
+)
+@storage_option
+def dashboard(
+    host: str, port: int, read_only: bool, artifacts: Path | None, storage_url: str | None
+) -> None:
+    """Browse the studies in a web browser, with optuna-dashboard."""
+    from optuna_dashboard import wsgi
+
+    from optuna_deepweeds.studies.manager import study_names
+    from optuna_deepweeds.studies.storage import open_storage, redact
+
+    try:
+        storage = open_storage(storage_url, must_exist=True)
+    except NotFoundError as error:
+        raise NotFoundError(
+            f"there is no study to show yet: {error} `optuna-deepweeds study run` makes one."
+        ) from error
+    n_studies = len(study_names(storage))
+    if n_studies == 0:
+        raise NotFoundError("there is no study to show yet; `optuna-deepweeds study run`.")
+    store = None
+    if artifacts is not None:
+        from optuna.artifacts import FileSystemArtifactStore
+
+        store = FileSystemArtifactStore(artifacts)
+    app = wsgi(storage, artifact_store=store)
+    if read_only:
+        app = _read_only(app)
+    try:
+        server = make_server(host, port, app, server_class=_Server, handler_class=_QuietHandler)
+    except (OSError, OverflowError) as error:
+        raise DeepWeedsError(
+            f"the dashboard must be able to listen on {host}:{port}, but: {error}. "
+            "Choose another --port."
+        ) from error
+    if not _is_loopback(host):
+        info(
+            f"Warning: the dashboard has no authentication, and {host} can be reached from other "
+            "machines: whoever reaches it can "
+            + ("read the studies." if read_only else "delete studies; --read-only forbids that.")
+        )
+    info(
+        f"{n_studies} studies of {redact(str(storage.url))}\n"
+        f"Dashboard: http://{host}:{server.server_port}/ (Ctrl-C ends it)"
+    )
+    with server:
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            info("\nDashboard ended.")
+
+
+class _Server(socketserver.ThreadingMixIn, WSGIServer):
+    """A page asks for several things at once; one slow answer must not hold up the others."""
+
+    daemon_threads = True
+
+
+class _QuietHandler(WSGIRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        """Requests are not worth a line each."""
+
+
+def _read_only(app: WSGIApp) -> WSGIApp:
+    """`app`, refusing every request that could change something."""
+
+    def guarded(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if environ["REQUEST_METHOD"] not in ("GET", "HEAD", "OPTIONS"):
+            start_response("403 Forbidden", [("Content-Type", "application/json")])
+            return [b'{"reason": "This dashboard is read-only."}']
+        return app(environ, start_response)
+
+    return guarded
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,102 @@
+"""`study stop`, `reap`, `export`, `import` and `delete`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+import click
+import optuna
+
+from optuna_deepweeds import attributes
+from optuna_deepweeds.cli._output import info, storage_option
+from optuna_deepweeds.studies.accounting import progress
+
+
+@click.command()
+@click.argument("name")
+@storage_option
+def stop(name: str, storage_url: str | None) -> None:
+    """Let the running trials of study NAME finish and start no more.
+
+    `study resume NAME` goes on.
+    """
+    from optuna_deepweeds.studies import manager
+    from optuna_deepweeds.studies.storage import open_storage
+
+    study = manager.load_plain(name, open_storage(storage_url, must_exist=True))
+    study.set_user_attr(attributes.STOP, datetime.now().isoformat(timespec="seconds"))
+    running = progress(study.get_trials(deepcopy=False), study.direction).running
+    info(f"Study {name} stops; {running} running trials finish. `study resume {name}` goes on.")
+
+
+@click.command()
+@click.argument("name")
+@storage_option
+def reap(name: str, storage_url: str | None) -> None:
+    """Queue the trials of study NAME again whose workers died.
+
+    Workers do so by themselves before each trial; this is for studies without workers.
+    """
+    from optuna_deepweeds.studies import manager, reaping
+    from optuna_deepweeds.studies.locks import run_locked
+    from optuna_deepweeds.studies.storage import open_storage
+
+    study = manager.load_plain(name, open_storage(storage_url, must_exist=True))
+    checkpoints = manager.study_checkpoints(study)
+    dead = run_locked(
+        study._storage,
+        study._study_id,
+        lambda: reaping.requeue_dead_trials(study, checkpoints),
+    )
+    numbers = ", ".join(str(trial.number) for trial in dead)
+    info(f"{len(dead)} trials of dead workers queued again{f': {numbers}' if dead else ''}.")
+
+
+@click.command()
+@click.argument("name")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@storage_option
+def export(name: str, file: Path, storage_url: str | None) -> None:
+    """Write study NAME, whole, to FILE (.jsonl, or .jsonl.gz to compress)."""
+    from optuna_deepweeds.studies import manager
+    from optuna_deepweeds.studies.storage import open_storage
+    from optuna_deepweeds.studies.transfer_file import export_study
+
+    study = manager.load_plain(name, open_storage(storage_url, must_exist=True))
+    count = export_study(study, file)
+    info(f"Wrote study {name} with {count} trials to {file}.")
+
+
+@click.command("import")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--name", help="Another name than the exported study's.")
+@storage_option
+def import_(file: Path, name: str | None, storage_url: str | None) -> None:
+    """Read a study that `study export` wrote into a storage."""
+    from optuna_deepweeds.studies.storage import open_storage
+    from optuna_deepweeds.studies.transfer_file import import_study
+
+    study = import_study(file, open_storage(storage_url), name=name)
+    count = len(study.get_trials(deepcopy=False))
+    info(f"Read study {study.study_name} with {count} trials.")
+
+
+@click.command()
+@click.argument("name")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@storage_option
+def delete(name: str, yes: bool, storage_url: str | None) -> None:
+    """Delete study NAME, its trials and its checkpoints."""
+    from optuna_deepweeds.studies import manager
+    from optuna_deepweeds.studies.storage import open_storage
+
+    storage = open_storage(storage_url, must_exist=True)
+    study = manager.load_plain(name, storage)
+    count = len(study.get_trials(deepcopy=False))
+    if not yes:
+        click.confirm(f"Delete study {name} with {count} trials?", abort=True, err=True)
+    checkpoints = manager.study_checkpoints(study)
+    optuna.delete_study(study_name=name, storage=storage)
+    checkpoints.delete()
+    info(f"Deleted study {name} with {count} trials.")

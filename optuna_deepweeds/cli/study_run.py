@@ -1,0 +1,343 @@
+"""`study run` and `study resume`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import optuna
+
+from optuna_deepweeds.cli._output import duration, info, storage_option
+from optuna_deepweeds.cli._progress import Display
+from optuna_deepweeds.cli._signals import StopFlag
+from optuna_deepweeds.cli._values import Duration
+from optuna_deepweeds.datasets import DATASETS, Dataset
+from optuna_deepweeds.errors import InvalidInputError, NotFoundError
+from optuna_deepweeds.pruners import PRUNERS
+from optuna_deepweeds.samplers import SAMPLERS
+from optuna_deepweeds.spaces import SPACES
+from optuna_deepweeds.studies.accounting import progress
+from optuna_deepweeds.studies.spec import MAX_EPOCHS, Budget, StudySpec
+
+_DEMO_SECONDS = 240.0
+"""Default time of a study on the demo images without a GPU: a first look, not a search."""
+_SECONDS = 6 * 3600.0
+_TRIALS = 100
+
+_RUN_EPILOG = """
+\b
+Examples:
+  study run                                   # rf_ei and dora on the images there are
+  study run --name mine --trials 60 --timeout 2h --seed 7
+  study run --name mine --priors runs.csv --enqueue-best 3
+  study run --name mine --workers 4 --storage postgresql://me@host/studies
+"""
+
+
+@click.command(epilog=_RUN_EPILOG)
+@click.option("--name", help="Name of the study; the default is made from its specification.")
+@click.option(
+    "--dataset",
+    default="auto",
+    show_default=True,
+    help=f"Images: {', '.join(DATASETS)}; auto takes deepweeds-balanced where it is prepared, "
+    "else demo.",
+)
+@click.option("--fold", default=0, show_default=True, help="Official fold of deepweeds, 0 to 4.")
+@click.option("--space", default="course", show_default=True, help=f"One of {', '.join(SPACES)}.")
+@click.option(
+    "--sampler", default="rf_ei", show_default=True, help=f"One of {', '.join(SAMPLERS)}."
+)
+@click.option("--pruner", default="dora", show_default=True, help=f"One of {', '.join(PRUNERS)}.")
+@click.option(
+    "--thaw/--no-thaw",
+    default=None,
+    help="Whether stopped trials may be continued from their checkpoints; on for dora.",
+)
+@click.option("--seed", default=0, show_default=True, help="Seed of sampler and training.")
+@click.option(
+    "--epochs", default=MAX_EPOCHS, show_default=True, help="Epochs of a full training, up to 20."
+)
+@click.option("--trials", type=int, help="Finished trials in all, over every run. [default: 100]")
+@click.option(
+    "--timeout",
+    type=Duration(),
+    help="Running time in all, such as 90s, 30m, 6h (the most). "
+    "[default: 6h; 4m on demo without a GPU]",
+)
+@click.option("--total-epochs", type=int, help="Epochs in all, over every trial.")
+@click.option(
+    "--priors",
+    "prior_files",
+    multiple=True,
+    metavar="FILE",
+    help="Earlier trials of the same task: a CSV file or URL#STUDY; may be given again.",
+)
+@click.option("--enqueue-best", default=0, metavar="K", help="Train the K best priors again.")
+@click.option(
+    "--source",
+    "sources",
+    multiple=True,
+    metavar="STUDY",
+    help="A study of another task in this storage that informs the sampler; may be given again.",
+)
+@click.option("--workers", default=1, show_default=True, help="Processes on this machine.")
+@click.option("--device", help="cpu, cuda or cuda:N; the default is CUDA where there is one.")
+@click.option("--deterministic", is_flag=True, help="Reproducible kernels on CUDA, slower.")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Where the images lie.")
+@click.option("--dry-run", is_flag=True, help="Check everything, print the plan, do nothing.")
+@storage_option
+def run(
+    name: str | None,
+    dataset: str,
+    fold: int,
+    space: str,
+    sampler: str,
+    pruner: str,
+    thaw: bool | None,
+    seed: int,
+    epochs: int,
+    trials: int | None,
+    timeout: float | None,
+    total_epochs: int | None,
+    prior_files: tuple[str, ...],
+    enqueue_best: int,
+    sources: tuple[str, ...],
+    workers: int,
+    device: str | None,
+    deterministic: bool,
+    data_dir: Path | None,
+    dry_run: bool,
+    storage_url: str | None,
+) -> int:
+    """Start a study, or go on with the study of that name.
+
+    Nothing is lost when it is interrupted: run the same command again, or `study resume NAME`.
+    """
+    from optuna_deepweeds.priors import read_priors
+    from optuna_deepweeds.studies import manager
+    from optuna_deepweeds.studies.storage import open_storage
+
+    # Everything that can be wrong is looked at before the storage is touched.
+    _check_workers(workers)
+    if enqueue_best < 0:
+        raise InvalidInputError(f"`enqueue-best >= 0` must hold, but got {enqueue_best}.")
+    if enqueue_best and not prior_files:
+        raise InvalidInputError("--enqueue-best takes the best of --priors, but none are given.")
+    budget = Budget(trials=trials, seconds=timeout, epochs=total_epochs)
+    if dataset not in ("auto", *DATASETS):
+        StudySpec(dataset=dataset)  # Raises with the names there are.
+    images, is_fallback = _images(dataset, data_dir, fold)
+    spec = StudySpec(
+        dataset=images.name,
+        fold=fold,
+        space=space,
+        sampler=sampler,
+        pruner=pruner,
+        seed=seed,
+        epochs=epochs,
+        thaw=pruner == "dora" if thaw is None else thaw,
+        sources=sources,
+        dataset_fingerprint=images.fingerprint,
+    )
+    priors = [prior for file in prior_files for prior in read_priors(file)]
+    name = name or f"{spec.dataset}-{spec.space}-{spec.sampler}-{spec.pruner}-seed{spec.seed}"
+    manager.check_name(name)
+    chosen = check_device(device)
+
+    if is_fallback:
+        info(
+            "DeepWeeds is not on this machine: this study runs on the demo images (generated "
+            "plants).\nTo get DeepWeeds (468 MiB): optuna-deepweeds data prepare"
+        )
+    if dry_run:
+        default = _default_budget(spec, chosen)
+        _print_plan(name, spec, default.updated(budget), storage_url, chosen, images)
+        info("Dry run: nothing was done.")
+        return 0
+    storage = open_storage(storage_url)
+    study, is_new = manager.create_or_continue(name, spec, budget, storage)
+    if is_new:
+        total = manager.set_budget(study, _default_budget(spec, chosen).updated(budget))
+    else:
+        total = manager.study_budget(study)
+    _print_plan(name, spec, total, str(storage.url), chosen, images)
+    if not is_new:
+        info(f"Going on with the study, which has {_standing(study)}.")
+    if priors:
+        for line in manager.add_priors(study, priors, enqueue_best=enqueue_best).lines():
+            info(line)
+        study = manager.equip(study, spec)  # The pruner learns from the priors' curves.
+    return _work(study, images, workers=workers, device=chosen, deterministic=deterministic)
+
+
+@click.command()
+@click.argument("name")
+@click.option("--trials", type=int, help="A new total of finished trials.")
+@click.option("--timeout", type=Duration(), help="A new total running time.")
+@click.option("--total-epochs", type=int, help="A new total of epochs.")
+@click.option("--workers", default=1, show_default=True, help="Processes on this machine.")
+@click.option("--device", help="cpu, cuda or cuda:N; the default is CUDA where there is one.")
+@click.option("--deterministic", is_flag=True, help="Reproducible kernels on CUDA, slower.")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Where the images lie.")
+@storage_option
+def resume(
+    name: str,
+    trials: int | None,
+    timeout: float | None,
+    total_epochs: int | None,
+    workers: int,
+    device: str | None,
+    deterministic: bool,
+    data_dir: Path | None,
+    storage_url: str | None,
+) -> int:
+    """Go on with study NAME: its name is all that is needed.
+
+    Trials that were put back, or left by a killed process, are continued first.
+    """
+    from optuna_deepweeds.studies import manager
+
+    _check_workers(workers)
+    budget = Budget(trials=trials, seconds=timeout, epochs=total_epochs)
+    study = manager.open_study(name, storage_url)
+    spec = manager.study_spec(study)
+    images = load_images(spec, data_dir)
+    chosen = check_device(device)
+    manager.set_budget(study, budget)
+    info(f"Going on with study {name}, which has {_standing(study)}.")
+    return _work(study, images, workers=workers, device=chosen, deterministic=deterministic)
+
+
+def load_images(spec: StudySpec, data_dir: Path | None) -> Dataset:
+    """The images of `spec`.
+
+    Raises:
+        NotFoundError: If they are not on this machine.
+        InvalidInputError: If the images on this machine are others than the study's.
+    """
+    from optuna_deepweeds.datasets import load
+
+    images = load(spec.dataset, data_dir=data_dir, fold=spec.fold)
+    if images.fingerprint != spec.dataset_fingerprint:
+        raise InvalidInputError(
+            f"the images of {spec.dataset} must be those that the study began with "
+            f"({spec.dataset_fingerprint[:12]}), but are {images.fingerprint[:12]}."
+        )
+    return images
+
+
+def check_device(device: str | None) -> str:
+    """The device to train on.
+
+    Raises:
+        InvalidInputError: If there is no such device.
+    """
+    from optuna_deepweeds.training.runtime import choose_device
+
+    return str(choose_device(device))
+
+
+def _check_workers(workers: int) -> None:
+    if not 1 <= workers <= 256:
+        raise InvalidInputError(f"`1 <= workers <= 256` must hold, but got workers={workers}.")
+
+
+def _images(name: str, data_dir: Path | None, fold: int) -> tuple[Dataset, bool]:
+    from optuna_deepweeds.datasets import load
+
+    if name != "auto":
+        return load(name, data_dir=data_dir, fold=fold), False
+    try:
+        return load("deepweeds-balanced", data_dir=data_dir), False
+    except NotFoundError:
+        return load("demo"), True
+
+
+def _default_budget(spec: StudySpec, device: str) -> Budget:
+    is_first_look = spec.dataset == "demo" and device == "cpu"
+    return Budget(trials=_TRIALS, seconds=_DEMO_SECONDS if is_first_look else _SECONDS)
+
+
+def _print_plan(
+    name: str,
+    spec: StudySpec,
+    budget: Budget,
+    storage_url: str | None,
+    device: str,
+    images: Dataset,
+) -> None:
+    from optuna_deepweeds.studies.storage import default_url, redact
+
+    limits = [f"{budget.trials} trials" if budget.trials else ""]
+    limits.append(duration(budget.seconds) if budget.seconds else "")
+    limits.append(f"{budget.epochs} epochs" if budget.epochs else "")
+    thaw = " with thaw" if spec.thaw else ""
+    info(
+        f"Study    {name}\n"
+        f"Images   {spec.dataset}: {len(images.train)} train, {len(images.valid)} validation, "
+        f"{len(images.classes)} classes\n"
+        f"Search   space {spec.space}, sampler {spec.sampler}, pruner {spec.pruner}{thaw}, "
+        f"seed {spec.seed}\n"
+        f"Budget   {', '.join(limit for limit in limits if limit)}; "
+        f"{spec.epochs} epochs a network; device {device}\n"
+        f"Storage  {redact(storage_url or default_url())}"
+    )
+
+
+def _standing(study: optuna.Study) -> str:
+    state = progress(study.get_trials(deepcopy=False), study.direction)
+    text = f"{state.finished} finished trials"
+    if state.waiting:
+        text += f", {state.waiting} waiting"
+    return text
+
+
+def _work(
+    study: optuna.Study, images: Dataset, *, workers: int, device: str, deterministic: bool
+) -> int:
+    from optuna_deepweeds.studies import manager
+    from optuna_deepweeds.studies.worker import Worker
+
+    budget = manager.study_budget(study)
+    display = Display(study, budget)
+    stop = StopFlag()
+    if workers == 1:
+        worker = Worker(
+            study,
+            images,
+            observer=display,
+            should_stop=stop,
+            device=device,
+            deterministic=deterministic,
+        )
+        ending = worker.run().value
+        display.clear()
+        code = stop.exit_code
+    else:
+        raise NotImplementedError
+    _print_result(study, f"Ended: {ending}." if not code else "")
+    return code
+
+
+def _print_result(study: optuna.Study, ending: str) -> None:
+    from optuna_deepweeds.studies import manager
+
+    spec = manager.study_spec(study)
+    state = progress(study.get_trials(deepcopy=False), study.direction)
+    full = state.finished * spec.epochs
+    name = study.study_name
+    if ending:
+        info(ending)
+    info(
+        f"{state.finished} trials finished ({state.complete} to the last epoch, {state.pruned} "
+        f"stopped, {state.continued} continued), {state.failed} failed, {state.waiting} waiting."
+    )
+    if full:
+        info(
+            f"{state.epochs} epochs trained instead of {full} "
+            f"({1 - state.epochs / full:.0%} saved) in {duration(state.seconds)}."
+        )
+    if state.best is not None and state.best.value is not None:
+        info(f"Best: trial {state.best.number}, {spec.metric} {state.best.value:.4f}.")
+    info(f"Next: study best {name} | study report {name} | study resume {name} | dashboard")

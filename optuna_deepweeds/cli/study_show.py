@@ -1,0 +1,247 @@
+"""`study list`, `status`, `best` and `trials`: what is in the storage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from optuna_deepweeds import attributes
+from optuna_deepweeds.cli._output import (
+    duration,
+    emit,
+    emit_record,
+    format_option,
+    info,
+    storage_option,
+)
+from optuna_deepweeds.cli._progress import time_left
+from optuna_deepweeds.errors import NotFoundError
+from optuna_deepweeds.studies.accounting import best_trial, epochs_trained, progress
+
+
+@click.command("list")
+@format_option
+@storage_option
+def list_(fmt: str, storage_url: str | None) -> None:
+    """List the studies of a storage."""
+    from optuna_deepweeds.studies.counts import summaries
+    from optuna_deepweeds.studies.storage import open_storage
+
+    rows = []
+    for summary in summaries(open_storage(storage_url, must_exist=True)):
+        spec = summary.user_attrs.get(attributes.SPEC) or {}
+        budget = summary.user_attrs.get(attributes.BUDGET) or {}
+        rows.append(
+            {
+                "name": summary.name,
+                "dataset": spec.get("dataset"),
+                "space": spec.get("space"),
+                "sampler": spec.get("sampler"),
+                "pruner": spec.get("pruner"),
+                "seed": spec.get("seed"),
+                "finished": summary.finished,
+                "of": budget.get("trials"),
+                "running": summary.running,
+                "failed": summary.failed,
+                "best": summary.best_value,
+                "last_activity": summary.last_activity,
+            }
+        )
+    columns = ["name", "dataset", "space", "sampler", "pruner", "seed", "finished", "of"]
+    columns += ["running", "failed", "best", "last_activity"]
+    if not rows and fmt == "table":
+        info("No studies yet; `optuna-deepweeds study run` makes one.")
+        return
+    emit(rows, columns=columns, fmt=fmt)
+
+
+@click.command()
+@click.argument("name")
+@format_option
+@storage_option
+def status(name: str, fmt: str, storage_url: str | None) -> None:
+    """Where study NAME stands: trials, epochs, time, best, and how anticipation did."""
+    from optuna_deepweeds.studies import manager
+    from optuna_deepweeds.studies.storage import open_storage
+
+    study = manager.load_plain(name, open_storage(storage_url, must_exist=True))
+    trials = study.get_trials(deepcopy=False)
+    state = progress(trials, study.direction)
+    record: dict[str, Any] = {"study": name}
+    epochs = None
+    if attributes.SPEC in study.user_attrs:
+        spec = manager.study_spec(study)
+        epochs = spec.epochs
+        record |= {
+            "dataset": spec.dataset,
+            "space": spec.space,
+            "sampler": spec.sampler,
+            "pruner": spec.pruner + (" with thaw" if spec.thaw else ""),
+            "seed": spec.seed,
+        }
+    budget = manager.study_budget(study)
+    record |= {
+        "trials_finished": state.finished,
+        "trials_total": budget.trials,
+        "complete": state.complete,
+        "pruned": state.pruned,
+        "continued": state.continued,
+        "running": state.running,
+        "waiting": state.waiting,
+        "failed": state.failed,
+        "priors": state.priors,
+        "epochs_trained": state.epochs,
+    }
+    if epochs is not None and state.finished:
+        record["epochs_without_pruning"] = epochs * state.finished
+        record["epochs_saved"] = max(0, epochs * state.finished - state.epochs)
+    if state.best is not None:
+        record |= {"best_value": state.best.value, "best_trial": state.best.number}
+    record["running_time"] = _as_duration(state.seconds, fmt)
+    if budget.seconds is not None:
+        record["time_limit"] = _as_duration(budget.seconds, fmt)
+    left = time_left(state, budget)
+    if state.running and left is not None:
+        record["time_left"] = _as_duration(left, fmt)
+    record |= _calibration(study)
+    emit_record(record, fmt=fmt)
+
+
+@click.command()
+@click.argument("name")
+@click.option(
+    "--save",
+    "model_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the trial's network to this file, for `predict`.",
+)
+@click.option("--trial", "number", type=int, help="Another trial than the best.")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Where the images lie.")
+@format_option
+@storage_option
+def best(
+    name: str,
+    model_file: Path | None,
+    number: int | None,
+    data_dir: Path | None,
+    fmt: str,
+    storage_url: str | None,
+) -> None:
+    """The best trial of study NAME, its parameters and, with --save, its network."""
+    from optuna_deepweeds.studies import manager
+    from optuna_deepweeds.studies.storage import open_storage
+
+    study = manager.load_plain(name, open_storage(storage_url, must_exist=True))
+    trials = study.get_trials(deepcopy=False)
+    trial = _by_number(trials, number, name) if number is not None else None
+    trial = trial or best_trial(trials, study.direction)
+    if trial is None:
+        raise NotFoundError(f"study {name!r} has no complete trial yet.")
+    if model_file is not None:
+        from optuna_deepweeds.cli.study_run import load_images
+        from optuna_deepweeds.studies.model import save_network
+
+        images = load_images(manager.study_spec(study), data_dir)
+        save_network(study, trial, images, model_file)
+        info(f"Saved the network of trial {trial.number} to {model_file}.")
+    emit_record(_row(trial) | trial.params, fmt=fmt)
+
+
+_STATES = [state.name.lower() for state in TrialState]
+
+
+@click.command()
+@click.argument("name")
+@click.option("--failed", is_flag=True, help="Failed trials with their reasons.")
+@click.option("--traceback", is_flag=True, help="With --failed: the whole traceback.")
+@click.option("--state", type=click.Choice(_STATES), help="Trials in one state only.")
+@click.option("--priors", is_flag=True, help="Imported trials too.")
+@click.option("--params", is_flag=True, help="A column a parameter (always so in JSON and CSV).")
+@format_option
+@storage_option
+def trials(
+    name: str,
+    failed: bool,
+    traceback: bool,
+    state: str | None,
+    priors: bool,
+    params: bool,
+    fmt: str,
+    storage_url: str | None,
+) -> None:
+    """List the trials of study NAME."""
+    from optuna_deepweeds.studies import manager
+    from optuna_deepweeds.studies.storage import open_storage
+
+    study = manager.load_plain(name, open_storage(storage_url, must_exist=True))
+    chosen = [
+        t
+        for t in study.get_trials(deepcopy=False)
+        if (priors or attributes.PRIOR not in t.user_attrs)
+        and (not failed or t.state == TrialState.FAIL)
+        and (state is None or t.state.name.lower() == state)
+    ]
+    columns = list(_COLUMNS)
+    if failed:
+        columns = ["number", "epochs", "seconds", "reason"]
+        columns += ["traceback"] if traceback else []
+    elif priors:
+        columns.append("prior")
+    rows = [_row(t) for t in chosen]
+    if params or (fmt != "table" and not failed):
+        names = list(dict.fromkeys(p for t in chosen for p in t.params))
+        columns += names
+        rows = [row | t.params for row, t in zip(rows, chosen, strict=True)]
+    emit(rows, columns=columns, fmt=fmt)
+
+
+_COLUMNS = ("number", "state", "value", "epochs", "seconds", "expected", "origin", "note")
+
+
+def _row(trial: FrozenTrial) -> dict[str, Any]:
+    attrs = trial.user_attrs
+    foreseen = attrs.get(attributes.ANTICIPATION) or {}
+    notes = []
+    if attributes.ENQUEUED_PRIOR in attrs:
+        notes.append("enqueued prior")
+    if attributes.RETRY_OF in attrs:
+        notes.append(f"retry of {attrs[attributes.RETRY_OF]}")
+    if trial.state == TrialState.FAIL and attrs.get(attributes.FAILURE):
+        notes.append(attrs[attributes.FAILURE])
+    elif trial.state == TrialState.PRUNED and foreseen.get("reason"):
+        notes.append(foreseen["reason"])
+    return {
+        "number": trial.number,
+        "state": trial.state.name.lower(),
+        "value": trial.value if trial.state.is_finished() else None,
+        "epochs": max(trial.intermediate_values, default=0),
+        "epochs_trained": epochs_trained(trial),
+        "seconds": attrs.get(attributes.TRAIN_SECONDS),
+        "expected": foreseen.get("expected"),
+        "origin": attrs.get(attributes.ORIGIN),
+        "note": "; ".join(notes) or None,
+        "reason": attrs.get(attributes.FAILURE),
+        "traceback": attrs.get(attributes.TRACEBACK),
+        "prior": attrs.get(attributes.PRIOR),
+    }
+
+
+def _by_number(trials: list[FrozenTrial], number: int, name: str) -> FrozenTrial:
+    if not 0 <= number < len(trials):
+        raise NotFoundError(f"study {name!r} has no trial {number}; it has {len(trials)} trials.")
+    return trials[number]
+
+
+def _as_duration(seconds: float, fmt: str) -> str | float:
+    return duration(seconds) if fmt == "table" else round(seconds, 1)
+
+
+def _calibration(study: optuna.Study) -> dict[str, Any]:
+    """How the anticipations turned out, where there are some to judge."""
+    from optuna_deepweeds.report.calibration import calibration
+
+    return calibration(study).summary()

@@ -1,0 +1,52 @@
+"""`worker`: joins a study from wherever its storage is reached."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from optuna_deepweeds.cli._output import info, storage_option
+from optuna_deepweeds.cli._progress import Display
+from optuna_deepweeds.cli._signals import StopFlag
+
+
+@click.command()
+@click.argument("name")
+@click.option("--device", help="cpu, cuda or cuda:N; the default is CUDA where there is one.")
+@click.option("--deterministic", is_flag=True, help="Reproducible kernels on CUDA, slower.")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Where the images lie.")
+@click.option("--quiet", is_flag=True, help="Show no progress.")
+@storage_option
+def worker(
+    name: str,
+    device: str | None,
+    deterministic: bool,
+    data_dir: Path | None,
+    quiet: bool,
+    storage_url: str | None,
+) -> int:
+    """Run trials of study NAME until its total is reached, beside any other workers.
+
+    Start as many as you like, on any machine that reaches the storage and the images.
+    """
+    from optuna_deepweeds.cli.study_run import check_device, load_images
+    from optuna_deepweeds.studies import manager
+    from optuna_deepweeds.studies.worker import Worker
+
+    stop = StopFlag()
+    study = manager.open_study(name, storage_url)
+    images = load_images(manager.study_spec(study), data_dir)
+    display = Display(study, manager.study_budget(study), quiet=quiet)
+    ending = Worker(
+        study,
+        images,
+        observer=display,
+        should_stop=stop,
+        device=check_device(device),
+        deterministic=deterministic,
+    ).run()
+    display.clear()
+    if not quiet:
+        info(f"Worker ends: {ending.value}.")
+    return stop.exit_code

@@ -1,0 +1,269 @@
+"""The worker loop: claim a trial under the study's lock, train it, settle it; exactly to the total.
+
+Whatever ends a worker, its trial is not lost: told to stop, it puts the trial back; killed, its
+heartbeat ends and another worker runs the trial again from its checkpoint.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from typing import Any, Protocol
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from optuna_deepweeds import attributes
+from optuna_deepweeds.datasets.dataset import Dataset
+from optuna_deepweeds.errors import DeepWeedsError, TrainingError
+from optuna_deepweeds.studies import manager, reaping
+from optuna_deepweeds.studies.accounting import Progress, progress, ranked
+from optuna_deepweeds.studies.checkpoints import root_number
+from optuna_deepweeds.studies.heartbeat import Heartbeat
+from optuna_deepweeds.studies.locks import run_locked, study_lock
+from optuna_deepweeds.studies.objective import (
+    Objective,
+    TrialInterrupted,
+    TrialTakenOver,
+    training_seed,
+)
+from optuna_deepweeds.studies.spec import Budget
+
+logger = logging.getLogger(__name__)
+
+POLL_SECONDS = 1.0
+"""How often a worker without work looks whether the others' trials have ended."""
+MAX_FAILURES_IN_A_ROW = 20
+"""A worker gives up after so many failed trials without a finished one."""
+N_BEST_KEPT = 5
+"""Complete trials whose checkpoints are kept."""
+N_PAUSED_KEPT = 50
+"""Paused trials whose checkpoints are kept where trials may be continued; keeping more gained
+nothing on recorded curves."""
+
+
+class Ending(Enum):
+    """Why a worker left."""
+
+    TOTAL = "the study's total of trials is reached"
+    TIME = "the study's time is spent"
+    EPOCHS = "the study's epochs are spent"
+    STOPPED = "the study was asked to stop"
+    INTERRUPTED = "this worker was asked to stop"
+
+
+class Observer(Protocol):
+    """What a display is told; every method may be called often."""
+
+    def trial_started(self, number: int, config: dict[str, Any]) -> None: ...
+    def epoch_finished(self, number: int, epoch: int, value: float) -> None: ...
+    def trial_ended(self, study: optuna.Study, trial: FrozenTrial, note: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class _Claim:
+    trial: optuna.Trial
+    config: dict[str, Any]
+
+
+class Worker:
+    """Runs trials of one study until its budget is spent or the worker is told to stop.
+
+    Args:
+        study: A study equipped by `manager`.
+        dataset: The images of its specification.
+        observer: A display.
+        should_stop: Polled during training; true puts the running trial back and ends the worker.
+        device: As for `training.train`.
+        deterministic: As for `training.train`.
+    """
+
+    def __init__(
+        self,
+        study: optuna.Study,
+        dataset: Dataset,
+        *,
+        observer: Observer,
+        should_stop: Callable[[], bool] = lambda: False,
+        device: str | None = None,
+        deterministic: bool = False,
+    ) -> None:
+        self._study = study
+        self._storage = study._storage
+        self._spec = manager.study_spec(study)
+        self._space = self._spec.search_space
+        self._checkpoints = manager.study_checkpoints(study)
+        self._observer = observer
+        self._asked_to_stop = should_stop
+        self._seconds_left = float("inf")
+        self._running_since = time.monotonic()
+        self._current = -1
+        self._failures = 0
+        self._objective = Objective(
+            self._spec,
+            dataset,
+            device=device,
+            deterministic=deterministic,
+            should_stop=self._should_stop,
+            on_epoch=lambda epoch, value: observer.epoch_finished(self._current, epoch, value),
+        )
+
+    def run(self) -> Ending:
+        """Work until there is a reason to leave, and return it.
+
+        Raises:
+            DeepWeedsError: If too many trials in a row fail, with the reason of the last one.
+            StorageError: If the storage stays out of reach.
+        """
+        while True:
+            if self._asked_to_stop():
+                return Ending.INTERRUPTED
+            claim = run_locked(self._storage, self._study._study_id, self._claim)
+            if isinstance(claim, Ending):
+                return claim
+            if claim is None:
+                time.sleep(POLL_SECONDS)
+                continue
+            self._run_trial(claim)
+
+    def _should_stop(self) -> bool:
+        spent = time.monotonic() - self._running_since
+        return self._asked_to_stop() or spent > self._seconds_left
+
+    def _claim(self) -> _Claim | Ending | None:
+        """The next trial, a reason to leave, or None while only others' trials are left."""
+        reaping.requeue_dead_trials(self._study, self._checkpoints)
+        trials = self._study.get_trials(deepcopy=False)
+        budget = manager.study_budget(self._study)
+        state = progress(trials, self._study.direction)
+        ending = self._spent(budget, state)
+        if ending is not None:
+            return ending
+        if budget.trials is not None and state.finished + state.running >= budget.trials:
+            return None
+        if state.waiting == 0:
+            self._thaw()
+        trial = self._study.ask()
+        trial.set_user_attr(attributes.WORKER, f"{socket.gethostname()}:{os.getpid()}")
+        try:
+            # Suggested under the lock, so that the samplers of other workers see the parameters
+            # and no two workers train the same network.
+            config = self._space.suggest(trial)
+        except ValueError as error:
+            self._fail(trial, f"its parameters do not fit the space: {error}")
+            return None
+        self._seconds_left = (
+            float("inf") if budget.seconds is None else budget.seconds - state.seconds
+        )
+        self._running_since = time.monotonic()
+        return _Claim(trial, config)
+
+    def _spent(self, budget: Budget, state: Progress) -> Ending | None:
+        if self._study.user_attrs.get(attributes.STOP):
+            return Ending.STOPPED
+        if budget.trials is not None and state.finished >= budget.trials:
+            return Ending.TOTAL
+        if budget.epochs is not None and state.epochs >= budget.epochs:
+            return Ending.EPOCHS
+        if budget.seconds is not None and state.seconds >= budget.seconds:
+            return Ending.TIME
+        return None
+
+    def _thaw(self) -> None:
+        next_continuation = getattr(self._study.pruner, "next_continuation", None)
+        if self._spec.thaw and next_continuation is not None:
+            from optuna_deepweeds.studies.continuation import continue_trial
+
+            parent = next_continuation(self._study)
+            if parent is not None:
+                continue_trial(self._study, parent)
+
+    def _run_trial(self, claim: _Claim) -> None:
+        trial = claim.trial
+        frozen = self._storage.get_trial(trial._trial_id)
+        root = root_number(frozen)
+        seed = training_seed(self._spec.seed, root)
+        self._current = trial.number
+        self._observer.trial_started(trial.number, claim.config)
+        note = ""
+        started = time.monotonic()
+        with Heartbeat(self._storage, trial._trial_id):
+            try:
+                trial.set_user_attr(attributes.SEED, seed)
+                checkpoint = self._checkpoints.path(root)
+                value = self._objective(trial, claim.config, seed=seed, checkpoint=checkpoint)
+                self._note_seconds(trial, frozen, started)
+                self._study.tell(trial, value)
+            except optuna.TrialPruned:
+                self._note_seconds(trial, frozen, started)
+                self._study.tell(trial, state=TrialState.PRUNED)
+            except TrialInterrupted:
+                self._note_seconds(trial, frozen, started)
+                self._put_back(trial)
+                note = "put back"
+            except (TrialTakenOver, optuna.exceptions.UpdateFinishedTrialError):
+                logger.warning("trial %d was taken over by another worker.", trial.number)
+                note = "taken over"
+            except TrainingError as error:
+                self._fail(trial, str(error))
+                note = f"failed: {error}"
+            except DeepWeedsError:
+                raise
+            except KeyboardInterrupt:
+                self._put_back(trial)
+                raise
+            except Exception as error:
+                self._fail(trial, f"{type(error).__name__}: {error}", traceback.format_exc())
+                note = f"failed: {type(error).__name__}: {error}"
+        ended = self._storage.get_trial(trial._trial_id)
+        self._observer.trial_ended(self._study, ended, note)
+        self._tidy()
+        if ended.state == TrialState.FAIL and note.startswith("failed"):
+            self._failures += 1
+            if self._failures >= MAX_FAILURES_IN_A_ROW:
+                raise DeepWeedsError(
+                    f"{self._failures} trials failed in a row; the last one {note}. "
+                    f"`study trials {self._study.study_name} --failed` lists them."
+                )
+        elif ended.state.is_finished():
+            self._failures = 0
+
+    def _note_seconds(self, trial: optuna.Trial, before: FrozenTrial, started: float) -> None:
+        earlier = float(before.user_attrs.get(attributes.TRAIN_SECONDS, 0.0))
+        seconds = earlier + time.monotonic() - started
+        trial.set_user_attr(attributes.TRAIN_SECONDS, round(seconds, 3))
+
+    def _put_back(self, trial: optuna.Trial) -> None:
+        """Queue a running trial again, as itself: whoever claims it goes on from its checkpoint."""
+        frozen = self._storage.get_trial(trial._trial_id)
+        segments = list(frozen.user_attrs.get(attributes.SEGMENTS, ()))
+        if frozen.datetime_start is not None:
+            segments.append([frozen.datetime_start.isoformat(), datetime.now().isoformat()])
+        trial.set_user_attr(attributes.SEGMENTS, segments)
+        self._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+
+    def _fail(self, trial: optuna.Trial, reason: str, details: str | None = None) -> None:
+        trial.set_user_attr(attributes.FAILURE, reason)
+        if details is not None:
+            trial.set_user_attr(attributes.TRACEBACK, details)
+        self._study.tell(trial, state=TrialState.FAIL)
+
+    def _tidy(self) -> None:
+        """Delete the checkpoints that nothing will go on from."""
+        with study_lock(self._storage, self._study._study_id):
+            trials = self._study.get_trials(deepcopy=False)
+            keep = [t for t in trials if t.state in (TrialState.RUNNING, TrialState.WAITING)]
+            keep += ranked(trials, self._study.direction)[:N_BEST_KEPT]
+            roots = {root_number(t) for t in keep}
+            promising = getattr(self._study.pruner, "promising", None)
+            if self._spec.thaw and promising is not None:
+                numbers = set(promising(self._study, N_PAUSED_KEPT))
+                roots |= {root_number(t) for t in trials if t.number in numbers}
+            self._checkpoints.keep_only(roots)
