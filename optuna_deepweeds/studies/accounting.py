@@ -107,7 +107,7 @@ def progress(
 
 
 def ranked(trials: Iterable[FrozenTrial], direction: StudyDirection) -> list[FrozenTrial]:
-    """The complete trials among `trials` that are no priors, best first, earliest first in ties."""
+    """The complete trials that are no priors, best first, the earlier first in ties."""
     sign = -1.0 if direction == StudyDirection.MAXIMIZE else 1.0
     complete = [
         t

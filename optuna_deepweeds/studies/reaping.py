@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
@@ -10,6 +11,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from optuna_deepweeds import attributes
 from optuna_deepweeds.studies.checkpoints import CheckpointFolder, root_number
 from optuna_deepweeds.studies.heartbeat import stale_trials
+from optuna_deepweeds.studies.identity import is_gone
 
 logger = logging.getLogger(__name__)
 
@@ -17,7 +19,9 @@ REASON = "its worker died; the trial was run again"
 
 
 def requeue_dead_trials(study: optuna.Study, checkpoints: CheckpointFolder) -> list[FrozenTrial]:
-    """Fail every running trial without a heartbeat and queue its parameters again.
+    """Fail every running trial whose worker is gone and queue its parameters again.
+
+    A worker is gone when its process is (seen from the same machine), or its heartbeat.
 
     To be called under the study's lock. A worker that was only slow finds its trial finished at
     its next report and drops it, so no trial is told twice. A reaper that dies half-way leaves
@@ -27,7 +31,10 @@ def requeue_dead_trials(study: optuna.Study, checkpoints: CheckpointFolder) -> l
         The trials that were queued again.
     """
     storage = study._storage
-    for trial in stale_trials(study):
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    left = {t._trial_id: t for t in running if is_gone(t.user_attrs.get(attributes.WORKER, ""))}
+    left |= {t._trial_id: t for t in stale_trials(study)}
+    for trial in left.values():
         storage.set_trial_system_attr(trial._trial_id, attributes.INTERRUPTED, True)
         storage.set_trial_user_attr(trial._trial_id, attributes.FAILURE, REASON)
         try:
@@ -58,20 +65,25 @@ def _retry(study: optuna.Study, trial: FrozenTrial, checkpoints: CheckpointFolde
     user_attrs[attributes.ROOT] = root_number(trial)
     epoch = trial.user_attrs.get(attributes.CHECKPOINT)
     curve: dict[int, float] = {}
+    # What Optuna's enqueue_trial writes; without parameters (the worker died before it suggested
+    # any) the trial samples afresh.
+    system_attrs: dict[str, Any] = {"fixed_params": dict(trial.params)}
     if epoch is not None and checkpoints.exists(trial):
         curve = {k: v for k, v in trial.intermediate_values.items() if k <= epoch}
         user_attrs[attributes.ORIGIN] = trial.number
         user_attrs[attributes.INHERITED] = epoch
         user_attrs[attributes.CHECKPOINT] = epoch
+        for key, value in trial.system_attrs.items():
+            rung = key.removeprefix(attributes.RUNG)
+            if key != rung and int(rung) <= epoch:
+                system_attrs[key] = value
     study.add_trial(
         create_trial(
             state=TrialState.WAITING,
             params=trial.params,
             distributions=trial.distributions,
             user_attrs=user_attrs,
-            # What Optuna's enqueue_trial writes; without parameters (the worker died before it
-            # suggested any) the trial samples afresh.
-            system_attrs={"fixed_params": dict(trial.params)},
+            system_attrs=system_attrs,
             intermediate_values=curve,
         )
     )

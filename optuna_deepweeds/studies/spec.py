@@ -91,7 +91,9 @@ class StudySpec:
         try:
             return cls(**{**stored, "sources": tuple(stored.get("sources", ()))})
         except TypeError as error:
-            raise InvalidInputError(f"the study's stored specification is damaged: {error}.")
+            raise InvalidInputError(
+                f"the study's stored specification is damaged: {error}."
+            ) from error
 
     def differences(self, other: StudySpec) -> list[str]:
         """One phrase for each field in which `other` differs from this stored specification."""

@@ -1,4 +1,4 @@
-"""The worker loop: claim a trial under the study's lock, train it, settle it; exactly to the total.
+"""The worker loop: claim a trial under the study's lock, train it, settle it; to the exact total.
 
 Whatever ends a worker, its trial is not lost: told to stop, it puts the trial back; killed, its
 heartbeat ends and another worker runs the trial again from its checkpoint.
@@ -7,8 +7,6 @@ heartbeat ends and another worker runs the trial again from its checkpoint.
 from __future__ import annotations
 
 import logging
-import os
-import socket
 import time
 import traceback
 from collections.abc import Callable
@@ -27,6 +25,7 @@ from optuna_deepweeds.studies import manager, reaping
 from optuna_deepweeds.studies.accounting import Progress, progress, ranked
 from optuna_deepweeds.studies.checkpoints import root_number
 from optuna_deepweeds.studies.heartbeat import Heartbeat
+from optuna_deepweeds.studies.identity import this_worker
 from optuna_deepweeds.studies.locks import run_locked, study_lock
 from optuna_deepweeds.studies.objective import (
     Objective,
@@ -151,7 +150,7 @@ class Worker:
         if state.waiting == 0:
             self._thaw()
         trial = self._study.ask()
-        trial.set_user_attr(attributes.WORKER, f"{socket.gethostname()}:{os.getpid()}")
+        trial.set_user_attr(attributes.WORKER, this_worker())
         try:
             # Suggested under the lock, so that the samplers of other workers see the parameters
             # and no two workers train the same network.
@@ -241,7 +240,7 @@ class Worker:
         trial.set_user_attr(attributes.TRAIN_SECONDS, round(seconds, 3))
 
     def _put_back(self, trial: optuna.Trial) -> None:
-        """Queue a running trial again, as itself: whoever claims it goes on from its checkpoint."""
+        """Queue a running trial again, as itself: who claims it goes on from its checkpoint."""
         frozen = self._storage.get_trial(trial._trial_id)
         segments = list(frozen.user_attrs.get(attributes.SEGMENTS, ()))
         if frozen.datetime_start is not None:
