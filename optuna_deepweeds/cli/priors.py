@@ -169,7 +169,7 @@ def import_(source: str, name: str, enqueue_best: int, storage_url: str | None) 
     study = manager.open_study(name, storage_url)
     spec = manager.study_spec(study)
     trials = _read(source)
-    with study_lock(study._storage, name):
+    with study_lock(study._storage, study._study_id):
         summary = import_priors(
             study,
             spec.search_space,
