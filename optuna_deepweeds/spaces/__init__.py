@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 from optuna_deepweeds.spaces.course import COURSE
+from optuna_deepweeds.spaces.modern import MODERN
 from optuna_deepweeds.spaces.search_space import Condition, Parameter, SearchSpace, contains
 
-SPACES: dict[str, SearchSpace] = {space.name: space for space in (COURSE,)}
+SPACES: dict[str, SearchSpace] = {space.name: space for space in (COURSE, MODERN)}
 
 __all__ = ["SPACES", "Condition", "Parameter", "SearchSpace", "contains"]

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from optuna_deepweeds.errors import InvalidInputError
+from optuna_deepweeds.training.modern_network import modern_network
 
 IMAGE_SIZE = 32
 
@@ -52,6 +53,7 @@ def build_network(
     """
     builders: dict[str, Callable[[Mapping[str, Any], int], nn.Module]] = {
         "n_conv_layers": _course,
+        "block": _modern,
     }
     found = [build for key, build in builders.items() if key in config]
     if len(found) != 1:
@@ -81,6 +83,10 @@ def _initialise(module: nn.Conv2d | nn.Linear, generator: torch.Generator) -> No
         module.weight.uniform_(-bound, bound, generator=generator)
         if module.bias is not None:
             module.bias.uniform_(-bound, bound, generator=generator)
+
+
+def _modern(config: Mapping[str, Any], n_classes: int) -> nn.Module:
+    return modern_network(config, n_classes, SeededDropout(float(config["dropout_rate"])))
 
 
 def _course(config: Mapping[str, Any], n_classes: int) -> nn.Module:
