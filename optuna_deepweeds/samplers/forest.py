@@ -49,16 +49,17 @@ class RegressionForest:
         size = n if self._max_samples is None else min(n, self._max_samples)
         X = np.ascontiguousarray(X, dtype=np.float32)
         y = np.ascontiguousarray(y, dtype=np.float64).reshape(-1, 1)
-        seeds = rng.integers(2**31 - 1, size=self._n_trees)
+        # One legacy generator for all trees: making one costs as much as a small tree.
+        state = np.random.RandomState(rng.integers(2**32))
         self._trees = []
         # Our own arrays need no checks, and the checks cost as much as a small tree.
         with sklearn.config_context(skip_parameter_validation=True, assume_finite=True):
-            for seed in seeds:
+            for _ in range(self._n_trees):
                 rows = rng.integers(n, size=size)
                 tree = self._tree_class(
                     max_features=self._max_features,
                     min_samples_leaf=self._min_samples_leaf,
-                    random_state=int(seed),
+                    random_state=state,
                 )
                 self._trees.append(tree.fit(X[rows], y[rows], check_input=False))
         return self

@@ -51,20 +51,26 @@ class Observations:
 
 @dataclass
 class _Folded:
-    """Finished trials read so far; lists are parallel, one entry a trial."""
+    """Finished trials read so far; arrays and lists are parallel, one entry a trial."""
 
+    n_prefix: int = 0
+    """Every trial before this index is finished and read."""
     seen: set[int] = field(default_factory=set)
+    """Numbers of finished trials read beyond the prefix."""
     params: list[Mapping[str, Any]] = field(default_factory=list)
     numbers: list[int] = field(default_factory=list)
     outcomes: list[tuple[float, float, float]] = field(default_factory=list)
-    sources: list[str | None] = field(default_factory=list)
+    sources: list[str] = field(default_factory=list)
     replaced: set[int] = field(default_factory=set)
-    # name -> (is_own, number, distribution) of the trial that decides the parameter's range.
     ranges: dict[str, tuple[bool, int, BaseDistribution]] = field(default_factory=dict)
-    # Encoded rows of the first trials in the lists, and the ranges they were encoded with.
+    """By parameter, the range and what decides between several: is it an own trial's, and the
+    trial's number."""
     encoder: Encoder | None = None
     encoded_ranges: dict[str, BaseDistribution] = field(default_factory=dict)
-    rows: list[np.ndarray] = field(default_factory=list)
+    X: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
+    """Codes of the first trials in `params`, by `encoder`."""
+    outcome_rows: np.ndarray = field(default_factory=lambda: np.empty((0, 3)))
+    """The first of `outcomes`, as an array."""
 
 
 class History:
@@ -122,24 +128,32 @@ class History:
         if folded.encoder is None or folded.encoded_ranges != dict(distributions):
             folded.encoder = Encoder(distributions)
             folded.encoded_ranges = dict(distributions)
-            folded.rows = []
+            folded.X = np.empty((0, len(folded.encoder)))
         encoder = folded.encoder
-        folded.rows.extend(encoder.encode(folded.params[len(folded.rows) :]))
+        new = encoder.encode(folded.params[len(folded.X) :])
+        folded.X = np.concatenate([folded.X, new])
+        new_outcomes = folded.outcomes[len(folded.outcome_rows) :]
+        if new_outcomes:
+            folded.outcome_rows = np.concatenate([folded.outcome_rows, np.array(new_outcomes)])
 
-        X = np.array(folded.rows).reshape(len(folded.rows), len(encoder))
-        outcomes = np.array(folded.outcomes).reshape(len(X), 3)
+        X, outcomes = folded.X, folded.outcome_rows
         X, required = self._required(X, outcomes, encoder)
-        usable = _has(X, required) & ~np.isin(np.array(folded.numbers), list(folded.replaced))
-        sources = np.array([source or "" for source in folded.sources], dtype=object)
-        own = usable & (sources == "")
+        usable = _has(X, required)
+        if folded.replaced:
+            usable &= ~np.isin(np.array(folded.numbers), list(folded.replaced))
+        own = usable
         priors = {}
-        for source in sorted({s for s in folded.sources if s}):
-            rows = usable & (sources == source) & (outcomes[:, 0] == _VALUED)
-            priors[source] = (X[rows], average_ranks(outcomes[rows]))
+        names = sorted(set(folded.sources) - {""})
+        if names:
+            sources = np.array(folded.sources, dtype=object)
+            own = usable & (sources == "")
+            for name in names:
+                rows = usable & (sources == name) & (outcomes[:, 0] == _VALUED)
+                priors[name] = (X[rows], average_ranks(outcomes[rows]))
 
         running = [
             t.params
-            for t in trials
+            for t in trials[folded.n_prefix :]
             if t.state == TrialState.RUNNING
             and t.number != trial.number
             # A continuation repeats a configuration that is observed already.
@@ -178,14 +192,18 @@ class History:
         # `get_trials` would copy every trial.
         trials = study._get_trials(deepcopy=False, use_cache=use_cache)
         sign = 1.0 if study.direction == StudyDirection.MAXIMIZE else -1.0
-        for trial in trials:
-            if trial.state.is_finished() and trial.number not in self._folded.seen:
+        folded = self._folded
+        for trial in trials[folded.n_prefix :]:
+            if trial.state.is_finished() and trial.number not in folded.seen:
+                folded.seen.add(trial.number)
                 self._fold_one(trial, sign)
+        while folded.n_prefix < len(trials) and trials[folded.n_prefix].number in folded.seen:
+            folded.seen.remove(trials[folded.n_prefix].number)
+            folded.n_prefix += 1
         return trials
 
     def _fold_one(self, trial: FrozenTrial, sign: float) -> None:
         folded = self._folded
-        folded.seen.add(trial.number)
         if trial.state == TrialState.FAIL and trial.system_attrs.get(attributes.INTERRUPTED):
             return
         user_attrs = trial.user_attrs
@@ -202,7 +220,7 @@ class History:
         folded.params.append(trial.params)
         folded.numbers.append(trial.number)
         folded.outcomes.append(_outcome(trial, sign))
-        folded.sources.append(None if source is None else str(source))
+        folded.sources.append("" if source is None else str(source))
 
 
 def _drop_inactive(X: np.ndarray, conditions: DeclaredConditions) -> tuple[np.ndarray, np.ndarray]:
