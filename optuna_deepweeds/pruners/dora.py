@@ -4,20 +4,35 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-import numpy as np
 from numpy.typing import ArrayLike
 from optuna.pruners import BasePruner
 from optuna.study import Study
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from optuna_deepweeds.attributes import ANTICIPATION, RUNG
 from optuna_deepweeds.errors import InvalidInputError
+from optuna_deepweeds.pruners import pyramid
 from optuna_deepweeds.pruners.forecaster import Forecast, anticipation_bound, forecast_final
-from optuna_deepweeds.pruners.history import Histories, History, sign_of
+from optuna_deepweeds.pruners.history import Histories, History, rung_marks, sign_of
 from optuna_deepweeds.pruners.rungs import is_in_top, rung_steps, value_at
 
 _MIN_FINISHED = 3
+
+
+@dataclass(frozen=True)
+class _Standing:
+    """A running trial at its last report; values in the direction "larger is better"."""
+
+    trial: FrozenTrial
+    curve: dict[int, float]
+    step: int
+    sign: float
+
+    @property
+    def value(self) -> float:
+        return self.curve[self.step]
 
 
 class DoraPruner(BasePruner):
@@ -28,9 +43,13 @@ class DoraPruner(BasePruner):
     `max_resource` on, the upper end of its forecast final value is below the best final value so
     far; and when it reports NaN or infinity.
 
+    With `thaw`, a trial pauses at each rung unless it is the one that is worth going on with now;
+    `next_continuation` names a paused trial to go on with before a new one is started.
+
     The pruner keeps nothing that decides in the object: values at rungs are system attributes of
     the trials, so any process comes to the same decision. What it foresaw is the user attribute
-    `deepweeds:anticipation`.
+    `deepweeds:anticipation`, whose `expected` is a forecast of the final value that a stopped
+    trial would have reached.
 
     Args:
         max_resource: the step of a full training's last report.
@@ -55,6 +74,7 @@ class DoraPruner(BasePruner):
         prior_curves: Sequence[ArrayLike] | None = None,
         thaw: bool = False,
         is_continuable: Callable[[FrozenTrial], bool] | None = None,
+        first_share: float = 0.25,
     ) -> None:
         if min_resource < 1:
             raise InvalidInputError(f"`min_resource >= 1` must hold, but got {min_resource}.")
@@ -71,6 +91,9 @@ class DoraPruner(BasePruner):
         self._reduction_factor = reduction_factor
         self._rungs = rung_steps(min_resource, max_resource, reduction_factor)
         self._first_bound_step = max(min_resource, 3, max_resource / 10)
+        self._thaw = thaw
+        self._is_continuable = is_continuable
+        self._rates = pyramid.quota_rates(self._rungs, max_resource, first_share)
         self._histories = Histories()
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
@@ -79,84 +102,156 @@ class DoraPruner(BasePruner):
         curve = {step: sign * value for step, value in trial.intermediate_values.items()}
         if not curve:
             return False
-        step = max(curve)
-        value = curve[step]
-        if not math.isfinite(value):
-            _write(study, trial, step, None, None, None, sign, "stop", "the report is not finite")
+        standing = _Standing(trial, curve, max(curve), sign)
+        if not math.isfinite(standing.value):
+            self._write(study, standing, None, None, "stop", "the report is not finite")
             return True
-        if step >= self._max_resource:
+        if standing.step >= self._max_resource:
             return False
-        previous = max((s for s in curve if s < step), default=-1)
-        crossed = [rung for rung in self._rungs if previous < rung <= step]
-        if not crossed and step < self._first_bound_step:
+        is_at_rung = any(
+            standing.step == min(step for step in curve if step >= rung)
+            for rung in self._rungs
+            if rung <= standing.step
+        )
+        if not is_at_rung and standing.step < self._first_bound_step:
             return False
 
         history = self._histories.read(study)
+        crossed = self._mark_rungs(study, history, standing)
+        forecast = forecast_final(standing.value, history.gains_after(standing.step))
+        decision = "continue"
+        reason = ""
+        if not self._is_worth(history, standing.step, standing.value):
+            decision, reason = "stop", "its forecast stays below the best final value"
+        elif crossed and self._thaw:
+            if self._choose(history, standing) != trial.number:
+                decision, reason = "pause", f"others go first at step {max(crossed)}"
+        elif not self._thaw:
+            failed = [rung for rung in crossed if not self._passes(history, standing, rung)]
+            if failed:
+                decision = "stop"
+                reason = f"not in the top 1/{self._reduction_factor} at step {failed[-1]}"
+        if crossed or decision != "continue":
+            self._write(study, standing, forecast, history.best_final(), decision, reason)
+        return decision != "continue"
+
+    def next_continuation(self, study: Study) -> FrozenTrial | None:
+        """Return the paused trial to continue now, or None to start a new configuration.
+
+        To be called under a lock that also covers the creation of the continuing trial: the
+        paused trial counts as taken once a trial names it as its origin.
+        """
+        if not self._thaw:
+            return None
+        history = self._histories.read(study)
+        number = self._choose(history, None)
+        return None if number is None else history.paused[number]
+
+    def promising(self, study: Study, k: int = 50) -> list[int]:
+        """Return the numbers of the `k` paused trials that are likeliest to be continued."""
+        if not self._thaw:
+            return []
+        history = self._histories.read(study)
+        paused = {number: self._rung_index(trial) for number, trial in history.paused.items()}
+        values = [history.rung_values(rung) for rung in self._rungs]
+        return pyramid.by_distance_to_promotion(values, paused, self._rates)[:k]
+
+    def _mark_rungs(self, study: Study, history: History, standing: _Standing) -> list[int]:
+        """Store the values at rungs just reached, or reached without a mark; return those."""
+        stored = history.live_trial(standing.trial.number) or standing.trial
+        marks = rung_marks(stored)
+        crossed = []
+        for rung in self._rungs:
+            if rung > standing.step:
+                break
+            is_here = standing.step == min(step for step in standing.curve if step >= rung)
+            if is_here or rung not in marks:
+                value = standing.sign * value_at(standing.curve, rung)
+                study._storage.set_trial_system_attr(
+                    standing.trial._trial_id, f"{RUNG}{rung}", value
+                )
+                crossed.append(rung)
+        return crossed
+
+    def _passes(self, history: History, standing: _Standing, rung: int) -> bool:
+        others = history.rung_values(rung, without=standing.trial.number)
+        value = value_at(standing.curve, rung)
+        return is_in_top(value, list(others.values()), 1 / self._reduction_factor)
+
+    def _is_worth(self, history: History, step: int, value: float) -> bool:
+        """Tell whether the curve may still beat the best final value."""
+        incumbent = history.best_final()
+        if incumbent is None or step < self._first_bound_step:
+            return True
+        if history.n_finished < _MIN_FINISHED:
+            return True
         forecast = forecast_final(value, history.gains_after(step))
-        finals = history.finals()
-        incumbent = float(finals.max()) if len(finals) else None
-        reason = self._reason_to_stop(history, trial, study, curve, sign, step, crossed)
-        if (
-            reason is None
-            and step >= self._first_bound_step
-            and len(finals) >= _MIN_FINISHED
-            and forecast is not None
-            and incumbent is not None
-            and anticipation_bound(value, forecast) < incumbent
-        ):
-            reason = "its forecast stays below the best final value"
-        if reason is not None or crossed:
-            decision = "continue" if reason is None else "stop"
-            expected = forecast or Forecast(value, value, value)
-            _write(study, trial, step, expected, forecast, incumbent, sign, decision, reason or "")
-        return reason is not None
+        return forecast is None or anticipation_bound(value, forecast) >= incumbent
 
-    def _reason_to_stop(
+    def _choose(self, history: History, standing: _Standing | None) -> int | None:
+        """Return the number of the trial to go on with: a paused one, or the one in `standing`."""
+        own = None if standing is None else standing.trial.number
+        values = [history.rung_values(rung) for rung in self._rungs]
+        paused = {number: self._rung_index(trial) for number, trial in history.paused.items()}
+        if standing is not None and own is not None:
+            for i, rung in enumerate(self._rungs):
+                if rung <= standing.step:
+                    values[i][own] = value_at(standing.curve, rung)
+                    paused[own] = i
+
+        def is_allowed(number: int) -> bool:
+            if number == own:
+                return True
+            trial = history.paused[number]
+            step = max(trial.intermediate_values)
+            value = history.sign * trial.intermediate_values[step]
+            if not self._is_worth(history, step, value):
+                return False
+            return self._is_continuable is None or self._is_continuable(trial)
+
+        candidates = pyramid.open_promotions(values, paused, self._rates)
+        chosen = pyramid.first_allowed(candidates, is_allowed)
+        if chosen is None and self._needs_leader(history, own, len(values[0])):
+            chosen = pyramid.first_allowed(pyramid.leaders(values, paused), is_allowed)
+        return chosen
+
+    def _needs_leader(self, history: History, own: int | None, n_first: int) -> bool:
+        """Tell whether one trial should be trained to the end, whatever the quotas."""
+        if history.n_finished:
+            return False
+        others = [trial for trial in history.live if trial.number != own]
+        n_workers = 1 + sum(trial.state == TrialState.RUNNING for trial in others)
+        if n_first < (12 if n_workers == 1 else 8):
+            return False
+        return not any(rung_marks(trial) for trial in others)
+
+    def _rung_index(self, trial: FrozenTrial) -> int:
+        marks = rung_marks(trial)
+        return max(i for i, rung in enumerate(self._rungs) if rung in marks)
+
+    def _write(
         self,
-        history: History,
-        trial: FrozenTrial,
         study: Study,
-        curve: dict[int, float],
-        sign: float,
-        step: int,
-        crossed: list[int],
-    ) -> str | None:
-        """Mark the rungs that the last report reached; tell why the trial fails at one."""
-        reason = None
-        for rung in crossed:
-            value = value_at(curve, rung)
-            study._storage.set_trial_system_attr(trial._trial_id, f"{RUNG}{rung}", sign * value)
-            others = np.array(history.rung_values(rung, without=trial.number))
-            if not is_in_top(value, sign * others, 1 / self._reduction_factor):
-                reason = f"not in the top 1/{self._reduction_factor} at step {rung}"
-        return reason
-
-
-def _write(
-    study: Study,
-    trial: FrozenTrial,
-    step: int,
-    expected: Forecast | None,
-    interval: Forecast | None,
-    incumbent: float | None,
-    sign: float,
-    decision: str,
-    reason: str,
-) -> None:
-    low_high = [None, None] if interval is None else [interval.low, interval.high]
-    if sign < 0:
-        low_high = low_high[::-1]
-    low, high = (None if end is None else sign * end for end in low_high)
-    study._storage.set_trial_user_attr(
-        trial._trial_id,
-        ANTICIPATION,
-        {
-            "epoch": step,
-            "expected": None if expected is None else sign * expected.expected,
+        standing: _Standing,
+        forecast: Forecast | None,
+        incumbent: float | None,
+        decision: str,
+        reason: str,
+    ) -> None:
+        """Show what was foreseen, in the study's own direction."""
+        sign = standing.sign
+        expected: float | None = standing.value if forecast is None else forecast.expected
+        if expected is not None and not math.isfinite(expected):
+            expected = None
+        ends = [] if forecast is None else sorted((sign * forecast.low, sign * forecast.high))
+        low, high = ends or (None, None)
+        attribute = {
+            "epoch": standing.step,
+            "expected": None if expected is None else sign * expected,
             "low": low,
             "high": high,
             "incumbent": None if incumbent is None else sign * incumbent,
             "decision": decision,
             "reason": reason,
-        },
-    )
+        }
+        study._storage.set_trial_user_attr(standing.trial._trial_id, ANTICIPATION, attribute)

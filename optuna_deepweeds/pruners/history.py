@@ -47,16 +47,26 @@ def rung_marks(trial: FrozenTrial) -> dict[int, float]:
     return marks
 
 
+def is_paused_at(trial: FrozenTrial, rung: int | None) -> bool:
+    """Tell whether the trial's last report, a finite one, is its first at or past `rung`."""
+    curve = trial.intermediate_values
+    if rung is None or not curve:
+        return False
+    last = max(curve)
+    return last == min(step for step in curve if step >= rung) and bool(np.isfinite(curve[last]))
+
+
 class History:
     """Rung values and finished curves of one study, in the direction "larger is better"."""
 
     def __init__(self, sign: float) -> None:
-        self._sign = sign
+        self.sign = sign
         self._n_prefix = 0  # trials before this position are finished and folded
         self._folded: set[int] = set()
         self._replaced: set[int] = set()
         self._rungs: dict[int, dict[int, float]] = {}
         self._finished: dict[int, tuple[NDArray[np.int64], NDArray[np.float64], float]] = {}
+        self._paused: dict[int, FrozenTrial] = {}
         self._live: list[FrozenTrial] = []
 
     def update(self, trials: Sequence[FrozenTrial]) -> None:
@@ -83,14 +93,17 @@ class History:
         self._replace(replaced_by(trial))
         if trial.number in self._replaced:
             return
-        for rung, value in rung_marks(trial).items():
-            self._rungs.setdefault(rung, {})[trial.number] = value
+        marks = rung_marks(trial)
+        for rung, value in marks.items():
+            self._rungs.setdefault(rung, {})[trial.number] = self.sign * value
+        if trial.state == TrialState.PRUNED and is_paused_at(trial, max(marks, default=None)):
+            self._paused[trial.number] = trial
         if trial.state == TrialState.COMPLETE and trial.value is not None:
-            final = self._sign * trial.value
+            final = self.sign * trial.value
             if np.isfinite(final):
                 curve = sorted(trial.intermediate_values.items())
                 steps = np.array([step for step, _ in curve], dtype=np.int64)
-                values = self._sign * np.array([value for _, value in curve], dtype=float)
+                values = self.sign * np.array([value for _, value in curve], dtype=float)
                 self._finished[trial.number] = (steps, values, final)
 
     def _replace(self, numbers: Iterable[int]) -> None:
@@ -98,6 +111,7 @@ class History:
             if number not in self._replaced:
                 self._replaced.add(number)
                 self._finished.pop(number, None)
+                self._paused.pop(number, None)
                 for values in self._rungs.values():
                     values.pop(number, None)
 
@@ -106,19 +120,34 @@ class History:
         """Unfinished trials that nobody replaced."""
         return [trial for trial in self._live if trial.number not in self._replaced]
 
-    def rung_values(self, rung: int, without: int) -> list[float]:
-        """Return the values that trials other than number `without` had at a rung."""
-        values = [v for n, v in self._rungs.get(rung, {}).items() if n != without]
+    def live_trial(self, number: int) -> FrozenTrial | None:
+        """Return the live trial of this number as the storage has it."""
+        return next((trial for trial in self._live if trial.number == number), None)
+
+    @property
+    def paused(self) -> dict[int, FrozenTrial]:
+        """Trials that stopped right at a rung with a finite value and were not continued."""
+        return self._paused
+
+    def rung_values(self, rung: int, *, without: int | None = None) -> dict[int, float]:
+        """Return the values seen at a rung by trial number, those of live trials included."""
+        values = dict(self._rungs.get(rung, {}))
         for trial in self.live:
-            if trial.number != without:
-                marks = rung_marks(trial)
-                if rung in marks:
-                    values.append(marks[rung])
+            marks = rung_marks(trial)
+            if rung in marks:
+                values[trial.number] = self.sign * marks[rung]
+        if without is not None:
+            values.pop(without, None)
         return values
 
-    def finals(self) -> NDArray[np.float64]:
-        """Return the final values of the finished trials, (n,)."""
-        return np.array([final for _, _, final in self._finished.values()])
+    @property
+    def n_finished(self) -> int:
+        """Number of trials that were trained to the end."""
+        return len(self._finished)
+
+    def best_final(self) -> float | None:
+        """Return the best final value, None before any trial has finished."""
+        return max((final for _, _, final in self._finished.values()), default=None)
 
     def gains_after(self, step: int) -> NDArray[np.float64]:
         """Return what each finished curve gained after its last report up to `step`, (n,)."""
