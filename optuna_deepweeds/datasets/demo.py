@@ -29,7 +29,7 @@ from optuna_deepweeds.datasets.dataset import Dataset, fingerprint
 Array = NDArray[np.float64]
 
 SEED = 8
-N_TRAIN, N_VALID, N_TEST = 2400, 800, 800
+N_TRAIN, N_VALID, N_TEST = 2000, 800, 800
 _SIDE = 32
 _CHUNK = 200  # pictures painted at once: a few MB that stay in the cache
 _STEPS = 64  # entries of a table of leaf widths
@@ -194,7 +194,7 @@ CLASSES = tuple(species.name for species in _SPECIES)
 
 
 def load_demo() -> Dataset:
-    """Return the demo: 2,400 training, 800 validation and 800 test pictures of 8 plants."""
+    """Return the demo: 2,000 training, 800 validation and 800 test pictures of 8 plants."""
     sizes = (N_TRAIN, N_VALID, N_TEST)
     images, labels = generate(sum(sizes), seed=SEED)
     train, valid, test = np.split(np.arange(len(labels)), np.cumsum(sizes)[:-1])
@@ -296,18 +296,27 @@ def _soft_noise(draw: _Draw, knots: int, amplitude: float) -> Array:
 
 def _paint(canvas: Array, leaves: _Leaves) -> None:
     """Paint `leaves` over `canvas` (n, 32, 32, 3), one slot after the other, with soft edges."""
-    column = np.arange(_SIDE) + 0.5
-    row = column[:, None]
     for slot in range(leaves.x.shape[1]):
         rows = np.flatnonzero(leaves.length[:, slot] > 0)
-        # (m,) attributes of the leaves of this slot, spread over the pixels.
+        if not len(rows):
+            continue
+        # (m, 1, 1) attributes of the leaves of this slot, spread over the pixels.
         x, y, angle, length, width, bend = (
             getattr(leaves, name)[rows, slot, None, None]
             for name in ("x", "y", "angle", "length", "width", "bend")
         )
         cosine, sine = np.cos(angle), np.sin(angle)
-        u = ((column - x) * cosine + (row - y) * sine) / length
-        v = (row - y) * cosine - (column - x) * sine - bend * length * u * u
+        # A window around each leaf instead of the whole picture: a third of the work.
+        margin = length * (width + np.abs(bend)) + 1.5
+        side = min(_SIDE, int(np.ceil(np.max(length + 2 * margin))) + 1)
+        place = np.arange(side)
+        left = np.clip(np.floor(np.minimum(x, x + length * cosine) - margin), 0, _SIDE - side)
+        top = np.clip(np.floor(np.minimum(y, y + length * sine) - margin), 0, _SIDE - side)
+        column = left.astype(np.intp) + place
+        row = top.astype(np.intp) + place[:, None]
+        right, down = column + 0.5 - x, row + 0.5 - y
+        u = (right * cosine + down * sine) / length
+        v = down * cosine - right * sine - bend * length * u * u
         step = np.clip(u * _STEPS, 0, _STEPS - 1).astype(np.intp)
         half = width * length * _OUTLINES[leaves.outline[rows, slot, None, None], step]
         # Coverage falls from 1 to 0 within about a pixel, across the leaf and at its ends.
@@ -315,8 +324,10 @@ def _paint(canvas: Array, leaves: _Leaves) -> None:
         cover *= np.clip(u * length + 0.5, 0, 1) * np.clip((1 - u) * length + 0.5, 0, 1)
         # One half of the blade catches more light, and the midrib is pale.
         shade = 1 + 0.12 * np.clip(v, -1, 1) + 0.15 * np.clip(0.6 - np.abs(v), 0, 1)
-        edge = leaves.colour[rows, slot, None, None] * shade[..., None]
-        canvas[rows] += cover[..., None] * (edge - canvas[rows])
+        window = (rows[:, None, None], row, column)
+        below = canvas[window]
+        leaf = leaves.colour[rows, slot, None, None] * shade[..., None]
+        canvas[window] = below + cover[..., None] * (leaf - below)
 
 
 def _photograph(draw: _Draw, canvas: Array) -> NDArray[np.uint8]:
