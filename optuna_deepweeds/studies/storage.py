@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import functools
 import threading
+import weakref
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -99,17 +100,13 @@ class ResilientStorage(RDBStorage):
         """Set up connections; those made before are dropped."""
         if self.engine.dialect.name == "sqlite":
             event.listen(self.engine, "connect", _set_up_sqlite)
-            event.listen(self.engine, "begin", self._begin_sqlite)
+            # Without a reference to the storage, which is to be collected before its engine.
+            event.listen(self.engine, "begin", functools.partial(_begin_sqlite, self._local))
         elif self.engine.dialect.name == "postgresql":
             event.listen(self.engine, "connect", _set_up_postgres)
         if sqlite_path(self.engine.url) is not None or self.engine.dialect.name != "sqlite":
             self.engine.dispose()
-
-    def _begin_sqlite(self, connection: sqlalchemy.Connection) -> None:
-        # A transaction that first reads and then writes loses the race to another writer, or,
-        # worse, overwrites a claim that it has not seen: writers queue up before they read.
-        writes = getattr(self._local, "writes", False) and not is_read_only(self.engine.url)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        weakref.finalize(self, self.engine.dispose)
 
     def create_new_study(
         self, directions: Sequence[StudyDirection], study_name: str | None = None
@@ -205,7 +202,12 @@ class ResilientStorage(RDBStorage):
                 row.state = state
                 if state == TrialState.RUNNING:
                     row.datetime_start = now
-                    session.add(models.TrialHeartbeatModel(trial_id=trial_id))
+                    # A trial that was put back still has the heartbeat of its first worker.
+                    beat: Any = models.TrialHeartbeatModel.where_trial_id(trial_id, session)
+                    if beat is None:
+                        session.add(models.TrialHeartbeatModel(trial_id=trial_id))
+                    else:
+                        beat.heartbeat = session.execute(sqlalchemy.func.now()).scalar()
                 if state.is_finished():
                     row.datetime_complete = now
                 session.flush()
@@ -421,6 +423,13 @@ def _engine_options(url: URL) -> dict[str, Any]:
 def _set_up_sqlite(connection: Any, record: Any) -> None:
     connection.isolation_level = None
     connection.execute("PRAGMA synchronous = NORMAL")
+
+
+def _begin_sqlite(local: threading.local, connection: sqlalchemy.Connection) -> None:
+    # A transaction that first reads and then writes loses the race to another writer, or,
+    # worse, overwrites a claim that it has not seen: writers queue up before they read.
+    writes = getattr(local, "writes", False) and not is_read_only(connection.engine.url)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
 def _set_up_postgres(connection: Any, record: Any) -> None:
