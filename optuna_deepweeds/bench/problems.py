@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, Literal
 from zlib import crc32
 
 import numpy as np
@@ -55,7 +55,7 @@ class Problem:
     name: str
     family: str
     space: SearchSpace
-    direction: str
+    direction: Literal["minimize", "maximize"]
     score: Callable[[Mapping[str, Any]], float]
     evaluate: Callable[[Mapping[str, Any], float], float]
     reference: Callable[[], NDArray[np.float64]]
@@ -146,19 +146,21 @@ def _draw(distribution: BaseDistribution, rng: np.random.Generator) -> Any:
     """A uniform draw, in logs where the range is one; every grid point is equally likely."""
     if isinstance(distribution, CategoricalDistribution):
         return distribution.choices[int(rng.integers(len(distribution.choices)))]
-    assert isinstance(distribution, (FloatDistribution, IntDistribution))
-    low, high, step = distribution.low, distribution.high, distribution.step
     if isinstance(distribution, FloatDistribution):
+        low, high, step = distribution.low, distribution.high, distribution.step
         if step is not None:
             return float(low + step * rng.integers(round((high - low) / step) + 1))
         if distribution.log:
             drawn = math.exp(rng.uniform(math.log(low), math.log(high)))
             return min(high, max(low, drawn))
         return float(rng.uniform(low, high))
+    assert isinstance(distribution, IntDistribution)
+    first, last = distribution.low, distribution.high
     if distribution.log:
-        drawn = math.exp(rng.uniform(math.log(low - 0.5), math.log(high + 0.5)))
-        return min(high, max(low, round(drawn)))
-    return int(low + distribution.step * rng.integers((high - low) // distribution.step + 1))
+        drawn = math.exp(rng.uniform(math.log(first - 0.5), math.log(last + 0.5)))
+        return min(last, max(first, round(drawn)))
+    n_steps = (last - first) // distribution.step
+    return first + distribution.step * int(rng.integers(n_steps + 1))
 
 
 def table_problem(table: Table) -> Problem:

@@ -13,9 +13,11 @@ import fcntl
 import io
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
+from io import BufferedRandom
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,6 +77,7 @@ class CellKey:
 
 COLUMNS = tuple(field.name for field in fields(Row))
 _HEADER = ",".join(COLUMNS) + "\n"
+_WINDOW = 1 << 18
 _INTEGERS = {"seed", "budget", "evaluations"}
 _FLOATS = {"value", "score", "fraction", "regret", "milliseconds"}
 
@@ -94,23 +97,28 @@ def append(path: Path, rows: Sequence[Row]) -> None:
         os.fsync(file.fileno())
 
 
-def _drop_torn_tail(file: io.BufferedRandom) -> None:
+def _drop_torn_tail(file: BufferedRandom) -> None:
     """Cut what follows the last finished cell, and see to the header of a new file."""
-    file.seek(0)
-    content = file.read()
-    if not content:
+    size = file.seek(0, os.SEEK_END)
+    if size == 0:
         file.write(_HEADER.encode())
         return
-    end = content.rfind(b"\n") + 1
-    while end > len(_HEADER):
-        start = content.rfind(b"\n", 0, end - 1) + 1
-        row = _parse(next(csv.reader([content[start:end].decode()])))
-        if row is not None and row.evaluations == row.budget:
-            break
-        end = start
-    if end < len(content):
-        file.truncate(end)
-    file.seek(0, os.SEEK_END)
+    # A cell is far smaller than the window; a longer torn tail is read in whole.
+    for start in (max(0, size - _WINDOW), 0):
+        file.seek(start)
+        tail = file.read()
+        end = tail.rfind(b"\n") + 1
+        while end > 0:
+            line = tail.rfind(b"\n", 0, end - 1) + 1
+            row = _parse(next(csv.reader([tail[line:end].decode(errors="replace")])))
+            is_header = start + line == 0
+            if is_header or (row is not None and row.evaluations == row.budget):
+                file.truncate(start + end)
+                file.seek(0, os.SEEK_END)
+                return
+            end = line
+    file.truncate(0)
+    file.write(_HEADER.encode())
 
 
 def read(paths: Path | Iterable[Path]) -> list[Row]:
@@ -161,6 +169,14 @@ def _parse(cells: Sequence[str]) -> Row | None:
         )
     except ValueError:
         return None
+
+
+def write_records(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
+    """Write records of equal keys as a CSV file."""
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(records[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(records)
 
 
 def finished(path: Path, budget: int) -> set[CellKey]:

@@ -56,6 +56,7 @@ class SmacOptimiser:
                 "its interpreter with --smac-python."
             )
         self._problem = problem
+        self._python = python
         self._parameters = {p.name: p for p in problem.space.parameters}
         try:
             self._process = subprocess.Popen(
@@ -113,7 +114,7 @@ class SmacOptimiser:
             line = ""
         if not line:
             raise DeepWeedsError(
-                f"the SMAC process ended; does `{self._process.args[0]} -c 'import smac'` work?"  # type: ignore[index]
+                f"the SMAC process ended; does `{self._python} -c 'import smac'` work?"
             )
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:

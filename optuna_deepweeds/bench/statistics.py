@@ -44,8 +44,11 @@ def bootstrap(
 
     Returns:
         Standard deviation of the statistic over the resamples, of its shape; infinite or NaN
-        outcomes of the statistic make it NaN.
+        outcomes of the statistic make it NaN, and so does a sample of a single entry, whose
+        spread is unknown.
     """
+    if min(sizes) < 2:
+        return np.full(np.shape(statistic([np.arange(n) for n in sizes])), np.nan)
     rng = np.random.default_rng(seed)
     outcomes = np.array(
         [statistic([rng.integers(n, size=n) for n in sizes]) for _ in range(n_resamples)],

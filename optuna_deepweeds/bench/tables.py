@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,7 +64,7 @@ class Table:
 
     name: str
     family: str
-    direction: str
+    direction: Literal["minimize", "maximize"]
     metric: str
     choices: Mapping[str, tuple[Any, ...]]
     values: NDArray[np.float64]
@@ -151,13 +151,13 @@ def _read_package(family: str, name: str) -> tuple[dict[str, Any], NDArray[np.fl
     return header, values
 
 
-def _write_atomically(path: Path, **arrays: NDArray[Any]) -> None:
+def _write_atomically(path: Path, header: NDArray[np.str_], values: NDArray[np.float64]) -> None:
     """Write an npz that other processes see whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as file:
-            np.savez_compressed(file, **arrays)
+            np.savez_compressed(file, header=header, values=values)
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
