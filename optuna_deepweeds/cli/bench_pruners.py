@@ -23,7 +23,8 @@ def _comma_list(kind: Callable[[str], Any]) -> Callable[..., Any]:
             return [kind(item.strip()) for item in (text or "").split(",") if item.strip()]
         except ValueError:
             what = "whole numbers" if kind is int else "numbers"
-            raise click.BadParameter(f"must be {what} separated by commas, but got {text!r}.")
+            message = f"must be {what} separated by commas, but got {text!r}."
+            raise click.BadParameter(message) from None
 
     return parse
 

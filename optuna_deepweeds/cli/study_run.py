@@ -44,7 +44,12 @@ Examples:
     "else demo.",
 )
 @click.option("--fold", default=0, show_default=True, help="Official fold of deepweeds, 0 to 4.")
-@click.option("--space", default="course", show_default=True, help=f"One of {', '.join(SPACES)}.")
+@click.option(
+    "--space",
+    default="auto",
+    show_default=True,
+    help=f"One of {', '.join(SPACES)}; auto is course, and course-small on demo without a GPU.",
+)
 @click.option(
     "--sampler", default="rf_ei", show_default=True, help=f"One of {', '.join(SAMPLERS)}."
 )
@@ -128,6 +133,10 @@ def run(
     if dataset not in ("auto", *DATASETS):
         StudySpec(dataset=dataset)  # Raises with the names there are.
     images, is_fallback = _images(dataset, data_dir, fold)
+    chosen = check_device(device)
+    is_first_look = images.name == "demo" and chosen == "cpu"
+    if space == "auto":
+        space = "course-small" if is_first_look else "course"
     spec = StudySpec(
         dataset=images.name,
         fold=fold,
@@ -143,7 +152,7 @@ def run(
     priors = [prior for file in prior_files for prior in read_priors(file)]
     name = name or f"{spec.dataset}-{spec.space}-{spec.sampler}-{spec.pruner}-seed{spec.seed}"
     manager.check_name(name)
-    chosen = check_device(device)
+    default = Budget(trials=_TRIALS, seconds=_DEMO_SECONDS if is_first_look else _SECONDS)
 
     if is_fallback:
         info(
@@ -151,14 +160,13 @@ def run(
             "plants).\nTo get DeepWeeds (468 MiB): optuna-deepweeds data prepare"
         )
     if dry_run:
-        default = _default_budget(spec, chosen)
         _print_plan(name, spec, default.updated(budget), storage_url, chosen, images)
         info("Dry run: nothing was done.")
         return 0
     storage = open_storage(storage_url)
     study, is_new = manager.create_or_continue(name, spec, budget, storage)
     if is_new:
-        total = manager.set_budget(study, _default_budget(spec, chosen).updated(budget))
+        total = manager.set_budget(study, default.updated(budget))
     else:
         total = manager.study_budget(study)
     _print_plan(name, spec, total, str(storage.url), chosen, images)
@@ -252,11 +260,6 @@ def _images(name: str, data_dir: Path | None, fold: int) -> tuple[Dataset, bool]
         return load("deepweeds-balanced", data_dir=data_dir), False
     except NotFoundError:
         return load("demo"), True
-
-
-def _default_budget(spec: StudySpec, device: str) -> Budget:
-    is_first_look = spec.dataset == "demo" and device == "cpu"
-    return Budget(trials=_TRIALS, seconds=_DEMO_SECONDS if is_first_look else _SECONDS)
 
 
 def _print_plan(

@@ -28,11 +28,11 @@ from optuna_deepweeds.studies.accounting import best_trial, epochs_trained, prog
 @storage_option
 def list_(fmt: str, storage_url: str | None) -> None:
     """List the studies of a storage."""
-    from optuna_deepweeds.studies.counts import summaries
+    from optuna_deepweeds.studies.counts import list_studies
     from optuna_deepweeds.studies.storage import open_storage
 
     rows = []
-    for summary in summaries(open_storage(storage_url, must_exist=True)):
+    for summary in list_studies(open_storage(storage_url, must_exist=True)):
         spec = summary.user_attrs.get(attributes.SPEC) or {}
         budget = summary.user_attrs.get(attributes.BUDGET) or {}
         rows.append(
@@ -45,8 +45,8 @@ def list_(fmt: str, storage_url: str | None) -> None:
                 "seed": spec.get("seed"),
                 "finished": summary.finished,
                 "of": budget.get("trials"),
-                "running": summary.running,
-                "failed": summary.failed,
+                "running": summary.states.get(TrialState.RUNNING, 0),
+                "failed": summary.states.get(TrialState.FAIL, 0),
                 "best": summary.best_value,
                 "last_activity": summary.last_activity,
             }

@@ -1,14 +1,15 @@
 """The ground floor of a search: which networks exist.
 
-`SPACES` maps names to spaces: `course` is the published one, `modern` a wider one of our own.
+`SPACES` maps names to spaces: `course` is the published one, `course-small` its part
+for machines without a GPU, `modern` a wider one of our own.
 """
 
 from __future__ import annotations
 
-from optuna_deepweeds.spaces.course import COURSE
+from optuna_deepweeds.spaces.course import COURSE, COURSE_SMALL
 from optuna_deepweeds.spaces.modern import MODERN
 from optuna_deepweeds.spaces.search_space import Condition, Parameter, SearchSpace, contains
 
-SPACES: dict[str, SearchSpace] = {space.name: space for space in (COURSE, MODERN)}
+SPACES: dict[str, SearchSpace] = {space.name: space for space in (COURSE, COURSE_SMALL, MODERN)}
 
 __all__ = ["SPACES", "Condition", "Parameter", "SearchSpace", "contains"]

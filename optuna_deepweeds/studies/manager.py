@@ -7,6 +7,7 @@ everything here goes by the specification stored in the study.
 from __future__ import annotations
 
 import difflib
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,7 +25,6 @@ from optuna_deepweeds.studies.checkpoints import CheckpointFolder, default_base,
 from optuna_deepweeds.studies.locks import backend, run_locked
 from optuna_deepweeds.studies.spec import Budget, StudySpec
 from optuna_deepweeds.studies.storage import open_storage
-from optuna_deepweeds.studies.transfer_file import bulk_add_trials
 
 _NEW_STUDIES = -1
 """Id of the lock under which studies are created; real studies have positive ids."""
@@ -54,7 +54,10 @@ def create_or_continue(
             _adopt_or_refuse(study, spec)
         if attributes.SPEC not in study.user_attrs:
             study.set_user_attr(attributes.UID, new_uid())
-            study.set_metric_names([spec.metric])
+            with warnings.catch_warnings():
+                # Metric names only label figures; the class of warning is about their interface.
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                study.set_metric_names([spec.metric])
             study.set_user_attr(attributes.SPEC, spec.to_json())
         set_budget(study, budget)
         return study, is_new
@@ -159,6 +162,8 @@ def add_priors(
     study: optuna.Study, priors: Sequence[PriorTrial], *, enqueue_best: int = 0
 ) -> ImportSummary:
     """Import `priors` into `study` under its lock; what is there already is not added again."""
+    from optuna_deepweeds.studies.transfer_file import bulk_add_trials
+
     spec = study_spec(study)
     return run_locked(
         study._storage,
