@@ -5,8 +5,8 @@ validation value after epoch e + 1. Three sources give one:
 
 - a TaskSet table (`.npz` with `hyperparameters`, `names` and `valid_loss`, column 0 of which is
   the loss before training);
-- a prior file of this project (`.csv`) whose trials carry full curves;
-- a study whose complete trials carry full curves (`URL#STUDY`).
+- a prior file of this project (`.csv`) or
+- a study (`URL#STUDY`), whose complete trials carry full curves.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import optuna
@@ -27,11 +27,12 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState
 
-from optuna_deepweeds import attributes
 from optuna_deepweeds.errors import InvalidInputError, NotFoundError
+from optuna_deepweeds.spaces import SPACES
+
+if TYPE_CHECKING:
+    from optuna_deepweeds.priors import PriorTrial
 
 TASKSET_FLOOR = 0.5
 """exp(-loss) of a classifier that knows nothing about two equally frequent classes."""
@@ -132,17 +133,16 @@ def load(source: str) -> Curves:
         NotFoundError: If there is no such file or study.
         InvalidInputError: If it does not hold full learning curves.
     """
-    if "://" in source:
-        return _load_study(source)
     path = Path(source)
-    loaders: dict[str, Callable[[Path], Curves]] = {".npz": _load_taskset, ".csv": _load_priors}
-    if path.suffix not in loaders:
+    if "://" not in source and path.suffix not in (".npz", ".csv"):
         raise InvalidInputError(
             f"curves must be a .npz or .csv file or URL#STUDY, but got {source!r}."
         )
+    if "://" in source or path.suffix == ".csv":
+        return _load_priors(source)
     if not path.is_file():
-        raise NotFoundError(f"no such file of learning curves: {source}.")
-    return loaders[path.suffix](path)
+        raise NotFoundError(f"the file of curves {source} does not exist.")
+    return _load_taskset(path)
 
 
 def _load_taskset(path: Path) -> Curves:
@@ -168,78 +168,82 @@ def _load_taskset(path: Path) -> Curves:
             name=path.stem,
             values=np.exp(-loss),
             params=tuple(rows),
-            distributions={name: _float_distribution(rows, name) for name in names},
+            distributions={name: _inferred([row[name] for row in rows]) for name in names},
             floor=TASKSET_FLOOR,
         )
     )
 
 
-def _load_study(source: str) -> Curves:
-    url, _, name = source.partition("#")
-    if not name:
-        raise InvalidInputError(f"a study of curves is written URL#STUDY, but got {source!r}.")
-    from optuna_deepweeds.studies import storage
+def _load_priors(source: str) -> Curves:
+    from optuna_deepweeds.priors import read_priors
 
-    try:
-        study = optuna.load_study(study_name=name, storage=storage.open_storage(url))
-    except KeyError:
-        raise NotFoundError(f"no study {name!r} holds learning curves at {url}.") from None
-    trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    sign = 1.0 if study.direction == StudyDirection.MAXIMIZE else -1.0
-    return from_trials(name, trials, sign=sign)
+    priors = [prior for prior in read_priors(source, open_study=_open_study) if not prior.problem]
+    return from_priors(source.rpartition("#")[2] if "://" in source else Path(source).stem, priors)
 
 
-def from_trials(name: str, trials: Sequence[FrozenTrial], *, sign: float) -> Curves:
-    """Curves of complete trials that reported at every epoch 1..T, T being the longest.
+def _open_study(url: str, name: str) -> optuna.Study:
+    from optuna_deepweeds.studies.manager import load_plain
+    from optuna_deepweeds.studies.storage import open_storage
 
-    Shorter trials and trials with gaps or non-finite reports are left out, as are trials whose
-    steps do not start at 1 (or, in all of them, at 0). A continued trial counts once.
+    return load_plain(name, open_storage(url, must_exist=True))
+
+
+def from_priors(name: str, priors: Sequence[PriorTrial]) -> Curves:
+    """Curves of the trials that reported at every epoch of the longest one.
+
+    Shorter trials and those with gaps are left out; a report that is not finite counts as the
+    worst finite value of all. Steps may start at 1 or, in studies of others, at 0. Configurations
+    that are points of one of our spaces keep its distributions and active parameters; for others
+    the distributions are inferred from the values.
 
     Args:
         name: Name of the task.
-        trials: Complete trials of one study.
-        sign: 1 if larger values are better, else -1.
+        priors: Complete trials with curves.
+
+    Raises:
+        InvalidInputError: If there are too few full curves, or they do not differ at the end.
     """
-    lengths = [len(t.intermediate_values) for t in trials]
-    n_epochs = max(lengths, default=0)
-    first = min((min(t.intermediate_values) for t in trials if t.intermediate_values), default=1)
-    steps = set(range(first, first + n_epochs))
-    full = [t for t in trials if set(t.intermediate_values) == steps and not _is_continued(t)]
-    values = np.array(
-        [[sign * t.intermediate_values[step] for step in sorted(steps)] for t in full]
-    ).reshape(len(full), n_epochs)
-    is_finite = np.isfinite(values).all(axis=1)
-    full = [t for t, finite in zip(full, is_finite, strict=True) if finite]
-    distributions: dict[str, BaseDistribution] = {}
-    for trial in full:
-        distributions.update(trial.distributions)
-    return _with_median_floor(
-        name, values[is_finite], [dict(t.params) for t in full], distributions
-    )
-
-
-def _is_continued(trial: FrozenTrial) -> bool:
-    return attributes.CONTINUED_BY in trial.system_attrs
-
-
-def _load_priors(path: Path) -> Curves:
-    raise InvalidInputError(f"prior files hold no curves yet: {path}.")
-
-
-def _with_median_floor(
-    name: str,
-    values: np.ndarray,
-    params: Sequence[Mapping[str, Any]],
-    distributions: Mapping[str, BaseDistribution],
-) -> Curves:
-    n_epochs = values.shape[1] if values.ndim == 2 else 0
-    if len(values) < MIN_CURVES or n_epochs < 2:
+    steps = max((sorted(prior.curve) for prior in priors), key=len, default=[])
+    full = [prior for prior in priors if sorted(prior.curve) == steps]
+    if len(full) < MIN_CURVES or len(steps) < 2:
         raise InvalidInputError(
             f"at least {MIN_CURVES} full learning curves of 2 or more epochs are needed, but "
-            f"{name} has {len(values)} of {n_epochs}."
+            f"{name} has {len(full)} of {len(steps)}."
         )
+    signs = [1.0 if prior.direction == "maximize" else -1.0 for prior in full]
+    values = np.array(
+        [[sign * prior.curve[s] for s in steps] for sign, prior in zip(signs, full, strict=True)]
+    )
+    is_finite = np.isfinite(values)
+    if not is_finite.any():
+        raise InvalidInputError(f"learning curves must hold finite values, but {name} has none.")
+    values = np.where(is_finite, values, values[is_finite].min())
+    params, distributions = _parameters([prior.params for prior in full])
     floor = float(np.median(values[:, -1]))
-    return _checked(Curves(name, values, tuple(params), distributions, floor))
+    return _checked(Curves(name, values, params, distributions, floor))
+
+
+def _parameters(
+    rows: Sequence[Mapping[str, Any]],
+) -> tuple[tuple[Mapping[str, Any], ...], dict[str, BaseDistribution]]:
+    for space in SPACES.values():
+        if all(space.problem(row) is None for row in rows):
+            return tuple(space.project(row) for row in rows), space.distributions
+    names = dict.fromkeys(name for row in rows for name in row)
+    distributions = {name: _inferred([row[name] for row in rows if name in row]) for name in names}
+    return tuple(dict(row) for row in rows), distributions
+
+
+def _inferred(values: Sequence[Any]) -> BaseDistribution:
+    """The narrowest distribution of the values' type, on a log scale if they span decades."""
+    is_number = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
+    if not is_number:
+        return CategoricalDistribution(list(dict.fromkeys(values)))
+    low, high = min(values), max(values)
+    log = low > 0 and high / low >= _LOG_SPAN
+    if all(isinstance(v, int) for v in values):
+        return IntDistribution(low, high, log=log)
+    return FloatDistribution(low, high, log=log)
 
 
 def _checked(curves: Curves) -> Curves:
@@ -249,12 +253,6 @@ def _checked(curves: Curves) -> Curves:
             f"{curves.best:g} and {curves.floor:g}."
         )
     return curves
-
-
-def _float_distribution(rows: Sequence[Mapping[str, Any]], name: str) -> FloatDistribution:
-    column = [row[name] for row in rows]
-    low, high = min(column), max(column)
-    return FloatDistribution(low, high, log=low > 0 and high / low >= _LOG_SPAN)
 
 
 def unit_cube(

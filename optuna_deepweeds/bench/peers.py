@@ -17,6 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 from optuna_deepweeds import attributes
 from optuna_deepweeds.bench.curves import unit_cube
 from optuna_deepweeds.errors import InvalidInputError
+from optuna_deepweeds.studies.continuation import superseded
 
 PEERS = {
     "none": "no pruning",

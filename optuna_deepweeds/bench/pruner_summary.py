@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from optuna_deepweeds.bench.peers import ASHA
 from optuna_deepweeds.bench.replay import regret_after
+from optuna_deepweeds.bench.statistics import bootstrap, mean_and_error
 
 SETTING = ("max_resource", "workers", "order", "noise", "mislead")
 
@@ -25,7 +27,6 @@ MEAN = "mean"
 _N_RESAMPLES = 200
 
 Row = Mapping[str, Any]
-_Statistic = Callable[[np.ndarray], float]
 
 
 def columns(budgets: Sequence[int]) -> tuple[str, ...]:
@@ -38,11 +39,11 @@ def columns(budgets: Sequence[int]) -> tuple[str, ...]:
     epochs outside the top tenth; `good_stopped` the share of started configurations of the top
     tenth that stay stopped. ASHA is the better of `peers.ASHA` by the mean over tasks.
     """
-    errors = ("regret", "seen", "vs_asha", "fewer_than_none", "faster_than_asha")
-    errors += ("outside", "good_stopped", "decision_ms")
-    pairs = tuple(name for key in errors for name in (key, f"{key}_se"))
     at = tuple(f"regret_{budget}" for budget in budgets)
-    return ("task", *SETTING, "pruner", "seeds", *pairs[:6], *at, *pairs[6:])
+    quality = _with_errors("regret", "seen", "vs_asha")
+    speed = _with_errors("fewer_than_none", "faster_than_asha")
+    cost = _with_errors("outside", "good_stopped", "decision_ms")
+    return ("task", *SETTING, "pruner", "seeds", *quality, *at, *speed, *cost)
 
 
 def summarise(rows: Sequence[Row], *, budgets: Sequence[int]) -> list[dict[str, Any]]:
@@ -61,6 +62,10 @@ def summarise(rows: Sequence[Row], *, budgets: Sequence[int]) -> list[dict[str, 
         for line in _Comparison(members, budgets).lines():
             table.append({**dict(zip(SETTING, setting, strict=True)), **line})
     return table
+
+
+def _with_errors(*keys: str) -> tuple[str, ...]:
+    return tuple(name for key in keys for name in (key, f"{key}_se"))
 
 
 class _Comparison:
@@ -186,26 +191,19 @@ class _Comparison:
         own = self._courses(pruner, tasks, seeds)
         target = self._courses(other, tasks, seeds)[:, -1]
 
-        def factor(index: np.ndarray) -> float:
+        def factor(indices: Sequence[NDArray[np.int64]]) -> float:
+            index = indices[0]
             reached = own[index].mean(axis=0) <= target[index].mean() + 1e-12
             return len(reached) / (int(np.argmax(reached)) + 1) if reached.any() else math.nan
 
-        value = factor(np.arange(len(seeds)))
+        value = factor([np.arange(len(seeds))])
         if math.isnan(value):
             return {}
-        return {key: value, f"{key}_se": _bootstrap_error(factor, len(seeds))}
+        # NaN where a resample never reaches the target: the error is then unknown.
+        error = float(bootstrap(factor, [len(seeds)], n_resamples=_N_RESAMPLES))
+        return {key: value, f"{key}_se": None if math.isnan(error) else error}
 
 
 def _mean(key: str, values: np.ndarray) -> dict[str, Any]:
-    error = float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else None
-    return {key: float(values.mean()), f"{key}_se": error}
-
-
-def _bootstrap_error(statistic: _Statistic, n: int) -> float | None:
-    """Standard deviation of `statistic(indices)` over resampled seeds, None for a single seed."""
-    if n < 2:
-        return None
-    rng = np.random.default_rng(0)
-    values = [statistic(rng.integers(n, size=n)) for _ in range(_N_RESAMPLES)]
-    finite = [value for value in values if math.isfinite(value)]
-    return float(np.std(finite, ddof=1)) if len(finite) > 1 else None
+    mean, error = mean_and_error(values)
+    return {key: mean, f"{key}_se": None if math.isnan(error) else error}

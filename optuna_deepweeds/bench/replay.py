@@ -22,6 +22,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from optuna_deepweeds.bench.curves import Curves, unit_cube
+from optuna_deepweeds.studies.continuation import continue_trial
 
 
 class TableSampler(BaseSampler):
@@ -246,8 +247,6 @@ class _Simulation:
     def _choose_continuation(self) -> FrozenTrial | None:
         if self._next_continuation is None:
             return None
-        from optuna_deepweeds.studies.continuation import continue_trial
-
         started = time.perf_counter()
         parent: FrozenTrial | None = self._next_continuation(self._study)
         if parent is not None:
