@@ -8,6 +8,7 @@ from pathlib import Path
 from optuna_deepweeds.datasets.dataset import Dataset
 from optuna_deepweeds.datasets.deepweeds import load_balanced, load_deepweeds
 from optuna_deepweeds.datasets.location import resolve_data_dir
+from optuna_deepweeds.datasets.prepared import PREPARED_NAME
 from optuna_deepweeds.errors import InvalidInputError, NotFoundError
 
 DATASETS: dict[str, str] = {
@@ -17,7 +18,10 @@ DATASETS: dict[str, str] = {
 }
 """Name -> what it is, in one line."""
 
-__all__ = ["DATASETS", "Dataset", "load", "resolve_data_dir"]
+DEMO_SIZES: dict[str, int] = {"train": 2000, "valid": 800, "test": 800}
+"""Pictures in each split of `demo`."""
+
+__all__ = ["DATASETS", "DEMO_SIZES", "Dataset", "load", "place", "resolve_data_dir"]
 
 
 def load(name: str, *, data_dir: Path | None = None, fold: int = 0) -> Dataset:
@@ -47,4 +51,9 @@ def load(name: str, *, data_dir: Path | None = None, fold: int = 0) -> Dataset:
         return load_balanced(resolve_data_dir(data_dir))
     from optuna_deepweeds.datasets.demo import load_demo
 
-    return load_demo()
+    return load_demo(**DEMO_SIZES)
+
+
+def place(name: str, data_dir: Path | None = None) -> Path | None:
+    """Return the file that `load` would read, whether or not it exists; None for `demo`."""
+    return None if name == "demo" else resolve_data_dir(data_dir) / PREPARED_NAME

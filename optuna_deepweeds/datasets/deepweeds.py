@@ -79,7 +79,7 @@ def load_balanced(data_dir: Path) -> Dataset:
             raise InvalidInputError(
                 f"deepweeds-balanced needs {_N_BALANCED} images of each weed, but "
                 f"{data_dir / PREPARED_NAME} has {counts[weed]} of {name}; prepare all images "
-                "with `optuna-deepweeds data prepare --force`."
+                "with `optuna-deepweeds data prepare`."
             )
     roles = balanced_split(prepared.filenames.tolist(), prepared.labels)
     chosen = np.flatnonzero(roles >= 0)

@@ -29,7 +29,6 @@ from optuna_deepweeds.datasets.dataset import Dataset, fingerprint
 Array = NDArray[np.float64]
 
 SEED = 8
-N_TRAIN, N_VALID, N_TEST = 2000, 800, 800
 _SIDE = 32
 _CHUNK = 200  # pictures painted at once: a few MB that stay in the cache
 _STEPS = 64  # entries of a table of leaf widths
@@ -193,20 +192,20 @@ _SPECIES = (
 CLASSES = tuple(species.name for species in _SPECIES)
 
 
-def load_demo() -> Dataset:
-    """Return the demo: 2,000 training, 800 validation and 800 test pictures of 8 plants."""
-    sizes = (N_TRAIN, N_VALID, N_TEST)
+def load_demo(*, train: int, valid: int, test: int) -> Dataset:
+    """Return the demo with so many pictures in its splits; a multiple of 8 keeps them balanced."""
+    sizes = (train, valid, test)
     images, labels = generate(sum(sizes), seed=SEED)
-    train, valid, test = np.split(np.arange(len(labels)), np.cumsum(sizes)[:-1])
+    splits = np.split(np.arange(len(labels)), np.cumsum(sizes)[:-1])
     return Dataset(
         name="demo",
         images=images,
         labels=labels,
         classes=CLASSES,
-        train=train,
-        valid=valid,
-        test=test,
-        fingerprint=fingerprint(images, labels, train, valid, test),
+        train=splits[0],
+        valid=splits[1],
+        test=splits[2],
+        fingerprint=fingerprint(images, labels, *splits),
     )
 
 

@@ -41,7 +41,7 @@ CLASSES = (
 )
 TRAIN, VALID, TEST = 0, 1, 2
 
-_REMAKE = "remake it with `optuna-deepweeds data prepare --force`"
+_REMAKE = "remake it with `optuna-deepweeds data prepare`"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,229 @@
+"""`data`: get DeepWeeds, and describe the data sets that are here."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from optuna_deepweeds import datasets
+from optuna_deepweeds.cli._output import emit, format_option, info
+from optuna_deepweeds.errors import InvalidInputError, NotFoundError
+
+_MIB = 2**20
+
+data_dir_option = click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    help="Where the prepared file lies. Also read from DEEPWEEDS_DATA; the default is the "
+    "user's cache directory.",
+)
+
+
+@click.group()
+def data() -> None:
+    """Get and describe the image data sets."""
+
+
+@data.command()
+@data_dir_option
+@click.option(
+    "--images",
+    type=click.Path(path_type=Path),
+    metavar="DIR_OR_ZIP",
+    help="The original photographs, instead of downloading images.zip (468 MiB).",
+)
+@click.option(
+    "--labels",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="The official label files, instead of downloading them.",
+)
+@click.option("--mirror", metavar="URL", help="Another address of images.zip, tried first.")
+@click.option("--partial", is_flag=True, help="Leave out photographs that are absent.")
+@click.option("--force", is_flag=True, help="Prepare again although the file is there.")
+def prepare(
+    data_dir: Path | None,
+    images: Path | None,
+    labels: Path | None,
+    mirror: str | None,
+    partial: bool,
+    force: bool,
+) -> None:
+    """Download DeepWeeds, or take it from disk, and reduce it to 32x32.
+
+    A download that breaks off is continued by the next call. The prepared file appears complete
+    or not at all.
+    """
+    from dataclasses import replace
+
+    from optuna_deepweeds.datasets.prepare import prepare as prepare_files
+    from optuna_deepweeds.datasets.sources import OFFICIAL
+
+    sources = OFFICIAL
+    if mirror is not None:
+        if not mirror.startswith(("http://", "https://")):
+            raise InvalidInputError(
+                f"--mirror must be an http or https address, but is {mirror!r}; for a file on "
+                "disk use --images."
+            )
+        sources = replace(sources, images=(mirror, *sources.images))
+    progress = _Progress()
+    try:
+        outcome = prepare_files(
+            datasets.resolve_data_dir(data_dir),
+            images=images,
+            labels=labels,
+            partial=partial,
+            force=force,
+            sources=sources,
+            progress=progress,
+        )
+    finally:
+        progress.close()
+    if outcome.existed:
+        info(
+            f"{outcome.path} is already there with {outcome.n_images:,} images; "
+            "--force prepares it again."
+        )
+        return
+    if outcome.n_absent:
+        info(f"{outcome.n_absent:,} photographs that have a label are absent and were left out.")
+    if outcome.disputed:
+        info(
+            f"{len(outcome.disputed)} photographs have another label in the subset files than in "
+            f"labels.csv, which was followed: {', '.join(outcome.disputed[:3])}."
+        )
+    info(f"{outcome.n_images:,} images prepared.")
+    click.echo(outcome.path)
+
+
+@data.command(name="info")
+@click.argument("name", required=False)
+@data_dir_option
+@click.option("--fold", type=int, default=0, show_default=True, help="Official fold, 0 to 4.")
+@format_option
+def describe(name: str | None, data_dir: Path | None, fold: int, fmt: str) -> None:
+    """List the data sets, or count the images of NAME by class and split.
+
+    Names: deepweeds, deepweeds-balanced, demo.
+    """
+    if name is None:
+        rows = [_summary(known, data_dir) for known in datasets.DATASETS]
+        emit(rows, columns=list(rows[0]), fmt=fmt)
+        if not all(row["ready"] for row in rows):
+            info(
+                "Get DeepWeeds with `optuna-deepweeds data prepare`, or point to a directory that "
+                "has it with `DEEPWEEDS_DATA=DIR`."
+            )
+        return
+    loaded = datasets.load(name, data_dir=data_dir, fold=fold)
+    splits = {"train": loaded.train, "valid": loaded.valid, "test": loaded.test}
+    counts = {
+        split: np.bincount(loaded.labels[indices], minlength=len(loaded.classes))
+        for split, indices in splits.items()
+    }
+    place = datasets.place(name, data_dir)
+    height, width = loaded.images.shape[1:3]
+    rows = []
+    for index, label in enumerate([*loaded.classes, "all"]):
+        row: dict[str, Any] = {"class": label}
+        for split, by_class in counts.items():
+            row[split] = int(by_class.sum() if label == "all" else by_class[index])
+        row["total"] = sum(row[split] for split in splits)
+        rows.append(row)
+    columns = ["class", *splits, "total"]
+    about = {
+        "data_set": name,
+        "fold": fold,
+        "image_size": f"{width}x{height}",
+        "file": str(place) if place is not None else "generated",
+        "fingerprint": loaded.fingerprint,
+    }
+    if fmt == "table":
+        emit(rows, columns=columns, fmt=fmt)
+        click.echo()
+        for key, value in about.items():
+            click.echo(f"{key.replace('_', ' '):<12} {value}")
+    else:
+        # Every row says what it belongs to, so that the output of several calls can be joined.
+        emit([{**about, **row} for row in rows], columns=[*about, *columns], fmt=fmt)
+
+
+def _summary(name: str, data_dir: Path | None) -> dict[str, Any]:
+    """One row of the list: is the data set here, and how large is it?"""
+    place = datasets.place(name, data_dir)
+    row: dict[str, Any] = {
+        "name": name,
+        "ready": False,
+        "train": None,
+        "valid": None,
+        "test": None,
+        "file": "generated" if place is None else str(place),
+        "about": datasets.DATASETS[name],
+    }
+    if place is None:
+        # Known without painting thousands of pictures.
+        return row | {"ready": True} | datasets.DEMO_SIZES
+    try:
+        loaded = datasets.load(name, data_dir=data_dir)
+    except NotFoundError:
+        row["file"] = f"missing: {place}"
+    except InvalidInputError as error:
+        row["file"] = f"unusable: {place}"
+        info(str(error))
+    else:
+        row["ready"] = True
+        for split in ("train", "valid", "test"):
+            row[split] = len(getattr(loaded, split))
+    return row
+
+
+class _Progress:
+    """Progress on stderr: one line that is rewritten on a terminal, else a line a tenth."""
+
+    def __init__(self) -> None:
+        self._is_terminal = sys.stderr.isatty()
+        self._what = ""
+        self._shown_at = 0.0
+        self._tenth = 0
+        self._is_open = False
+
+    def __call__(self, what: str, done: int, total: int | None, unit: str) -> None:
+        if what != self._what:
+            self.close()
+            self._what, self._tenth, self._shown_at = what, -1, 0.0
+        is_last = done == total
+        if self._is_terminal:
+            now = time.monotonic()
+            if now - self._shown_at >= 0.1 or is_last:
+                click.echo(f"\r\033[K{_line(what, done, total, unit)}", err=True, nl=False)
+                self._shown_at, self._is_open = now, True
+            return
+        # Without a total, a line for every 50 MiB or 50 images.
+        tenth = 10 * done // total if total else done // (50 * (_MIB if unit == "B" else 1))
+        if tenth > self._tenth:
+            click.echo(_line(what, done, total, unit), err=True)
+            self._tenth = tenth
+
+    def close(self) -> None:
+        """End the line that is being rewritten."""
+        if self._is_open:
+            click.echo(err=True)
+            self._is_open = False
+
+
+def _line(what: str, done: int, total: int | None, unit: str) -> str:
+    def amount(value: int) -> str:
+        if unit != "B":
+            return f"{value:,} {unit}"
+        return f"{value / _MIB:.1f} MiB" if value >= _MIB else f"{value / 1024:.0f} KiB"
+
+    if not total:
+        return f"{what}: {amount(done)}"
+    part = f"{done:,}" if unit != "B" else amount(done)
+    return f"{what}: {100 * done // total} % ({part} of {amount(total)})"
