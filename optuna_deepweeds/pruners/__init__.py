@@ -7,16 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from numpy.typing import ArrayLike
-from optuna.pruners import (
-    BasePruner,
-    HyperbandPruner,
-    MedianPruner,
-    NopPruner,
-    SuccessiveHalvingPruner,
-)
+from optuna.pruners import BasePruner, HyperbandPruner, NopPruner, SuccessiveHalvingPruner
 
 from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.pruners.dora import DoraPruner
+from optuna_deepweeds.pruners.peers import OwnMedianPruner
 
 PRUNERS = {
     "none": "every trial is trained to the end",
@@ -70,7 +65,7 @@ def make_pruner(
                 **{"min_resource": min_resource, "max_resource": max_resource, **options}
             )
         if name == "median":
-            return MedianPruner(**{"n_warmup_steps": min_resource, **options})
+            return OwnMedianPruner(**{"n_warmup_steps": min_resource, **options})
         return DoraPruner(
             max_resource=max_resource,
             min_resource=min_resource,

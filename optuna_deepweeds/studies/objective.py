@@ -129,4 +129,3 @@ class Objective:
             checkpoint.unlink(missing_ok=True)
             raise
         return float(network.valid_accuracy)
-
