@@ -1,0 +1,163 @@
+"""The best network so far against what was spent for it.
+
+| symbol | meaning |
+|---|---|
+| incumbent | best value of a trial trained to its end so far, in the study's own direction |
+| epochs | epochs trained by all trials until then; inherited ones count once, priors never |
+| seconds | time during which trials ran until then; pauses and parallel trials count once |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from optuna.trial import FrozenTrial, TrialState
+
+from optuna_deepweeds import attributes
+from optuna_deepweeds.report.view import StudyView
+from optuna_deepweeds.studies.accounting import epochs_trained
+
+Axis = Literal["epochs", "seconds"]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """The incumbent of one study after each trial that was trained to its end.
+
+    Attributes:
+        epochs: (n,) epochs spent until then, not decreasing.
+        seconds: (n,) seconds spent until then, not decreasing.
+        values: (n,) the incumbent.
+        total_epochs: Epochs of the whole study, unfinished trials included.
+        total_seconds: Seconds of the whole study.
+    """
+
+    epochs: Floats
+    seconds: Floats
+    values: Floats
+    total_epochs: float
+    total_seconds: float
+
+    def spent(self, axis: Axis) -> Floats:
+        """(n,) spent until each event."""
+        return self.epochs if axis == "epochs" else self.seconds
+
+    def total(self, axis: Axis) -> float:
+        """Spent by the whole study."""
+        return self.total_epochs if axis == "epochs" else self.total_seconds
+
+    def at(self, grid: Floats, axis: Axis) -> Floats:
+        """The incumbent at each point of `grid`; NaN before the first finished trial."""
+        index = np.searchsorted(self.spent(axis), grid, side="right") - 1
+        padded = np.concatenate([self.values, [np.nan]])
+        return padded[index]
+
+    def cost_to_reach(self, value: float, axis: Axis, sign: float) -> float:
+        """Spent until the incumbent was as good as `value`; infinite if it never was."""
+        reached = np.flatnonzero(sign * self.values >= sign * value)
+        return float(self.spent(axis)[reached[0]]) if len(reached) else float("inf")
+
+
+def trajectory(view: StudyView) -> Trajectory:
+    """The incumbent of a study over epochs and time."""
+    spells = [spell for trial in view.own for spell in _spells(trial)]
+    starts = np.array([start for start, _, _ in spells], dtype=float)
+    ends = np.array([end for _, end, _ in spells], dtype=float)
+    epochs = np.array([n for _, _, n in spells], dtype=float)
+    complete = sorted(
+        (
+            t
+            for t in view.own
+            if t.state == TrialState.COMPLETE and t.datetime_complete and t.value is not None
+        ),
+        key=lambda t: (t.datetime_complete, t.number),
+    )
+    times = [t.datetime_complete.timestamp() for t in complete if t.datetime_complete]
+    values = view.sign * np.array([t.value for t in complete], dtype=float)
+    return Trajectory(
+        epochs=np.maximum.accumulate(_array(_epochs_until(t, starts, ends, epochs) for t in times))
+        if times
+        else np.empty(0),
+        seconds=_array(_active_until(t, starts, ends) for t in times),
+        values=view.sign * np.maximum.accumulate(values) if times else np.empty(0),
+        total_epochs=float(epochs.sum()),
+        total_seconds=_active_until(float("inf"), starts, ends),
+    )
+
+
+def _array(values: Iterable[float]) -> Floats:
+    return np.array(list(values), dtype=float)
+
+
+def _spells(trial: FrozenTrial) -> list[tuple[float, float, float]]:
+    """(start, end, epochs trained) of each time a worker held `trial`.
+
+    A trial that was put back has several; its epochs are counted in the last.
+    """
+    spells = [
+        (datetime.fromisoformat(start).timestamp(), datetime.fromisoformat(end).timestamp(), 0.0)
+        for start, end in trial.user_attrs.get(attributes.SEGMENTS, ())
+    ]
+    if trial.datetime_start is not None and trial.state != TrialState.WAITING:
+        start = trial.datetime_start.timestamp()
+        end = (trial.datetime_complete or datetime.now()).timestamp()
+        spells.append((start, max(start, end), float(epochs_trained(trial))))
+    return spells
+
+
+def _epochs_until(time: float, starts: Floats, ends: Floats, epochs: Floats) -> float:
+    """Epochs trained until `time`; a trial under way then counts in proportion."""
+    length = np.maximum(ends - starts, 1e-9)
+    share = np.clip((time - starts) / length, 0.0, 1.0)
+    return float((epochs * np.where(ends <= time, 1.0, share)).sum())
+
+
+def _active_until(time: float, starts: Floats, ends: Floats) -> float:
+    total, reached = 0.0, -float("inf")
+    for start, end in sorted(zip(starts.tolist(), ends.tolist(), strict=True)):
+        end = min(end, time)
+        if end > max(start, reached):
+            total += end - max(start, reached)
+            reached = end
+    return total
+
+
+@dataclass(frozen=True)
+class Band:
+    """Median and quartiles of several studies' incumbents; NaN where less than half have one."""
+
+    grid: Floats
+    median: Floats
+    low: Floats
+    high: Floats
+
+
+def band(trajectories: Sequence[Trajectory], axis: Axis, sign: float, n_points: int = 200) -> Band:
+    """Summarise the incumbents of one method over its seeds.
+
+    A study without finished trial counts as worse than any. The grid ends where the first study
+    ends, so that every point rests on the same studies.
+
+    Args:
+        trajectories: One a seed.
+        axis: What is spent.
+        sign: +1 if larger values are better, else -1.
+        n_points: Points of the grid.
+    """
+    end = min((t.total(axis) for t in trajectories), default=0.0)
+    events = np.concatenate([t.spent(axis) for t in trajectories]) if trajectories else np.empty(0)
+    grid = np.unique(np.concatenate([np.linspace(0.0, end, n_points), events[events <= end]]))
+    runs = [sign * t.at(grid, axis) for t in trajectories]
+    rows = np.array(runs) if runs else np.full((1, len(grid)), np.nan)
+    rows = np.where(np.isnan(rows), -np.inf, rows)
+    with np.errstate(invalid="ignore"):
+        quartiles = np.quantile(rows, [0.25, 0.5, 0.75], axis=0)
+    quartiles = sign * np.where(np.isfinite(quartiles), quartiles, np.nan)
+    low, high = np.fmin(quartiles[0], quartiles[2]), np.fmax(quartiles[0], quartiles[2])
+    return Band(grid, quartiles[1], low, high)
