@@ -1,0 +1,93 @@
+"""Tiny studies over real trainings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+from optuna.trial import FrozenTrial
+
+from optuna_deepweeds.datasets import Dataset
+from optuna_deepweeds.studies import manager
+from optuna_deepweeds.studies.spec import Budget, StudySpec
+from optuna_deepweeds.studies.storage import open_storage
+from optuna_deepweeds.studies.worker import Ending, Worker
+
+
+@pytest.fixture(scope="session")
+def tiny_images() -> Dataset:
+    """Two classes that differ in brightness, 48 images; an epoch takes milliseconds."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(48) % 2
+    images = rng.integers(0, 120, (48, 32, 32, 3)) + 100 * labels[:, None, None, None]
+    order = np.arange(48)
+    return Dataset(
+        name="demo",
+        images=images.astype(np.uint8),
+        labels=labels.astype(np.int64),
+        classes=("dark", "bright"),
+        train=order[:32],
+        valid=order[32:40],
+        test=order[40:],
+        fingerprint="tiny",
+    )
+
+
+class Recorder:
+    """An observer that remembers, and may ask the worker to stop at some event."""
+
+    def __init__(self, stop_at: Callable[[int, int], bool] = lambda number, epoch: False) -> None:
+        self.epochs: list[tuple[int, int]] = []
+        self.notes: list[str] = []
+        self.stopped = False
+        self._stop_at = stop_at
+
+    def trial_started(self, number: int, config: dict[str, Any]) -> None:
+        pass
+
+    def epoch_finished(self, number: int, epoch: int, value: float) -> None:
+        self.epochs.append((number, epoch))
+        self.stopped = self.stopped or self._stop_at(number, epoch)
+
+    def trial_ended(self, study: optuna.Study, trial: FrozenTrial, note: str) -> None:
+        self.notes.append(note)
+
+
+class Bench:
+    """Makes studies in one SQLite file and runs workers on them."""
+
+    def __init__(self, folder: Path, images: Dataset) -> None:
+        self.url = f"sqlite:///{folder / 'studies.db'}"
+        self.images = images
+
+    def study(self, name: str = "study", trials: int | None = 3, **spec: Any) -> optuna.Study:
+        """A small study; calling again goes on with it."""
+        fields = {"sampler": "random", "pruner": "none", "epochs": 2, "space": "course-small"}
+        whole = StudySpec(dataset="demo", dataset_fingerprint="tiny", **(fields | spec))
+        storage = open_storage(self.url)
+        study, _ = manager.create_or_continue(name, whole, Budget(trials=trials), storage)
+        return study
+
+    def work(
+        self, study: optuna.Study, recorder: Recorder | None = None, **options: Any
+    ) -> tuple[Ending, Recorder]:
+        """Run a worker on the CPU until it leaves."""
+        recorder = recorder or Recorder()
+        worker = Worker(
+            study,
+            self.images,
+            observer=recorder,
+            should_stop=lambda: recorder.stopped,
+            device="cpu",
+            **options,
+        )
+        return worker.run(), recorder
+
+
+@pytest.fixture
+def bench(tmp_path: Path, tiny_images: Dataset) -> Bench:
+    return Bench(tmp_path, tiny_images)

@@ -1,0 +1,236 @@
+"""The worker loop: exact totals, interruption, dead workers, failures, priors."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from optuna.trial import TrialState, create_trial
+
+from optuna_deepweeds import attributes
+from optuna_deepweeds.errors import DeepWeedsError
+from optuna_deepweeds.spaces import SPACES
+from optuna_deepweeds.studies import manager
+from optuna_deepweeds.studies.accounting import own_trials, progress
+from optuna_deepweeds.studies.identity import is_gone, this_worker
+from optuna_deepweeds.studies.spec import Budget
+from optuna_deepweeds.studies.worker import Ending
+from tests.studies.conftest import Bench, Recorder
+
+SPACE = SPACES["course-small"]
+PARAMS = {
+    "n_conv_layers": 1,
+    "use_BN": True,
+    "global_avg_pooling": True,
+    "n_channels_conv_0": 32,
+    "n_fc_layers": 1,
+    "n_channels_fc_0": 32,
+    "batch_size": 16,
+    "learning_rate_init": 0.01,
+}
+
+
+def test_a_study_ends_at_its_total_and_every_epoch_is_reported(bench: Bench) -> None:
+    study = bench.study(trials=3)
+    ending, _ = bench.work(study)
+    assert ending == Ending.TOTAL
+    trials = study.get_trials()
+    assert [t.state for t in trials] == [TrialState.COMPLETE] * 3
+    for trial in trials:
+        assert sorted(trial.intermediate_values) == [1, 2]
+        assert trial.value == trial.intermediate_values[2]
+        assert SPACE.problem(trial.params) is None
+
+
+def test_a_higher_total_goes_on_and_a_reached_one_does_nothing(bench: Bench) -> None:
+    bench.work(bench.study(trials=1))
+    ending, recorder = bench.work(bench.study(trials=1))
+    assert (ending, recorder.epochs) == (Ending.TOTAL, [])
+    study = bench.study(trials=2)
+    bench.work(study)
+    assert progress(study.get_trials(), study.direction).finished == 2
+
+
+def test_an_interrupted_study_gives_the_trials_of_an_uninterrupted_one(bench: Bench) -> None:
+    whole = bench.study("whole", trials=3, epochs=3, sampler="rf_ei")
+    bench.work(whole)
+    cut = bench.study("cut", trials=3, epochs=3, sampler="rf_ei")
+    ending, first = bench.work(cut, Recorder(lambda number, epoch: (number, epoch) == (1, 2)))
+    assert ending == Ending.INTERRUPTED
+    assert cut.get_trials()[1].state == TrialState.WAITING
+
+    again = bench.study("cut", trials=3, epochs=3, sampler="rf_ei")
+    _, second = bench.work(again)
+    assert [(t.params, t.intermediate_values) for t in again.get_trials()] == [
+        (t.params, t.intermediate_values) for t in whole.get_trials()
+    ]
+    # No epoch is trained twice.
+    assert len(set(first.epochs + second.epochs)) == len(first.epochs + second.epochs) == 9
+    assert len(again.get_trials()[1].user_attrs[attributes.SEGMENTS]) == 1
+
+
+def test_the_epoch_budget_ends_a_study(bench: Bench) -> None:
+    study = bench.study(trials=None)
+    manager.set_budget(study, Budget(epochs=5))
+    ending, recorder = bench.work(study)
+    assert ending == Ending.EPOCHS
+    assert len(recorder.epochs) == 6  # Whole trials of two epochs each.
+
+
+def test_a_study_asked_to_stop_starts_no_trial(bench: Bench) -> None:
+    study = bench.study()
+    study.set_user_attr(attributes.STOP, "now")
+    ending, _ = bench.work(study)
+    assert ending == Ending.STOPPED
+    assert study.get_trials() == []
+    assert bench.work(bench.study())[0] == Ending.TOTAL  # Running it again goes on.
+
+
+def test_priors_count_nowhere(bench: Bench) -> None:
+    study = bench.study(trials=2)
+    study.add_trial(
+        create_trial(
+            value=0.99,
+            params=PARAMS,
+            distributions={name: SPACE[name].distribution for name in PARAMS},
+            user_attrs={attributes.PRIOR: "elsewhere"},
+        )
+    )
+    bench.work(study)
+    state = progress(study.get_trials(), study.direction)
+    assert (state.finished, state.priors, state.epochs) == (2, 1, 4)
+    assert state.best is not None
+    assert state.best.number != 0
+
+
+def test_an_enqueued_trial_outside_the_space_fails_and_the_study_goes_on(bench: Bench) -> None:
+    study = bench.study(trials=1)
+    study.enqueue_trial({"use_BN": "perhaps"})
+    bench.work(study)
+    first, second = study.get_trials()
+    assert (first.state, second.state) == (TrialState.FAIL, TrialState.COMPLETE)
+    assert "use_BN" in first.user_attrs[attributes.FAILURE] or "perhaps" in str(
+        first.user_attrs[attributes.FAILURE]
+    )
+
+
+def test_a_study_whose_trials_all_fail_gives_up_with_the_reason(bench: Bench) -> None:
+    study = bench.study(trials=5)
+    # Labels that no output stands for: an error inside every training.
+    bench.images.labels[0] = 99
+    try:
+        with pytest.raises(DeepWeedsError, match="20 trials failed in a row"):
+            bench.work(study)
+    finally:
+        bench.images.labels[0] = 0
+    trials = study.get_trials()
+    assert {t.state for t in trials} == {TrialState.FAIL}
+    assert all(t.user_attrs[attributes.TRACEBACK].startswith("Traceback") for t in trials)
+
+
+def test_trials_of_a_dead_process_are_run_again_from_the_start(bench: Bench) -> None:
+    study = bench.study(trials=1)
+    trial = study.ask()
+    params = SPACE.suggest(trial)
+    trial.set_user_attr(attributes.WORKER, _dead_identity())
+    bench.work(bench.study(trials=1))
+    dead, retry = study.get_trials()
+    assert (dead.state, retry.state) == (TrialState.FAIL, TrialState.COMPLETE)
+    assert retry.user_attrs[attributes.RETRY_OF] == 0
+    assert retry.params.items() <= params.items()
+    state = progress(study.get_trials(), study.direction)
+    assert (state.finished, state.failed, state.epochs) == (1, 0, 2)
+
+
+def test_a_killed_worker_loses_no_checkpointed_epoch(bench: Bench) -> None:
+    whole = bench.study("whole", trials=1, epochs=4)
+    bench.work(whole)
+    cut = bench.study("cut", trials=1, epochs=4)
+    _, first = bench.work(cut, Recorder(lambda number, epoch: epoch == 2))
+    # As if the process had died after that checkpoint instead of putting the trial back.
+    trial = cut.ask()
+    trial.set_user_attr(attributes.WORKER, _dead_identity())
+
+    again = bench.study("cut", trials=1, epochs=4)
+    _, second = bench.work(again)
+    dead, retry = again.get_trials()
+    assert dead.state == TrialState.FAIL
+    assert retry.intermediate_values == whole.get_trials()[0].intermediate_values
+    assert [epoch for _, epoch in first.epochs + second.epochs] == [1, 2, 3, 4]
+    assert progress(again.get_trials(), again.direction).epochs == 4
+
+
+def test_a_worker_drops_a_trial_that_another_took_over(bench: Bench) -> None:
+    study = bench.study(trials=1, epochs=3)
+
+    def lose(number: int, epoch: int) -> bool:
+        if (number, epoch) == (0, 1):
+            storage = study._storage
+            storage.set_trial_state_values(storage.get_all_trials(1)[0]._trial_id, TrialState.FAIL)
+        return False
+
+    ending, recorder = bench.work(study, Recorder(lose))
+    assert ending == Ending.TOTAL
+    assert recorder.notes == ["taken over", ""]
+
+
+def test_paused_trials_are_continued_and_no_epoch_is_trained_twice(bench: Bench) -> None:
+    study = bench.study(trials=30, epochs=9, pruner="dora", thaw=True)
+    _, recorder = bench.work(study)
+    trials = study.get_trials()
+    state = progress(trials, study.direction)
+    assert state.finished == 30
+    assert state.continued > 0
+    assert state.complete > 0
+    assert len(recorder.epochs) == state.epochs
+    for trial in trials:
+        if attributes.ORIGIN in trial.user_attrs:
+            parent = trials[trial.user_attrs[attributes.ORIGIN]]
+            assert parent.params == trial.params
+            assert parent.intermediate_values.items() <= trial.intermediate_values.items()
+
+
+def test_only_checkpoints_worth_keeping_stay(bench: Bench) -> None:
+    study = bench.study(trials=9)
+    bench.work(study)
+    files = list(manager.study_checkpoints(study).folder.iterdir())
+    assert len(files) == 5
+
+
+def test_identity_tells_the_living_from_the_dead() -> None:
+    assert not is_gone(this_worker())
+    assert is_gone(_dead_identity())
+    assert not is_gone("elsewhere/1/2/3")
+    assert not is_gone("")
+
+
+@pytest.mark.slow
+def test_a_study_killed_in_the_middle_ends_with_exactly_its_total(bench: Bench) -> None:
+    command = [sys.executable, "-m", "optuna_deepweeds", "study", "run", "--name", "killed"]
+    command += ["--dataset", "demo", "--trials", "6", "--epochs", "3", "--storage", bench.url]
+    command += ["--space", "course-small", "--timeout", "1h"]
+    process = subprocess.Popen(command)
+    deadline = time.monotonic() + 240
+    while time.monotonic() < deadline:
+        time.sleep(0.2)
+        try:
+            study = manager.open_study("killed", bench.url)
+        except DeepWeedsError:
+            continue
+        if any(len(t.intermediate_values) > 0 for t in study.get_trials(deepcopy=False)[2:]):
+            break
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    subprocess.run([*command[:3], "study", "resume", "killed", "--storage", bench.url], check=True)
+    trials = own_trials(study.get_trials())
+    assert sum(t.state in (TrialState.COMPLETE, TrialState.PRUNED) for t in trials) == 6
+    assert not any(t.state in (TrialState.RUNNING, TrialState.WAITING) for t in trials)
+
+
+def _dead_identity() -> str:
+    code = "from optuna_deepweeds.studies.identity import this_worker; print(this_worker())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
