@@ -132,27 +132,25 @@ def read(paths: Path | Iterable[Path]) -> list[Row]:
     for path in [paths] if isinstance(paths, Path) else paths:
         if not path.exists():
             raise NotFoundError(f"no results file {path}.")
+        # A last line without its end is torn, even if all that lacks is the end.
+        lines = path.read_text().rpartition("\n")[0].splitlines()
+        if lines and tuple(lines[0].split(",")) != COLUMNS:
+            raise InvalidInputError(
+                f"a results file has the columns {','.join(COLUMNS)}, but {path} has {lines[0]}."
+            )
         current: list[Row] = []
-        with path.open(newline="") as file:
-            reader = csv.reader(file)
-            header = next(reader, None)
-            if header is not None and tuple(header) != COLUMNS:
-                raise InvalidInputError(
-                    f"a results file has the columns {','.join(COLUMNS)}, "
-                    f"but {path} has {','.join(header)}."
-                )
-            for cells in reader:
-                row = _parse(cells)
-                if row is None or (current and row.cell != current[0].cell):
-                    current = []
-                if row is None:
-                    continue
-                current.append(row)
-                if row.evaluations == row.budget:
-                    known = runs.get(row.cell)
-                    if known is None or known[0].budget <= row.budget:
-                        runs[row.cell] = current
-                    current = []
+        for cells in csv.reader(lines[1:]):
+            row = _parse(cells)
+            if row is None or (current and row.cell != current[0].cell):
+                current = []
+            if row is None:
+                continue
+            current.append(row)
+            if row.evaluations == row.budget:
+                known = runs.get(row.cell)
+                if known is None or known[0].budget <= row.budget:
+                    runs[row.cell] = current
+                current = []
     return [row for rows in runs.values() for row in rows]
 
 

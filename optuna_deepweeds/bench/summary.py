@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from optuna_deepweeds.bench import statistics
-from optuna_deepweeds.bench.problems import family_of
-from optuna_deepweeds.bench.results import Row, Trajectories, trajectories
+from optuna_deepweeds.bench.problems import family_of, stream
+from optuna_deepweeds.bench.results import Row, trajectories
 
 FLOOR = 1e-5
 """Added to fractions before the logarithm, so that the optimum itself has a finite one."""
@@ -89,6 +89,26 @@ class Measures:
         return row
 
 
+@dataclass(frozen=True)
+class _Runs:
+    """The runs of one sampler on one task, with the weights of their resamples.
+
+    Attributes:
+        weights: (1 + n_resamples, n_seeds), see `statistics.bootstrap_weights`.
+        log: (n_seeds, budget) log(fraction + FLOOR).
+        regret: (n_seeds, budget).
+        milliseconds: (n_seeds, budget).
+    """
+
+    weights: NDArray[np.float64]
+    log: NDArray[np.float64]
+    regret: NDArray[np.float64]
+    milliseconds: NDArray[np.float64]
+
+
+_Table = Mapping[str, Mapping[str, _Runs]]
+
+
 def summarise(
     rows: Sequence[Row],
     *,
@@ -116,85 +136,74 @@ def summarise(
     groups |= {f: [t for t in tasks if family_of(t) == f] for f in families}
     if by_task:
         groups |= {task: [task] for task in tasks}
-    measures = []
-    for group, members in groups.items():
-        for budget in budgets:
-            for label in table:
-                measured = _measure(table, label, group, members, budget, reference)
-                if measured is not None:
-                    measures.append(measured)
-    return measures
+    return [
+        _measure(table, label, group, members, budget, reference)
+        for group, members in groups.items()
+        for budget in budgets
+        for label in table
+        if set(members) & set(table[label])
+    ]
 
 
-def _labelled(rows: Sequence[Row], budget: int) -> dict[str, dict[str, Trajectories]]:
-    """Label (sampler, with its priors if it had some) -> task -> trajectories."""
-    table: dict[str, dict[str, Trajectories]] = {}
+def _labelled(rows: Sequence[Row], budget: int) -> dict[str, dict[str, _Runs]]:
+    """Label (sampler, with its priors if it had some) -> task -> runs."""
+    table: dict[str, dict[str, _Runs]] = {}
     for priors in dict.fromkeys(row.priors for row in rows):
         for sampler, tasks in trajectories(rows, budget, priors=priors).items():
-            table[sampler if priors == "none" else f"{sampler}+{priors}"] = tasks
+            label = sampler if priors == "none" else f"{sampler}+{priors}"
+            table[label] = {
+                task: _Runs(
+                    statistics.bootstrap_weights(
+                        len(run.seeds), stream(0, "bootstrap", label, task)
+                    ),
+                    np.log(run.fraction + FLOOR),
+                    run.regret,
+                    run.milliseconds,
+                )
+                for task, run in tasks.items()
+            }
     return table
 
 
 def _measure(
-    table: Mapping[str, Mapping[str, Trajectories]],
-    label: str,
-    group: str,
-    members: Sequence[str],
-    budget: int,
-    reference: str,
-) -> Measures | None:
-    ours = {t: table[label][t] for t in members if t in table[label]}
+    table: _Table, label: str, group: str, members: Sequence[str], budget: int, reference: str
+) -> Measures:
     peers = table.get(reference, {})
+    ours = {t: table[label][t] for t in members if t in table[label]}
     shared = [t for t in ours if t in peers]
     if shared:
         ours = {t: ours[t] for t in shared}
-    if not ours:
-        return None
     runs = list(ours.values())
-    logs = [np.log(run.fraction + FLOOR) for run in runs]
-    regrets = [run.regret[:, budget - 1] for run in runs]
-    sizes = [len(run.seeds) for run in runs]
-    at_budget = [log[:, budget - 1] for log in logs]
-
+    curves = np.mean([run.weights @ run.log for run in runs], axis=0)
+    fraction, fraction_error = statistics.estimate(np.exp(curves[:, budget - 1]) / UNIT)
+    regret, regret_error = statistics.estimate(
+        np.mean([run.weights @ run.regret[:, budget - 1] for run in runs], axis=0)
+    )
     ratio = ratio_error = reach = reach_error = float("nan")
     if shared:
-        others = [np.log(peers[t].fraction + FLOOR) for t in shared]
-        both = [*sizes, *(len(log) for log in others)]
-        everything = [np.arange(n) for n in both]
-
-        def compare(indices: Sequence[NDArray[np.int64]]) -> tuple[float, float]:
-            mine = _curve(logs, indices[: len(logs)])
-            their = _curve(others, indices[len(logs) :])
-            reached = np.flatnonzero(mine <= their[-1])
-            n = float(reached[0] + 1) if len(reached) else float("inf")
-            return float(np.exp(mine[budget - 1] - their[budget - 1])), n
-
-        ratio, reach = compare(everything)
-        ratio_error, reach_error = statistics.bootstrap(compare, both)
-
+        goal = np.mean([peers[t].weights @ peers[t].log for t in shared], axis=0)
+        reached = curves <= goal[:, -1:]
+        first = np.where(reached.any(axis=1), reached.argmax(axis=1) + 1.0, np.inf)
+        reach, reach_error = statistics.estimate(first)
+        ratio, ratio_error = statistics.estimate(
+            np.exp(curves[:, budget - 1] - goal[:, budget - 1])
+        )
     name, _, priors = label.partition("+")
-    fraction = np.exp(_mean_of_means(at_budget, [np.arange(size) for size in sizes]))
     return Measures(
         group=group,
         sampler=name,
         priors=priors or "none",
-        n_tasks=len(ours),
-        n_seeds=min(sizes),
+        n_tasks=len(runs),
+        n_seeds=min(len(run.log) for run in runs),
         budget=budget,
-        fraction=float(fraction) / UNIT,
-        fraction_error=float(
-            statistics.bootstrap(
-                lambda indices: np.exp(_mean_of_means(at_budget, indices)) / UNIT, sizes
-            )
-        ),
+        fraction=fraction,
+        fraction_error=fraction_error,
         ratio=ratio,
-        ratio_error=float(ratio_error),
-        regret=float(np.mean([regret.mean() for regret in regrets])),
-        regret_error=float(
-            statistics.bootstrap(lambda indices: _mean_of_means(regrets, indices), sizes)
-        ),
+        ratio_error=ratio_error if label != reference else float("nan"),
+        regret=regret,
+        regret_error=regret_error,
         reach=reach,
-        reach_error=float(reach_error),
+        reach_error=reach_error,
         milliseconds=float(np.mean([run.milliseconds[:, budget - 1].mean() for run in runs])),
         beats={
             peer: _beats(table[label], table[peer], members, budget)
@@ -204,50 +213,15 @@ def _measure(
     )
 
 
-def _curve(
-    logs: Sequence[NDArray[np.float64]], indices: Sequence[NDArray[np.int64]]
-) -> NDArray[np.float64]:
-    """(budget,) mean over tasks of the mean over the chosen seeds."""
-    return np.mean([log[i].mean(axis=0) for log, i in zip(logs, indices, strict=True)], axis=0)
-
-
-def _mean_of_means(
-    samples: Sequence[NDArray[np.float64]], indices: Sequence[NDArray[np.int64]]
-) -> float:
-    return float(np.mean([s[i].mean() for s, i in zip(samples, indices, strict=True)]))
-
-
 def _beats(
-    ours: Mapping[str, Trajectories],
-    theirs: Mapping[str, Trajectories],
-    members: Sequence[str],
-    budget: int,
+    ours: Mapping[str, _Runs], theirs: Mapping[str, _Runs], members: Sequence[str], budget: int
 ) -> tuple[float, float]:
-    tasks = [t for t in members if t in ours and t in theirs]
-    matrices = []
-    for task in tasks:
-        # Regret orders as the score does, whatever the direction of the task.
-        matrices.append(
-            statistics.win_matrix(
-                ours[task].regret[:, budget - 1], theirs[task].regret[:, budget - 1]
-            )
-        )
-    n = len(matrices)
-
-    def probability(indices: Sequence[NDArray[np.int64]]) -> float:
-        return float(
-            np.mean(
-                [
-                    matrix[np.ix_(rows, columns)].mean()
-                    for matrix, rows, columns in zip(
-                        matrices, indices[:n], indices[n:], strict=True
-                    )
-                ]
-            )
-        )
-
-    sizes = [matrix.shape[0] for matrix in matrices] + [matrix.shape[1] for matrix in matrices]
-    return (
-        probability([np.arange(size) for size in sizes]),
-        float(statistics.bootstrap(probability, sizes)),
-    )
+    """Probability that a run of ours beats one of theirs, and its standard error."""
+    outcomes = []
+    for task in members:
+        if task in ours and task in theirs:
+            a, b = ours[task], theirs[task]
+            # Regret orders as the score does, whatever the direction of the task.
+            wins = statistics.win_matrix(a.regret[:, budget - 1], b.regret[:, budget - 1])
+            outcomes.append(((a.weights @ wins) * b.weights).sum(axis=1))
+    return statistics.estimate(np.mean(outcomes, axis=0))

