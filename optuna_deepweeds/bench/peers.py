@@ -116,11 +116,10 @@ class PromotionPruner(BasePruner):
     def next_continuation(self, study: optuna.Study) -> FrozenTrial | None:
         """The paused trial to promote now, if any."""
         sign = 1.0 if study.direction == optuna.study.StudyDirection.MAXIMIZE else -1.0
+        trials = study.get_trials(deepcopy=False)
+        replaced = superseded(trials)
         trials = [
-            t
-            for t in study.get_trials(deepcopy=False)
-            if attributes.CONTINUED_BY not in t.system_attrs
-            and attributes.PRIOR not in t.user_attrs
+            t for t in trials if t.number not in replaced and attributes.PRIOR not in t.user_attrs
         ]
         for rung in reversed(self._rungs):
             reached = [t for t in trials if rung in t.intermediate_values]
