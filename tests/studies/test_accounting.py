@@ -1,0 +1,104 @@
+"""What a study has spent and reached."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import optuna
+import pytest
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from optuna_deepweeds import attributes
+from optuna_deepweeds.studies.accounting import active_seconds, epochs_trained, progress, ranked
+
+NOW = datetime(2026, 1, 1, 12)
+
+
+def make_trial(
+    number: int,
+    state: TrialState = TrialState.COMPLETE,
+    start: float | None = 0,
+    end: float | None = 10,
+    value: float | None = None,
+    epochs: int = 0,
+    **user_attrs: object,
+) -> FrozenTrial:
+    """A trial from `start` to `end` seconds after noon."""
+    return FrozenTrial(
+        number=number,
+        trial_id=number,
+        state=state,
+        value=value if state == TrialState.COMPLETE else None,
+        datetime_start=None if start is None else NOW + timedelta(seconds=start),
+        datetime_complete=None if end is None else NOW + timedelta(seconds=end),
+        params={},
+        distributions={},
+        user_attrs={f"deepweeds:{key}": attr for key, attr in user_attrs.items()},
+        system_attrs={},
+        intermediate_values={epoch: 0.5 for epoch in range(1, epochs + 1)},
+    )
+
+
+@pytest.mark.parametrize(
+    ("trials", "expected"),
+    [
+        ([], 0),
+        ([make_trial(0, start=0, end=10), make_trial(1, start=20, end=25)], 15),
+        ([make_trial(0, start=0, end=10), make_trial(1, start=5, end=12)], 12),
+        ([make_trial(0, start=0, end=10), make_trial(1, start=2, end=3)], 10),
+        ([make_trial(0, TrialState.RUNNING, start=10, end=None)], 20),
+        ([make_trial(0, TrialState.WAITING, start=10, end=None)], 0),
+        (
+            [
+                make_trial(
+                    0,
+                    TrialState.WAITING,
+                    start=None,
+                    end=None,
+                    segments=[[NOW.isoformat(), (NOW + timedelta(seconds=7)).isoformat()]],
+                )
+            ],
+            7,
+        ),
+    ],
+    ids=["none", "apart", "overlapping", "nested", "running", "waiting", "put back"],
+)
+def test_time_counts_once_while_anything_runs(trials: list[FrozenTrial], expected: float) -> None:
+    assert active_seconds(trials, NOW + timedelta(seconds=30)) == expected
+
+
+def test_inherited_epochs_do_not_count() -> None:
+    assert epochs_trained(make_trial(0, epochs=5)) == 5
+    assert epochs_trained(make_trial(1, epochs=9, origin=0, inherited=5)) == 4
+
+
+def test_progress_leaves_priors_and_interrupted_trials_out() -> None:
+    dead = make_trial(3, TrialState.FAIL)
+    dead.system_attrs[attributes.INTERRUPTED] = True
+    trials = [
+        make_trial(0, value=0.9, epochs=2, prior="elsewhere"),
+        make_trial(1, value=0.5, epochs=2),
+        make_trial(2, TrialState.PRUNED, epochs=1),
+        dead,
+        make_trial(4, TrialState.FAIL),
+        make_trial(5, TrialState.WAITING, start=None, end=None),
+    ]
+    state = progress(trials, StudyDirection.MAXIMIZE, NOW + timedelta(seconds=30))
+    assert (state.complete, state.pruned, state.failed, state.waiting) == (1, 1, 1, 1)
+    assert (state.finished, state.priors, state.epochs) == (2, 1, 3)
+    assert state.best is not None and state.best.number == 1
+
+
+@pytest.mark.parametrize(
+    ("direction", "expected"),
+    [(StudyDirection.MAXIMIZE, [2, 0, 1]), (StudyDirection.MINIMIZE, [1, 0, 2])],
+)
+def test_ranking_follows_the_direction(direction: StudyDirection, expected: list[int]) -> None:
+    trials = [make_trial(0, value=0.5), make_trial(1, value=0.2), make_trial(2, value=0.8)]
+    assert [t.number for t in ranked(trials, direction)] == expected
+
+
+def test_an_empty_study_has_no_best() -> None:
+    study = optuna.create_study()
+    assert progress(study.get_trials(), study.direction).best is None

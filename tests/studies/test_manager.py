@@ -1,0 +1,145 @@
+"""Creating, continuing and refusing studies; checkpoint folders; networks out of studies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pytest
+
+from optuna_deepweeds import attributes
+from optuna_deepweeds.errors import InvalidInputError, NotFoundError, SpecMismatchError
+from optuna_deepweeds.pruners import DoraPruner
+from optuna_deepweeds.samplers import RandomForestEISampler
+from optuna_deepweeds.studies import manager
+from optuna_deepweeds.studies.checkpoints import CheckpointFolder
+from optuna_deepweeds.studies.model import save_network
+from optuna_deepweeds.studies.spec import Budget, StudySpec
+from optuna_deepweeds.studies.storage import open_storage
+from tests.studies.conftest import Bench
+
+
+def test_a_study_is_opened_with_its_own_sampler_and_pruner(bench: Bench) -> None:
+    bench.study(sampler="rf_ei", pruner="dora")
+    study = manager.open_study("study", bench.url)
+    assert isinstance(study.sampler, RandomForestEISampler)
+    assert isinstance(study.pruner, DoraPruner)
+    assert study.direction == optuna.study.StudyDirection.MAXIMIZE
+    assert study.metric_names == ["validation accuracy"]
+
+
+def test_another_specification_is_refused_with_what_differs(bench: Bench) -> None:
+    bench.study(seed=1, sampler="random")
+    before = manager.open_study("study", bench.url).user_attrs
+    with pytest.raises(SpecMismatchError, match="sampler is 'random', asked for 'tpe'.*seed is 1"):
+        bench.study(seed=2, sampler="tpe")
+    assert manager.open_study("study", bench.url).user_attrs == before
+
+
+def test_a_study_of_another_program_is_refused(bench: Bench) -> None:
+    study = optuna.create_study(study_name="study", storage=open_storage(bench.url))
+    study.add_trial(optuna.create_trial(value=1.0))
+    with pytest.raises(SpecMismatchError, match="another program"):
+        bench.study()
+
+
+def test_a_study_whose_creator_died_half_way_is_taken_over(bench: Bench) -> None:
+    storage = open_storage(bench.url)
+    optuna.create_study(study_name="study", storage=storage, direction="maximize")
+    assert manager.study_spec(bench.study(seed=5)).seed == 5
+
+
+def test_an_unknown_study_is_answered_with_the_names_there_are(bench: Bench) -> None:
+    bench.study("alpha")
+    with pytest.raises(NotFoundError, match="no study 'alhpa'. Did you mean 'alpha'"):
+        manager.open_study("alhpa", bench.url)
+    with pytest.raises(NotFoundError, match="Studies there: alpha"):
+        manager.open_study("zzz", bench.url)
+
+
+def test_limits_given_anew_replace_the_old_ones(bench: Bench) -> None:
+    study = bench.study(trials=3)
+    assert manager.set_budget(study, Budget(seconds=5)) == Budget(trials=3, seconds=5)
+    assert manager.study_budget(bench.study(trials=7)) == Budget(trials=7, seconds=5)
+
+
+@pytest.mark.parametrize("name", ["", "  ", "a\nb", "x" * 201])
+def test_unusable_names_are_refused(bench: Bench, name: str) -> None:
+    with pytest.raises(InvalidInputError, match="1 to 200 printable"):
+        bench.study(name)
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "..", "/tmp/x", "a/b", "c:\\d", "ü"])
+def test_a_name_never_leads_out_of_the_checkpoint_folder(
+    tmp_path: Path, bench: Bench, name: str
+) -> None:
+    folder = CheckpointFolder(tmp_path, bench.study(name)).folder
+    assert folder.parent == tmp_path
+
+
+def test_equal_names_have_folders_of_their_own(tmp_path: Path, bench: Bench) -> None:
+    first = CheckpointFolder(tmp_path, bench.study()).folder
+    optuna.delete_study(study_name="study", storage=open_storage(bench.url))
+    assert CheckpointFolder(tmp_path, bench.study()).folder != first
+
+
+def test_the_best_network_is_the_one_that_was_measured(bench: Bench, tmp_path: Path) -> None:
+    from optuna_deepweeds.training import TrainedNetwork
+
+    study = bench.study(trials=1)
+    bench.work(study)
+    trial = study.best_trial
+    images = bench.images
+    for is_kept in (True, False):
+        if not is_kept:
+            manager.study_checkpoints(study).delete()
+        save_network(study, trial, images, tmp_path / "best.pt")
+        network = TrainedNetwork.load(tmp_path / "best.pt")
+        guesses = network.predict_proba(images.images[images.valid]).argmax(1)
+        assert np.mean(guesses == images.labels[images.valid]) == trial.value
+
+
+def test_priors_inform_the_pruner_only_with_full_curves(bench: Bench) -> None:
+    study = bench.study()
+    for steps in ({}, {1: 0.5, 2: 0.6}, {2: 0.5}):
+        study.add_trial(
+            optuna.create_trial(
+                value=0.6, intermediate_values=steps, user_attrs={attributes.PRIOR: "x"}
+            )
+        )
+    assert manager.prior_curves(study) == [[0.5, 0.6]]
+
+
+@pytest.mark.parametrize(
+    ("fields", "rule"),
+    [
+        ({"dataset": "deepwoods"}, "Did you mean 'deepweeds'"),
+        ({"sampler": "rfei"}, "no sampler 'rfei'"),
+        ({"pruner": "hyper"}, "no pruner"),
+        ({"space": "curse"}, "Did you mean 'course'"),
+        ({"epochs": 21}, "1 <= epochs <= 20"),
+        ({"epochs": 0}, "1 <= epochs <= 20"),
+        ({"seed": -1}, "0 <= seed"),
+        ({"fold": 5}, "0 <= fold <= 4"),
+        ({"thaw": True, "pruner": "asha"}, "only the pruner 'dora'"),
+    ],
+)
+def test_a_specification_is_checked(fields: dict[str, object], rule: str) -> None:
+    with pytest.raises(InvalidInputError, match=rule):
+        StudySpec(**({"dataset": "demo"} | fields))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "limits", [{"trials": 0}, {"seconds": 0}, {"seconds": float("nan")}, {"seconds": 1e9}]
+)
+def test_a_budget_is_checked(limits: dict[str, float]) -> None:
+    with pytest.raises(InvalidInputError, match="must hold"):
+        Budget(**limits)  # type: ignore[arg-type]
+
+
+def test_a_specification_survives_its_storage() -> None:
+    spec = StudySpec(dataset="demo", sources=("a", "b"), seed=3)
+    assert StudySpec.from_json(spec.to_json()) == spec
+    with pytest.raises(InvalidInputError, match="fields of this version"):
+        StudySpec.from_json({"dataset": "demo", "colour": "green"})
