@@ -16,9 +16,11 @@ from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.pruners import pyramid
 from optuna_deepweeds.pruners.forecaster import Forecast, anticipation_bound, forecast_final
 from optuna_deepweeds.pruners.history import Histories, History, rung_marks, sign_of
+from optuna_deepweeds.pruners.prior_curves import PriorCurves
 from optuna_deepweeds.pruners.rungs import is_in_top, rung_steps, value_at
 
 _MIN_FINISHED = 3
+_N_PRIOR_RIVALS = 6
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,14 @@ class DoraPruner(BasePruner):
         min_resource: the first rung.
         reduction_factor: one in this many passes a rung; also the ratio of neighbouring rungs.
         seed: reserved for variants that draw; the decisions are deterministic.
-        prior_curves: curves of the same task, in the study's own units and direction.
+        prior_curves: curves of the same task in the study's own units and direction, each the
+            values of consecutive steps from the first one on. They inform the forecast before
+            any trial has finished, and stand in for trials at a rung that has seen few; both
+            fade as the study's own values come in. Curves shorter than `max_resource` are left
+            out.
+        related_curves: for each of some other tasks its curves, in any units in which better
+            goes the way it goes in the study. They are used without `prior_curves`, from five
+            values at the first rung on, once their distribution is matched to these.
         thaw: pause trials instead of stopping them, to be continued later.
         is_continuable: tells whether a paused trial's checkpoint still exists.
 
@@ -72,6 +81,7 @@ class DoraPruner(BasePruner):
         reduction_factor: int = 3,
         seed: int | None = None,
         prior_curves: Sequence[ArrayLike] | None = None,
+        related_curves: Sequence[Sequence[ArrayLike]] | None = None,
         thaw: bool = False,
         is_continuable: Callable[[FrozenTrial], bool] | None = None,
         first_share: float = 0.25,
@@ -93,6 +103,12 @@ class DoraPruner(BasePruner):
         self._first_bound_step = max(min_resource, 3, max_resource / 10)
         self._thaw = thaw
         self._is_continuable = is_continuable
+        self._first_share = first_share
+        self._priors = PriorCurves(
+            () if prior_curves is None else prior_curves,
+            () if related_curves is None else related_curves,
+            max_resource,
+        )
         self._rates = pyramid.quota_rates(self._rungs, max_resource, first_share)
         self._histories = Histories()
 
@@ -118,7 +134,7 @@ class DoraPruner(BasePruner):
 
         history = self._histories.read(study)
         crossed = self._mark_rungs(study, history, standing)
-        forecast = forecast_final(standing.value, history.gains_after(standing.step))
+        forecast = self._forecast(history, standing.step, standing.value)
         decision = "continue"
         reason = ""
         if not self._is_worth(history, standing.step, standing.value):
@@ -130,7 +146,7 @@ class DoraPruner(BasePruner):
             failed = [rung for rung in crossed if not self._passes(history, standing, rung)]
             if failed:
                 decision = "stop"
-                reason = f"not in the top 1/{self._reduction_factor} at step {failed[-1]}"
+                reason = f"not among the best {self._share(failed[-1]):.0%} at step {failed[-1]}"
         if crossed or decision != "continue":
             self._write(study, standing, forecast, history.best_final(), decision, reason)
         return decision != "continue"
@@ -173,19 +189,26 @@ class DoraPruner(BasePruner):
                 crossed.append(rung)
         return crossed
 
+    def _share(self, rung: int) -> float:
+        """Return the share of the values at a rung that passes it."""
+        return self._first_share if rung == self._rungs[0] else 1 / self._reduction_factor
+
     def _passes(self, history: History, standing: _Standing, rung: int) -> bool:
-        others = history.rung_values(rung, without=standing.trial.number)
-        value = value_at(standing.curve, rung)
-        return is_in_top(value, list(others.values()), 1 / self._reduction_factor)
+        rivals = list(history.rung_values(rung, without=standing.trial.number).values())
+        rivals += self._priors.rung_values(rung, history.sign, _N_PRIOR_RIVALS - len(rivals))
+        return is_in_top(value_at(standing.curve, rung), rivals, self._share(rung))
+
+    def _forecast(self, history: History, step: int, value: float) -> Forecast | None:
+        first_values = list(history.rung_values(self._rungs[0]).values()) if self._rungs else []
+        prior = self._priors.gains(min(step, self._max_resource), history.sign, first_values)
+        return forecast_final(value, history.gains_after(step), prior)
 
     def _is_worth(self, history: History, step: int, value: float) -> bool:
         """Tell whether the curve may still beat the best final value."""
         incumbent = history.best_final()
         if incumbent is None or step < self._first_bound_step:
             return True
-        if history.n_finished < _MIN_FINISHED:
-            return True
-        forecast = forecast_final(value, history.gains_after(step))
+        forecast = self._forecast(history, step, value)
         return forecast is None or anticipation_bound(value, forecast) >= incumbent
 
     def _choose(self, history: History, standing: _Standing | None) -> int | None:

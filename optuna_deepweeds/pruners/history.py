@@ -68,6 +68,7 @@ class History:
         self._finished: dict[int, tuple[NDArray[np.int64], NDArray[np.float64], float]] = {}
         self._paused: dict[int, FrozenTrial] = {}
         self._live: list[FrozenTrial] = []
+        self._gains: dict[int, NDArray[np.float64]] = {}
 
     def update(self, trials: Sequence[FrozenTrial]) -> None:
         """Read what is new in `trials`, all trials of the study by number."""
@@ -105,12 +106,14 @@ class History:
                 steps = np.array([step for step, _ in curve], dtype=np.int64)
                 values = self.sign * np.array([value for _, value in curve], dtype=float)
                 self._finished[trial.number] = (steps, values, final)
+                self._gains.clear()
 
     def _replace(self, numbers: Iterable[int]) -> None:
         for number in numbers:
             if number not in self._replaced:
                 self._replaced.add(number)
-                self._finished.pop(number, None)
+                if self._finished.pop(number, None) is not None:
+                    self._gains.clear()
                 self._paused.pop(number, None)
                 for values in self._rungs.values():
                     values.pop(number, None)
@@ -151,12 +154,14 @@ class History:
 
     def gains_after(self, step: int) -> NDArray[np.float64]:
         """Return what each finished curve gained after its last report up to `step`, (n,)."""
-        gains = []
-        for steps, values, final in self._finished.values():
-            position = int(np.searchsorted(steps, step, side="right")) - 1
-            if position >= 0 and np.isfinite(values[position]):
-                gains.append(final - values[position])
-        return np.array(gains)
+        if step not in self._gains:
+            gains = []
+            for steps, values, final in self._finished.values():
+                position = int(np.searchsorted(steps, step, side="right")) - 1
+                if position >= 0 and np.isfinite(values[position]):
+                    gains.append(final - values[position])
+            self._gains[step] = np.array(gains)
+        return self._gains[step]
 
 
 class Histories:

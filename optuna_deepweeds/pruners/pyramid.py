@@ -37,9 +37,12 @@ def ranks(values: Mapping[int, float], numbers: Sequence[int]) -> list[int]:
 
     NaN is worse than every number; of equal values the earlier trial's is the better one.
     """
-    order = sorted(values, key=lambda n: (-np.inf if np.isnan(values[n]) else values[n], -n))
-    position = {n: i for i, n in enumerate(reversed(order))}
-    return [position[n] for n in numbers]
+    order = np.fromiter(values, dtype=np.int64, count=len(values))
+    worst_last = np.fromiter(values.values(), dtype=float, count=len(values))
+    worst_last = np.nan_to_num(worst_last, nan=-np.inf, posinf=np.inf, neginf=-np.inf)
+    best_first = order[np.lexsort((order, -worst_last))]
+    position = {int(number): rank for rank, number in enumerate(best_first)}
+    return [position[number] for number in numbers]
 
 
 def open_promotions(

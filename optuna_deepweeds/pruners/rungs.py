@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 
 def rung_steps(min_resource: int, max_resource: int, reduction_factor: int) -> list[int]:
@@ -45,7 +44,7 @@ def value_at(curve: Mapping[int, float], rung: int, window: int = 1) -> float:
     return value if np.isfinite(value) else float("nan")
 
 
-def is_in_top(value: float, others: Sequence[float] | NDArray[np.float64], share: float) -> bool:
+def is_in_top(value: float, others: Sequence[float], share: float) -> bool:
     """Tell whether `value` is among the best max(1, floor(n * share)) of n values.
 
     Args:
@@ -53,10 +52,11 @@ def is_in_top(value: float, others: Sequence[float] | NDArray[np.float64], share
         others: the n - 1 other values seen at the rung; NaN counts as a value that is worst.
         share: share of the values that passes, in (0, 1].
 
-    Ties pass together: equal trials cannot be told apart, and which came first says nothing.
+    A value that equals an earlier one ranks behind it: networks that all predict one class have
+    equal accuracies, and letting ties pass together would train every one of them.
     """
     if np.isnan(value):
         return False
     values = np.nan_to_num(np.asarray(others, dtype=float), nan=-np.inf)
     n_pass = max(1, int((len(values) + 1) * share + 1e-9))
-    return int(np.count_nonzero(values > value)) < n_pass
+    return int(np.count_nonzero(values >= value)) < n_pass

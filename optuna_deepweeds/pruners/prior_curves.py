@@ -1,0 +1,144 @@
+"""Curves of earlier studies, as a warm start for the forecast.
+
+Curves of the same task are in the study's own units. Those of another task are not; they are
+brought to them by matching the distributions of first values, see `quantile_map`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from optuna_deepweeds.errors import InvalidInputError
+from optuna_deepweeds.pruners.forecaster import GainPrior, gain_prior
+
+_QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
+_TOP_SHARE = 1 / 3
+_MIN_CURVES = 3
+_MIN_FIRST_VALUES = 5
+_RELATED_WORTH = 3.0
+
+
+class PriorCurves:
+    """What earlier curves say about gains and about values at a rung.
+
+    Args:
+        same: curves of the study's own task, in its units and direction.
+        related: for each other task its curves, in any units but in the study's direction.
+        max_resource: number of steps of a full training.
+
+    Raises:
+        InvalidInputError: A curve is not a sequence of numbers.
+    """
+
+    def __init__(
+        self,
+        same: Sequence[ArrayLike],
+        related: Sequence[Sequence[ArrayLike]],
+        max_resource: int,
+    ) -> None:
+        self._same = as_curves(same, max_resource, "prior_curves")
+        tasks = (as_curves(task, max_resource, "related_curves") for task in related)
+        self._related = [task for task in tasks if len(task) >= _MIN_CURVES]
+
+    def gains(self, step: int, sign: float, first_values: Sequence[float]) -> GainPrior | None:
+        """Return what to expect of the gains after `step`, None if the curves do not tell.
+
+        Args:
+            step: 1 to the number of steps of a full training.
+            sign: turns the study's values into "larger is better".
+            first_values: what the study's own trials had at the first step, larger is better.
+        """
+        prior = gain_prior(gains_of_leaders(sign * self._same, step))
+        if prior is not None or len(first_values) < _MIN_FIRST_VALUES:
+            return prior
+        target = np.asarray(first_values)
+        mapped = [
+            gains_of_leaders(quantile_map(sign * task[:, 0], target)(sign * task), step)
+            for task in self._related
+        ]
+        return gain_prior(np.concatenate(mapped), _RELATED_WORTH) if mapped else None
+
+    def rung_values(self, rung: int, sign: float, n: int) -> list[float]:
+        """Return `n` values that stand for those of the study's own task at `rung`."""
+        if n < 1 or len(self._same) < _MIN_CURVES:
+            return []
+        middles = (np.arange(n) + 0.5) / n
+        return [float(v) for v in np.quantile(sign * self._same[:, rung - 1], middles)]
+
+
+def as_curves(
+    curves: Sequence[ArrayLike], max_resource: int, name: str = "prior_curves"
+) -> NDArray[np.float64]:
+    """Return (n, max_resource) values of the curves that reach `max_resource`.
+
+    Args:
+        curves: each one holds the values of consecutive steps, from the first one on. Shorter
+            ones say nothing about a final value and are left out; so are non-finite ones.
+        max_resource: number of steps of a full training.
+        name: the argument's name, for the message.
+
+    Raises:
+        InvalidInputError: A curve is not a sequence of numbers.
+    """
+    kept = []
+    for i, curve in enumerate(curves):
+        try:
+            values = np.asarray(curve, dtype=float)
+        except (TypeError, ValueError):
+            values = np.empty((0, 0))
+        if values.ndim != 1:
+            raise InvalidInputError(
+                f"each of `{name}` must be a sequence of numbers, but number {i} is {curve!r}."
+            )
+        if len(values) >= max_resource and np.isfinite(values[:max_resource]).all():
+            kept.append(values[:max_resource])
+    return np.array(kept).reshape(len(kept), max_resource)
+
+
+def gains_of_leaders(curves: NDArray[np.float64], step: int) -> NDArray[np.float64]:
+    """Return what the best third of the curves at `step` gained until their ends.
+
+    The trials whose gains matter are those that were let through, and these are the leaders.
+
+    Args:
+        curves: (n, T) values, larger is better.
+        step: 1 to T.
+    """
+    if len(curves) == 0:
+        return np.empty(0)
+    values = curves[:, step - 1]
+    n_top = max(_MIN_CURVES, int(len(curves) * _TOP_SHARE))
+    top = np.argsort(-values, kind="stable")[:n_top]
+    return curves[top, -1] - values[top]
+
+
+def quantile_map(
+    source: NDArray[np.float64], target: NDArray[np.float64]
+) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+    """Return the monotone map that gives `source` the quantiles of `target`.
+
+    Between the tenth and the ninetieth percent it interpolates linearly; beyond, where final
+    values lie, it goes on with the ratio of the two upper (or lower) halves' widths.
+
+    Args:
+        source: (n,) finite values.
+        target: (m,) finite values.
+    """
+    x = np.quantile(source, _QUANTILES)
+    y = np.quantile(target, _QUANTILES)
+    below = _ratio(y[2] - y[0], x[2] - x[0])
+    above = _ratio(y[-1] - y[2], x[-1] - x[2])
+
+    def apply(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        inside = np.interp(values, x, y)
+        beyond = np.maximum(values - x[-1], 0) * above + np.minimum(values - x[0], 0) * below
+        return inside + beyond
+
+    return apply
+
+
+def _ratio(numerator: float, denominator: float) -> float:
+    return numerator / denominator if denominator > 0 else 1.0
