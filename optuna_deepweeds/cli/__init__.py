@@ -76,8 +76,13 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     except (click.Abort, KeyboardInterrupt):
         click.echo("Interrupted.", err=True)
         sys.exit(130)
+    except click.UsageError as error:
+        where = f" See: {error.ctx.command_path} --help" if error.ctx is not None else ""
+        message = " ".join(error.format_message().split())
+        click.echo(f"Error: {message}{where}", err=True)
+        sys.exit(error.exit_code)
     except click.ClickException as error:
-        error.show()
+        click.echo(f"Error: {error.format_message()}", err=True)
         sys.exit(error.exit_code)
     except DeepWeedsError as error:
         click.echo(f"Error: {error}", err=True)

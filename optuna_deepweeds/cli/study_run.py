@@ -150,7 +150,8 @@ def run(
         dataset_fingerprint=images.fingerprint,
     )
     priors = [prior for file in prior_files for prior in read_priors(file)]
-    name = name or f"{spec.dataset}-{spec.space}-{spec.sampler}-{spec.pruner}-seed{spec.seed}"
+    if name is None:
+        name = f"{spec.dataset}-{spec.space}-{spec.sampler}-{spec.pruner}-seed{spec.seed}"
     manager.check_name(name)
     default = Budget(trials=_TRIALS, seconds=_DEMO_SECONDS if is_first_look else _SECONDS)
 

@@ -21,6 +21,8 @@ from optuna_deepweeds.errors import InvalidInputError, NotFoundError, SpecMismat
 from optuna_deepweeds.priors import ImportSummary, PriorTrial, import_priors
 from optuna_deepweeds.pruners import make_pruner
 from optuna_deepweeds.samplers import make_sampler
+from optuna_deepweeds.samplers.transfer import PriorSource
+from optuna_deepweeds.studies.bulk import bulk_add_trials
 from optuna_deepweeds.studies.checkpoints import CheckpointFolder, default_base, new_uid
 from optuna_deepweeds.studies.locks import backend, run_locked
 from optuna_deepweeds.studies.spec import Budget, StudySpec
@@ -41,9 +43,13 @@ def create_or_continue(
         The study, and whether it is new.
 
     Raises:
+        InvalidInputError: If the name cannot be used.
+        NotFoundError: If a source of the specification is not in the storage.
         SpecMismatchError: If the study exists with another specification.
     """
     check_name(name)
+    for source in spec.sources:
+        load_plain(source, storage)
 
     def create() -> tuple[optuna.Study, bool]:
         is_new = name not in study_names(storage)
@@ -162,8 +168,6 @@ def add_priors(
     study: optuna.Study, priors: Sequence[PriorTrial], *, enqueue_best: int = 0
 ) -> ImportSummary:
     """Import `priors` into `study` under its lock; what is there already is not added again."""
-    from optuna_deepweeds.studies.transfer_file import bulk_add_trials
-
     spec = study_spec(study)
     return run_locked(
         study._storage,
@@ -189,10 +193,8 @@ def prior_curves(study: optuna.Study) -> list[list[float]]:
     return [curve for curve in curves if len(curve) > 1]
 
 
-def source_trials(name: str, storage: BaseStorage) -> Any:
+def source_trials(name: str, storage: BaseStorage) -> PriorSource:
     """The study `name` as a weighted source of the sampler, larger values better."""
-    from optuna_deepweeds.samplers.transfer import PriorSource
-
     study = load_plain(name, storage)
     sign = 1.0 if study.direction == StudyDirection.MAXIMIZE else -1.0
     trials: Sequence[FrozenTrial] = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
@@ -213,6 +215,10 @@ def check_name(name: str) -> None:
         raise InvalidInputError(
             f"a study's name must have 1 to 200 printable characters, but got {name!r:.60}."
         )
+
+
+def _direction(spec: StudySpec) -> StudyDirection:
+    return StudyDirection.MINIMIZE if spec.direction == "minimize" else StudyDirection.MAXIMIZE
 
 
 def _adopt_or_refuse(study: optuna.Study, spec: StudySpec) -> None:

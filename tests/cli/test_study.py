@@ -1,0 +1,163 @@
+"""The study commands end to end, on the demo images, and what they say to bad input."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import optuna
+import pytest
+
+from optuna_deepweeds.studies.storage import open_storage
+from tests.cli.conftest import Command
+
+QUICK = ("--trials", "2", "--epochs", "1", "--sampler", "random", "--pruner", "none")
+
+
+@pytest.fixture
+def studied(command: Command) -> Command:
+    """A storage with an empty study `mine` in it."""
+    from optuna_deepweeds.studies import manager
+    from optuna_deepweeds.studies.spec import Budget, StudySpec
+
+    storage = open_storage()
+    manager.create_or_continue("mine", StudySpec(dataset="demo"), Budget(trials=5), storage)
+    return command
+
+
+def test_a_study_runs_is_shown_resumed_and_deleted(command: Command) -> None:
+    done = command("study", "run", "--name", "mine", *QUICK)
+    assert done.code == 0
+    assert done.out == ""
+    assert done.err.startswith("DeepWeeds is not on this machine")
+    assert "optuna-deepweeds data prepare" in done.err
+    assert "2 trials finished (2 to the last epoch" in done.err
+    assert "\r" not in done.err  # No live line where nobody watches.
+
+    row = json.loads(command("study", "list", "-f", "json").out)[0]
+    assert (row["name"], row["finished"], row["sampler"]) == ("mine", 2, "random")
+    rows = list(csv.DictReader(io.StringIO(command("study", "trials", "mine", "-f", "csv").out)))
+    assert [r["state"] for r in rows] == ["complete", "complete"]
+    assert rows[0]["learning_rate_init"]
+
+    assert command("study", "resume", "mine", "--trials", "3").code == 0
+    status = json.loads(command("study", "status", "mine", "-f", "json").out)
+    assert (status["trials_finished"], status["epochs_trained"]) == (3, 3)
+    best = command("study", "best", "mine", "-f", "json", "--save", "net.pt")
+    assert json.loads(best.out)["value"] == status["best_value"]
+    assert Path("net.pt").exists()
+
+    assert command("study", "delete", "mine", "--yes").code == 0
+    assert command("study", "list").err.startswith("No studies yet")
+    assert list(Path("storage/checkpoints").iterdir()) == []
+
+
+def test_a_dry_run_leaves_nothing(command: Command) -> None:
+    done = command("study", "run", "--dry-run")
+    assert (done.code, done.out) == (0, "")
+    assert "Budget" in done.err
+    assert not Path("storage").exists()
+
+
+def test_a_failed_trial_tells_why(studied: Command) -> None:
+    study = optuna.load_study(study_name="mine", storage=open_storage())
+    trial = study.ask()
+    trial.set_user_attr("deepweeds:failure", "the training loss must stay finite")
+    study.tell(trial, state=optuna.trial.TrialState.FAIL)
+    assert (
+        "the training loss must stay finite" in studied("study", "trials", "mine", "--failed").out
+    )
+
+
+def test_deleting_asks_first(studied: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    assert studied("study", "delete", "mine").code == 130
+    assert "mine" in studied("study", "list").out
+
+
+def test_stop_is_remembered_until_resumed(studied: Command) -> None:
+    assert "stops" in studied("study", "stop", "mine").err
+    study = optuna.load_study(study_name="mine", storage=open_storage())
+    assert study.user_attrs["deepweeds:stop"]
+
+
+def test_an_exported_study_comes_back(studied: Command, tmp_path: Path) -> None:
+    assert studied("study", "export", "mine", "mine.jsonl.gz").code == 0
+    done = studied("study", "import", "mine.jsonl.gz", "--name", "yours")
+    assert done.code == 0
+    assert [r["name"] for r in json.loads(studied("study", "list", "-f", "json").out)] == [
+        "mine",
+        "yours",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "says"),
+    [
+        (("stduy",), 2, "Did you mean 'study'"),
+        (("study", "rnu"), 2, "Did you mean 'run'"),
+        (("study", "run", "--sampler", "rfei"), 2, "Did you mean 'rf_ei'"),
+        (("study", "run", "--pruner", "dorra"), 2, "Did you mean 'dora'"),
+        (("study", "run", "--dataset", "deepweed"), 2, "Did you mean 'deepweeds'"),
+        (("study", "run", "--dataset", "deepweeds"), 3, "data prepare"),
+        (("study", "run", "--space", "curse"), 2, "Did you mean 'course'"),
+        (("study", "run", "--trials", "0"), 2, "trials >= 1"),
+        (("study", "run", "--trials", "many"), 2, "not a valid integer"),
+        (("study", "run", "--timeout", "soon"), 2, "a time such as"),
+        (("study", "run", "--timeout", "7h"), 2, "timeout <= 6h"),
+        (("study", "run", "--epochs", "21"), 2, "1 <= epochs <= 20"),
+        (("study", "run", "--workers", "0"), 2, "1 <= workers"),
+        (("study", "run", "--device", "cuda:99"), 2, "cuda"),
+        (("study", "run", "--device", "quantum"), 2, "quantum"),
+        (("study", "run", "--enqueue-best", "3"), 2, "--priors"),
+        (("study", "run", "--priors", "nowhere.csv"), 3, "nowhere.csv"),
+        (("study", "run", "--priors", "noise.bin", "--enqueue-best", "1"), 2, "noise.bin"),
+        (("study", "run", "--source", "nothing"), 3, "no study 'nothing'"),
+        (("study", "run", "--storage", "sqlite:///no/such/folder/x.db"), 5, "no/such/folder"),
+        (("study", "run", "--storage", "postgresql://me:secret@127.0.0.1:1/x"), 5, "127.0.0.1"),
+        (("study", "run", "--storage", "nonsense://x"), 2, "nonsense"),
+        (("study", "run", "--storage", "noise.bin"), 5, "noise.bin"),
+        (("study", "run", "--name", ""), 2, "1 to 200"),
+        (("study", "resume", "mien"), 3, "Did you mean 'mine'"),
+        (("study", "resume"), 2, "NAME"),
+        (("study", "status", "nothing"), 3, "no study 'nothing'"),
+        (("study", "best", "mine"), 3, "no complete trial"),
+        (("study", "best", "mine", "--trial", "7"), 3, "no trial 7"),
+        (("study", "trials", "mine", "--state", "happy"), 2, "happy"),
+        (("study", "import", "nowhere.jsonl"), 3, "nowhere.jsonl"),
+        (("study", "import", "noise.bin"), 2, "noise.bin"),
+        (("study", "run", "--name", "mine", "--sampler", "tpe"), 4, "sampler is 'rf_ei'"),
+        (("worker", "nothing"), 3, "no study 'nothing'"),
+        (("dashboard", "--storage", "sqlite:///missing.db"), 3, "no study to show yet"),
+        (("dashboard", "--port", "99999"), 1, "99999"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
+)
+def test_bad_input_gets_one_line_and_changes_nothing(
+    studied: Command, tmp_path: Path, args: tuple[str, ...], code: int, says: str
+) -> None:
+    Path("noise.bin").write_bytes(bytes(range(256)) * 4)
+    before = _snapshot()
+    done = studied(*args)
+    assert (done.code, done.out) == (code, ""), done.err
+    assert says in done.err
+    assert "secret" not in done.err
+    lines = [
+        line for line in done.err.splitlines() if not line.startswith(("DeepWeeds is", "To "))
+    ]
+    assert len(lines) == 1, done.err
+    assert lines[0].startswith("Error: ")
+    assert _snapshot() == before
+
+
+def _snapshot() -> list[tuple[str, dict[str, object], int]]:
+    """Every study with attributes and number of trials."""
+    return [
+        (s.study_name, s.user_attrs, len(s.get_trials()))
+        for s in (
+            optuna.load_study(study_name=name, storage=open_storage())
+            for name in optuna.get_all_study_names(storage=open_storage())
+        )
+    ]
