@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -72,13 +73,17 @@ class SmacOptimiser:
             raise DeepWeedsError(
                 f"--smac-python must be an interpreter, got {python}: {error}"
             ) from error
-        self._request(
-            op="start",
-            parameters=[self._describe(p) for p in problem.space.parameters],
-            seed=seed,
-            n_trials=n_trials,
-            options=dict(options),
-        )
+        try:
+            self._request(
+                op="start",
+                parameters=[self._describe(p) for p in problem.space.parameters],
+                seed=seed,
+                n_trials=n_trials,
+                options=dict(options),
+            )
+        except BaseException:
+            self.close()
+            raise
 
     def ask(self) -> dict[str, Any]:
         """The next configuration."""
@@ -97,7 +102,9 @@ class SmacOptimiser:
         """End the server."""
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
-                pipe.close()
+                # A server that died leaves a request in the buffer.
+                with suppress(BrokenPipeError):
+                    pipe.close()
         try:
             self._process.wait(timeout=10)
         except subprocess.TimeoutExpired:
