@@ -93,7 +93,9 @@ def read_prepared(data_dir: Path) -> Prepared:
     """
     path = data_dir / PREPARED_NAME
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # Opened here, because np.load leaves a file that it cannot read open.
+        with path.open("rb") as stream:
+            file = np.load(stream, allow_pickle=False)
             if not isinstance(file, np.lib.npyio.NpzFile):
                 raise InvalidInputError(f"{path} is not an .npz archive; {_REMAKE}.")
             prepared = Prepared(

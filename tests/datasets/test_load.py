@@ -1,0 +1,242 @@
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from optuna_deepweeds import datasets
+from optuna_deepweeds.datasets.deepweeds import balanced_split
+from optuna_deepweeds.datasets.prepared import (
+    CLASSES,
+    PREPARED_NAME,
+    Prepared,
+    read_prepared,
+    write_prepared,
+)
+from optuna_deepweeds.errors import DeepWeedsError, InvalidInputError, NotFoundError
+from tests.datasets.support import SHARED, names, needs_real_file
+
+N = 90
+
+
+@pytest.fixture
+def prepared() -> Prepared:
+    rng = np.random.default_rng(1)
+    return Prepared(
+        images=rng.integers(0, 256, (N, 32, 32, 3), dtype=np.uint8),
+        labels=(np.arange(N) % 9).astype(np.uint8),
+        filenames=np.array(names(N)),
+        folds=((np.arange(N) // 9 + np.arange(5)[:, None]) % 3).astype(np.uint8),
+    )
+
+
+def write_arrays(directory: Path, **arrays: np.ndarray) -> None:
+    np.savez(directory / PREPARED_NAME, **arrays)  # type: ignore[arg-type]
+
+
+def test_what_is_written_is_read(tmp_path: Path, prepared: Prepared) -> None:
+    path = write_prepared(tmp_path / "new", prepared)
+    assert [p.name for p in path.parent.iterdir()] == [PREPARED_NAME]
+    again = read_prepared(path.parent)
+    for name in ("images", "labels", "filenames", "folds"):
+        assert np.array_equal(getattr(again, name), getattr(prepared, name))
+
+
+def test_split_is_that_of_the_fold(tmp_path: Path, prepared: Prepared) -> None:
+    write_prepared(tmp_path, prepared)
+    for fold in range(5):
+        data = datasets.load("deepweeds", data_dir=tmp_path, fold=fold)
+        assert data.classes == CLASSES
+        for role, indices in enumerate((data.train, data.valid, data.test)):
+            assert np.array_equal(indices, np.flatnonzero(prepared.folds[fold] == role))
+        assert data.labels.dtype == data.train.dtype == np.int64
+
+
+def test_fingerprint_tells_data_apart(tmp_path: Path, prepared: Prepared) -> None:
+    write_prepared(tmp_path, prepared)
+    first = datasets.load("deepweeds", data_dir=tmp_path).fingerprint
+    assert first == datasets.load("deepweeds", data_dir=tmp_path).fingerprint
+    assert first != datasets.load("deepweeds", data_dir=tmp_path, fold=1).fingerprint
+    prepared.images[3, 4, 5, 0] ^= 1
+    write_prepared(tmp_path, prepared)
+    assert first != datasets.load("deepweeds", data_dir=tmp_path).fingerprint
+
+
+def test_unknown_name_is_told_the_names() -> None:
+    with pytest.raises(NotFoundError, match="Did you mean deepweeds-balanced.*demo"):
+        datasets.load("deepweeds-balance")
+
+
+def test_missing_file_says_how_to_get_it(tmp_path: Path) -> None:
+    for name in ("deepweeds", "deepweeds-balanced"):
+        with pytest.raises(NotFoundError, match=r"data prepare.*DEEPWEEDS_DATA="):
+            datasets.load(name, data_dir=tmp_path / "absent")
+
+
+@pytest.mark.parametrize(("name", "fold"), [("deepweeds", 5), ("deepweeds", -1), ("demo", 1)])
+def test_unknown_fold_is_refused(tmp_path: Path, name: str, fold: int) -> None:
+    with pytest.raises(InvalidInputError, match="fold"):
+        datasets.load(name, data_dir=tmp_path, fold=fold)
+
+
+@pytest.mark.parametrize("kept", [0, 10, 1000, 200_000])
+def test_truncated_file_is_one_line(tmp_path: Path, prepared: Prepared, kept: int) -> None:
+    path = write_prepared(tmp_path, prepared)
+    content = path.read_bytes()
+    assert len(content) > 200_000
+    path.write_bytes(content[:kept])
+    with pytest.raises(InvalidInputError, match="damaged or incomplete.*data prepare") as failure:
+        read_prepared(tmp_path)
+    assert "\n" not in str(failure.value)
+
+
+def test_flipped_bit_is_noticed(tmp_path: Path, prepared: Prepared) -> None:
+    path = write_prepared(tmp_path, prepared)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InvalidInputError, match="damaged"):
+        read_prepared(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"\x80\x04K\x01.", b"<html>", b"PK\x03\x04 no archive"])
+def test_other_content_is_one_line(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / PREPARED_NAME).write_bytes(content)
+    with pytest.raises(InvalidInputError, match="damaged"):
+        read_prepared(tmp_path)
+
+
+def test_plain_array_is_refused(tmp_path: Path) -> None:
+    with (tmp_path / PREPARED_NAME).open("wb") as file:
+        np.save(file, np.zeros(3))
+    with pytest.raises(InvalidInputError, match="not an .npz archive"):
+        read_prepared(tmp_path)
+
+
+def test_pickled_content_is_never_unpickled(tmp_path: Path, prepared: Prepared) -> None:
+    arrays = dict(vars(prepared))
+    arrays["filenames"] = np.array([{"a": 1}] * N, dtype=object)
+    write_arrays(tmp_path, **arrays)
+    with pytest.raises(InvalidInputError, match="damaged"):
+        read_prepared(tmp_path)
+
+
+def test_missing_array_is_named(tmp_path: Path, prepared: Prepared) -> None:
+    arrays = dict(vars(prepared))
+    del arrays["folds"]
+    write_arrays(tmp_path, **arrays)
+    with pytest.raises(InvalidInputError, match="folds is missing"):
+        read_prepared(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("images", np.zeros((N, 64, 64, 3), np.uint8), "`images` must be uint8 of shape"),
+        ("images", np.zeros((N, 32, 32, 3), np.float32), "is float32"),
+        ("images", np.zeros((0, 32, 32, 3), np.uint8), "at least one image"),
+        ("labels", np.zeros(N - 1, np.uint8), r"`labels` must have the shape \(90,\)"),
+        ("labels", np.full(N, 9, np.uint8), "`labels` must be below 9, but one is 9"),
+        ("labels", np.zeros(N, np.int64), "`labels` must be of type uint8"),
+        ("folds", np.full((5, N), 3, np.uint8), "`folds` must be 0, 1 or 2, but one is 3"),
+        ("folds", np.zeros((4, N), np.uint8), "`folds` must have the shape"),
+        ("filenames", np.array(["a"] * N), "`filenames` must be unique"),
+        ("filenames", np.zeros(N), "`filenames` must be of type str"),
+    ],
+)
+def test_wrong_form_is_told(
+    tmp_path: Path, prepared: Prepared, name: str, value: np.ndarray, message: str
+) -> None:
+    arrays = dict(vars(prepared)) | {name: value}
+    write_arrays(tmp_path, **arrays)
+    with pytest.raises(InvalidInputError, match=message):
+        read_prepared(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        write_prepared(tmp_path, Prepared(**arrays))
+
+
+def test_split_without_images_is_told(tmp_path: Path, prepared: Prepared) -> None:
+    prepared.folds[0] = 0
+    write_prepared(tmp_path, prepared)
+    with pytest.raises(InvalidInputError, match="fold 0 .* has no validation image"):
+        datasets.load("deepweeds", data_dir=tmp_path)
+
+
+def test_balanced_needs_enough_images(tmp_path: Path, prepared: Prepared) -> None:
+    write_prepared(tmp_path, prepared)
+    with pytest.raises(InvalidInputError, match="1000 images of each weed.*10 of Chinee apple"):
+        datasets.load("deepweeds-balanced", data_dir=tmp_path)
+
+
+def test_failed_write_leaves_the_old_file(tmp_path: Path, prepared: Prepared) -> None:
+    path = write_prepared(tmp_path, prepared)
+    before = path.read_bytes()
+    blocker = tmp_path / "file"
+    blocker.write_text("")
+    with pytest.raises(DeepWeedsError, match="cannot be written"):
+        write_prepared(blocker / "inside", prepared)
+    assert path.read_bytes() == before
+
+
+def test_balanced_split_follows_the_hash_of_the_name_alone() -> None:
+    files = [f"{i}.jpg" for i in range(9 * 1100)]
+    labels = np.arange(len(files)) % 9
+    roles = balanced_split(files, labels)
+    assert [int(np.sum(roles == role)) for role in (0, 1, 2)] == [8 * 680, 8 * 170, 8 * 150]
+    assert np.all(roles[labels == 8] == -1)
+    digest = np.array([hashlib.sha256(name.encode()).hexdigest() for name in files])
+    for weed in range(8):
+        of = [digest[(labels == weed) & (roles == role)] for role in (2, 1, 0, -1)]
+        for earlier, later in zip(of, of[1:], strict=False):
+            assert max(earlier) < min(later)
+    backwards = balanced_split(files[::-1], labels[::-1])
+    assert np.array_equal(backwards[::-1], roles)
+
+
+class TestDataDir:
+    def test_argument_before_variable_before_cache(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        monkeypatch.setenv("DEEPWEEDS_DATA", str(tmp_path / "variable"))
+        assert datasets.resolve_data_dir(tmp_path / "argument") == tmp_path / "argument"
+        assert datasets.resolve_data_dir() == tmp_path / "variable"
+        monkeypatch.setenv("DEEPWEEDS_DATA", "")
+        assert datasets.resolve_data_dir() == tmp_path / "cache" / "optuna_deepweeds"
+
+    @pytest.mark.parametrize("cache", ["", "relative"])
+    def test_cache_in_home_by_default(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cache: str
+    ) -> None:
+        monkeypatch.delenv("DEEPWEEDS_DATA", raising=False)
+        monkeypatch.setenv("XDG_CACHE_HOME", cache)
+        monkeypatch.setenv("HOME", str(tmp_path))
+        assert datasets.resolve_data_dir() == tmp_path / ".cache" / "optuna_deepweeds"
+
+    def test_file_is_refused(self, tmp_path: Path) -> None:
+        (tmp_path / PREPARED_NAME).write_text("")
+        with pytest.raises(InvalidInputError, match="must be a directory"):
+            datasets.resolve_data_dir(tmp_path / PREPARED_NAME)
+
+
+@needs_real_file
+class TestRealData:
+    def test_class_counts_and_splits(self) -> None:
+        data = datasets.load("deepweeds", data_dir=SHARED / "data")
+        counts = [1125, 1064, 1031, 1022, 1062, 1009, 1074, 1016, 9106]
+        assert np.bincount(data.labels).tolist() == counts
+        assert [len(s) for s in (data.train, data.valid, data.test)] == [10501, 3501, 3507]
+        together = np.concatenate([data.train, data.valid, data.test])
+        assert np.array_equal(np.sort(together), np.arange(17_509))
+
+    def test_balanced_has_equal_counts_and_disjoint_splits(self) -> None:
+        data = datasets.load("deepweeds-balanced", data_dir=SHARED / "data")
+        assert data.images.shape == (8000, 32, 32, 3)
+        for indices, of_each in ((data.train, 680), (data.valid, 170), (data.test, 150)):
+            assert np.bincount(data.labels[indices]).tolist() == [of_each] * 8
+        together = np.concatenate([data.train, data.valid, data.test])
+        assert np.array_equal(np.sort(together), np.arange(8000))
+        # Published in documents and study specs: it must never change unnoticed.
+        assert data.fingerprint.startswith("a18a4feb3565fb5c")
