@@ -98,12 +98,10 @@ class Setting:
 
     Attributes:
         budget: Evaluations of a run.
-        n_enqueued: Best prior configurations to evaluate first, where there are priors.
         smac_python: The interpreter that has SMAC3 installed.
     """
 
     budget: int = 100
-    n_enqueued: int = 3
     smac_python: str | None = None
 
 
@@ -162,9 +160,10 @@ def make_optimiser(key: CellKey, problem: Problem, setting: Setting) -> Optimise
     if key.priors != "none":
         from optuna_deepweeds.bench.transfer import prior_sources
 
-        priors = prior_sources(key.task, seed=key.seed, negated=key.priors == "negated")
+        kind, _, n_enqueued = key.priors.partition("/")
+        priors = prior_sources(key.task, seed=key.seed, negated=kind == "negated")
         options["priors"] = priors.sources
-        enqueued = priors.best(setting.n_enqueued)
+        enqueued = priors.best(int(n_enqueued))
     return OptunaOptimiser(problem, make_sampler(spec.name, seed=seed, **options), enqueued)
 
 

@@ -150,7 +150,7 @@ def _labelled(rows: Sequence[Row], budget: int) -> dict[str, dict[str, _Runs]]:
     table: dict[str, dict[str, _Runs]] = {}
     for priors in dict.fromkeys(row.priors for row in rows):
         for sampler, tasks in trajectories(rows, budget, priors=priors).items():
-            label = sampler if priors == "none" else f"{sampler}+{priors}"
+            label = sampler if priors == "none" else f"{sampler} +{priors}"
             table[label] = {
                 task: _Runs(
                     statistics.bootstrap_weights(
@@ -188,7 +188,7 @@ def _measure(
         ratio, ratio_error = statistics.estimate(
             np.exp(curves[:, budget - 1] - goal[:, budget - 1])
         )
-    name, _, priors = label.partition("+")
+    name, _, priors = label.partition(" +")
     return Measures(
         group=group,
         sampler=name,

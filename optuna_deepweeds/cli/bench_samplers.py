@@ -78,6 +78,18 @@ def parse_seeds(text: str) -> list[int]:
 @click.option("--smac-python", help="Interpreter of an environment with SMAC3 (sampler smac).")
 @click.option("--quick", is_flag=True, help="At most 2 seeds and 15 evaluations.")
 @click.option("--summarise", "only_summarise", is_flag=True, help="Run nothing; read --output.")
+@click.option(
+    "--after",
+    help="Numbers of evaluations to summarise, separated by commas; default: the last two of "
+    "5, 10, 25, 50, 100 within the budget.",
+)
+@click.option(
+    "--reference",
+    default="tpe",
+    show_default=True,
+    help="The sampler of the columns ratio and reach; with --priors, the sampler itself gives "
+    "the head start and the harm.",
+)
 @click.option("--by-task", is_flag=True, help="Summarise each task as well.")
 @format_option
 def samplers(
@@ -92,6 +104,8 @@ def samplers(
     smac_python: str | None,
     quick: bool,
     only_summarise: bool,
+    after: str | None,
+    reference: str,
     by_task: bool,
     fmt: str,
 ) -> None:
@@ -111,25 +125,41 @@ def samplers(
     if quick:
         numbers, budget = numbers[:2], min(budget, _QUICK_BUDGET)
     if not only_summarise:
+        given = "none" if priors == "none" else f"{priors}/{n_enqueued}"
         keys = [
-            CellKey(task, label, priors, seed)
+            CellKey(task, label, given, seed)
             for seed in numbers
             for task in chosen
             for label in labels
         ]
         run(
             keys,
-            Setting(budget, n_enqueued, smac_python),
+            Setting(budget, smac_python),
             output,
             processes=processes,
             on_cell=_tell_progress,
         )
     rows = [row for row in results.read(output) if row.task in chosen]
-    budgets = [b for b in (5, 10, 25, 50, 100) if b < budget] + [budget]
-    records = [m.as_row() for m in summary.summarise(rows, budgets=budgets[-2:], by_task=by_task)]
+    measures = summary.summarise(
+        rows, budgets=_budgets(after, budget), reference=reference, by_task=by_task
+    )
+    records = [measure.as_row() for measure in measures]
     if fmt == "table":
         records = [_with_errors(record) for record in records]
     emit(records, columns=list(dict.fromkeys(c for r in records for c in r)), fmt=fmt)
+
+
+def _budgets(after: str | None, budget: int) -> list[int]:
+    """Evaluations to summarise: as asked for, else the last two of the usual ones."""
+    if after is None:
+        return [*(b for b in (5, 10, 25, 50, 100) if b < budget), budget][-2:]
+    try:
+        budgets = [int(n) for n in _names(after)]
+    except ValueError:
+        budgets = []
+    if not budgets or min(budgets) < 1:
+        raise InvalidInputError(f"--after takes whole numbers like 50,100, but got {after!r}.")
+    return budgets
 
 
 def _tell_progress(key: CellKey, n: int, total: int) -> None:

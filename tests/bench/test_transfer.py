@@ -55,9 +55,8 @@ def test_best_takes_turns_among_the_sources() -> None:
 
 
 def test_run_with_priors_evaluates_their_best_first() -> None:
-    key = CellKey(TASK, "rf_ei", "good", 0)
-    first = run_cell(key, Setting(budget=4, n_enqueued=3))[0]
-    assert first.priors == "good"
+    first = run_cell(CellKey(TASK, "rf_ei", "good/3", 0), Setting(budget=4))[0]
+    assert first.priors == "good/3"
     best = prior_sources(TASK, seed=0).best(1)[0]
     assert first.score == load_problem(TASK).score(best)
 
@@ -66,4 +65,4 @@ def test_functions_have_no_priors() -> None:
     with pytest.raises(InvalidInputError, match="table"):
         prior_sources("branin", seed=0)
     with pytest.raises(InvalidInputError, match="rf_ei and dngo"):
-        run_cell(CellKey(TASK, "tpe", "good", 0), Setting(budget=4))
+        run_cell(CellKey(TASK, "tpe", "good/3", 0), Setting(budget=4))
