@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from optuna.study import StudyDirection
@@ -215,5 +215,10 @@ def _run(connection: Connection, query: str, study_id: int) -> Any:
 
 
 def _moment(value: Any) -> datetime | None:
-    """A date and time as the driver hands it out; SQLite's is text."""
-    return datetime.fromisoformat(value) if isinstance(value, str) else value
+    """A date and time of the tables, naive UTC (text on SQLite), as local time."""
+    if isinstance(value, str):
+        value = datetime.fromisoformat(value)
+    if value is None:
+        return None
+    local: datetime = value.replace(tzinfo=UTC).astimezone().replace(tzinfo=None)
+    return local

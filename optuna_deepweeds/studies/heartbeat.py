@@ -126,7 +126,7 @@ def _stale_ids(storage: ResilientStorage, study_id: int, grace_seconds: float) -
         if beat is not None:
             age = now - _naive(beat)
         elif started is not None:
-            age = datetime.now() - _naive(started)  # Written with the worker's own clock.
+            age = now - _naive(started)  # By the worker's own clock, also in UTC.
         else:
             continue
         if age > grace:

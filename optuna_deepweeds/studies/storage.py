@@ -24,8 +24,6 @@ from typing import Any
 import sqlalchemy
 from optuna.exceptions import DuplicatedStudyError
 from optuna.storages import RDBStorage
-from optuna.storages._rdb import models
-from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import event, exc
@@ -33,6 +31,7 @@ from sqlalchemy.engine import URL
 
 from optuna_deepweeds.errors import DeepWeedsError, NotFoundError, StorageError
 from optuna_deepweeds.studies import locks
+from optuna_deepweeds.studies._optuna import models, scoped_transaction
 from optuna_deepweeds.studies.retry import Retrier
 from optuna_deepweeds.studies.storage_url import (
     DEFAULT_FILE,
@@ -104,6 +103,8 @@ class ResilientStorage(RDBStorage):
             event.listen(self.engine, "begin", functools.partial(_begin_sqlite, self._local))
         elif self.engine.dialect.name == "postgresql":
             event.listen(self.engine, "connect", _set_up_postgres)
+        else:
+            event.listen(self.engine, "connect", _set_up_mysql)
         if sqlite_path(self.engine.url) is not None or self.engine.dialect.name != "sqlite":
             self.engine.dispose()
         weakref.finalize(self, self.engine.dispose)
@@ -114,7 +115,7 @@ class ResilientStorage(RDBStorage):
         """As Optuna's; a repeated attempt finds the study that the first one made."""
         name = study_name
         if name is None:
-            with _create_scoped_session(self.scoped_session) as session:
+            with scoped_transaction(self.scoped_session) as session:
                 name = self._create_unique_study_name(session)
         lost_answer = False
 
@@ -124,7 +125,7 @@ class ResilientStorage(RDBStorage):
 
         def create() -> int:
             try:
-                with self._writing():
+                with self.writing():
                     return RDBStorage.create_new_study(self, directions, name)
             except DuplicatedStudyError:
                 if not lost_answer:
@@ -143,7 +144,7 @@ class ResilientStorage(RDBStorage):
 
         def delete() -> None:
             try:
-                with self._writing():
+                with self.writing():
                     RDBStorage.delete_study(self, study_id)
             except KeyError:
                 if not lost_answer:
@@ -160,7 +161,7 @@ class ResilientStorage(RDBStorage):
 
         def create() -> FrozenTrial:
             nonlocal attempted
-            with self._writing(), _create_scoped_session(self.scoped_session) as session:
+            with self.writing(), scoped_transaction(self.scoped_session) as session:
                 # The row lock makes numbers unique, and waits for a lost transaction to end.
                 models.StudyModel.find_or_raise_by_id(study_id, session, for_update=True)
                 if attempted is not None:
@@ -190,7 +191,7 @@ class ResilientStorage(RDBStorage):
 
         def change() -> bool:
             nonlocal attempted
-            with self._writing(), _create_scoped_session(self.scoped_session) as session:
+            with self.writing(), scoped_transaction(self.scoped_session) as session:
                 row: Any = models.TrialModel.find_or_raise_by_id(trial_id, session, True)
                 if is_own(row):
                     return True
@@ -222,7 +223,7 @@ class ResilientStorage(RDBStorage):
 
     def beat(self, trial_id: int) -> None:
         """Record a heartbeat, in a single attempt."""
-        with self._writing():
+        with self.writing():
             RDBStorage.record_heartbeat(self, trial_id)
 
     def _verify_lock(self, study_id: int) -> None:
@@ -230,7 +231,8 @@ class ResilientStorage(RDBStorage):
         if lock is not None:
             lock.verify()
 
-    def _writing(self) -> _Writing:
+    def writing(self) -> _Writing:
+        """Within this `with` block, the thread's SQLite transactions take the write lock first."""
         return _Writing(self._local)
 
 
@@ -255,7 +257,7 @@ def _resilient(name: str, *, writes: bool) -> Any:
     def method(self: ResilientStorage, *args: Any, **kwargs: Any) -> Any:
         def attempt() -> Any:
             if writes:
-                with self._writing():
+                with self.writing():
                     return original(self, *args, **kwargs)
             return original(self, *args, **kwargs)
 
@@ -442,3 +444,8 @@ def _set_up_postgres(connection: Any, record: Any) -> None:
         cursor.execute("SET tcp_keepalives_interval = 10")
         cursor.execute("SET tcp_keepalives_count = 3")
     connection.commit()
+
+
+def _set_up_mysql(connection: Any, record: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SET time_zone = '+00:00'")

@@ -1,0 +1,252 @@
+"""A whole study in one file: out of one storage, into another, without loss.
+
+The file holds JSON lines: a header (name, directions, attributes), then every trial, then the
+number of trials, which tells a cut-off file from a whole one. The name's ending `.gz` compresses
+it. NaN and infinity stand as in Python's `json`.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import tempfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TextIO
+
+import optuna
+from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
+from optuna.storages import BaseStorage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from optuna_deepweeds.errors import InvalidInputError, NotFoundError
+from optuna_deepweeds.studies.bulk import bulk_add_trials
+from optuna_deepweeds.studies.locks import backend
+
+_FORMAT = "optuna-deepweeds study"
+_VERSION = 1
+
+
+def export_study(study: optuna.Study, path: Path) -> int:
+    """Write `study` to `path`, replacing the file once it is complete.
+
+    Returns:
+        The number of trials written.
+
+    Raises:
+        InvalidInputError: The file cannot be written.
+    """
+    storage = study._storage
+    trials = study.get_trials(deepcopy=False)
+    header = {
+        "format": _FORMAT,
+        "version": _VERSION,
+        "name": study.study_name,
+        "directions": [direction.name for direction in study.directions],
+        "user_attrs": study.user_attrs,
+        "system_attrs": storage.get_study_system_attrs(study._study_id),
+    }
+    distributions: dict[BaseDistribution, Any] = {}
+    with _replacing(path) as file:
+        file.write(json.dumps(header) + "\n")
+        for trial in trials:
+            file.write(json.dumps(_trial_to_json(trial, distributions)) + "\n")
+        file.write(json.dumps({"n_trials": len(trials)}) + "\n")
+    return len(trials)
+
+
+def import_study(path: Path, storage: BaseStorage, *, name: str | None = None) -> optuna.Study:
+    """Create the study of `path` in `storage`, equal in everything but its ids.
+
+    Args:
+        path: A file that `export_study` wrote.
+        storage: Where to create it.
+        name: Its new name; that in the file by default.
+
+    Raises:
+        NotFoundError: There is no such file.
+        InvalidInputError: It is no whole study, or the name is taken.
+    """
+    header, trials = _read(path)
+    name = name or header["name"]
+    try:
+        # Not wrapped once more where the caller holds Optuna's cached storage.
+        study = optuna.create_study(
+            study_name=name,
+            storage=storage,
+            directions=[StudyDirection[direction] for direction in header["directions"]],
+        )
+    except optuna.exceptions.DuplicatedStudyError:
+        raise InvalidInputError(
+            f"An imported study's name must be new in its storage, but {name!r} is there already; "
+            "choose another name."
+        ) from None
+    try:
+        bulk_add_trials(study, trials)
+        for key, value in header["system_attrs"].items():
+            study._storage.set_study_system_attr(study._study_id, key, value)
+        # Last: with its specification a worker may join.
+        for key, value in header["user_attrs"].items():
+            study.set_user_attr(key, value)
+    except BaseException as error:
+        backend(storage).delete_study(study._study_id)
+        if isinstance(error, ValueError):
+            raise InvalidInputError(f"{path}: a trial is inconsistent: {error}") from error
+        raise
+    return study
+
+
+def _trial_to_json(
+    trial: FrozenTrial, distributions: dict[BaseDistribution, Any]
+) -> dict[str, Any]:
+    for distribution in trial.distributions.values():
+        if distribution not in distributions:
+            distributions[distribution] = json.loads(distribution_to_json(distribution))
+    return {
+        "number": trial.number,
+        "state": trial.state.name,
+        "values": trial.values,
+        "datetime_start": _time_to_json(trial.datetime_start),
+        "datetime_complete": _time_to_json(trial.datetime_complete),
+        "params": trial.params,
+        "distributions": {k: distributions[d] for k, d in trial.distributions.items()},
+        "user_attrs": trial.user_attrs,
+        "system_attrs": trial.system_attrs,
+        "intermediate_values": {str(k): v for k, v in trial.intermediate_values.items()},
+    }
+
+
+def _trial_from_json(data: dict[str, Any], cache: dict[str, BaseDistribution]) -> FrozenTrial:
+    distributions = {}
+    for name, value in data["distributions"].items():
+        text = json.dumps(value)
+        if text not in cache:
+            cache[text] = json_to_distribution(text)
+        distributions[name] = cache[text]
+    if set(data["params"]) != set(distributions):
+        raise ValueError("parameters and distributions must have the same names")
+    return FrozenTrial(
+        number=int(data["number"]),
+        state=TrialState[data["state"]],
+        value=None,
+        values=data["values"],
+        datetime_start=_time_from_json(data["datetime_start"]),
+        datetime_complete=_time_from_json(data["datetime_complete"]),
+        params=dict(data["params"]),
+        distributions=distributions,
+        user_attrs=dict(data["user_attrs"]),
+        system_attrs=dict(data["system_attrs"]),
+        intermediate_values={int(k): float(v) for k, v in data["intermediate_values"].items()},
+        trial_id=-1,
+    )
+
+
+def _read(path: Path) -> tuple[dict[str, Any], list[FrozenTrial]]:
+    """Header and trials of a file, checked as a whole before anything is written."""
+    trials: list[FrozenTrial] = []
+    cache: dict[str, BaseDistribution] = {}
+    number = 1
+    try:
+        with _open_text(path) as file:
+            header = _check_header(json.loads(file.readline()), path)
+            total: int | None = None
+            for line in file:
+                number += 1
+                data = json.loads(line)
+                if "n_trials" in data:
+                    total = int(data["n_trials"])
+                    break
+                trials.append(_trial_from_json(data, cache))
+    except FileNotFoundError:
+        raise NotFoundError(f"An exported study must be a file, but there is no {path}.") from None
+    except OSError as error:
+        # Also gzip's complaint about a file that is none.
+        raise InvalidInputError(f"{path} cannot be read: {error}") from error
+    except InvalidInputError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, EOFError, zlib.error) as error:
+        raise InvalidInputError(
+            f"{path}, line {number}: an exported study must be a file written by `study export`, "
+            f"but got: {type(error).__name__}: {error}"
+        ) from error
+    if total != len(trials):
+        raise InvalidInputError(
+            f"{path}: an exported study must end with its number of trials, but the file is "
+            f"cut off after {len(trials)} trials."
+        )
+    return header, trials
+
+
+def _check_header(header: Any, path: Path) -> dict[str, Any]:
+    if not isinstance(header, dict) or header.get("format") != _FORMAT:
+        raise InvalidInputError(
+            f"{path}: an exported study must be a file written by `study export`."
+        )
+    if header.get("version") != _VERSION:
+        raise InvalidInputError(
+            f"{path}: the file's version must be {_VERSION}, but got {header.get('version')}."
+        )
+    for key, kind in (
+        ("name", str),
+        ("directions", list),
+        ("user_attrs", dict),
+        ("system_attrs", dict),
+    ):
+        if not isinstance(header.get(key), kind):
+            raise InvalidInputError(f"{path}: the header's {key!r} must be a {kind.__name__}.")
+    names = {direction.name for direction in StudyDirection}
+    if not header["directions"] or not set(map(str, header["directions"])) <= names:
+        raise InvalidInputError(
+            f"{path}: directions must be among {sorted(names)}, but got {header['directions']}."
+        )
+    return header
+
+
+def _open_text(path: Path) -> TextIO:
+    if path.name.endswith(".gz"):
+        return gzip.open(path, "rt", encoding="utf-8")
+    return open(path, encoding="utf-8")
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[TextIO]:
+    """A file that takes the place of `path` when its block ends without an error."""
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    except OSError as error:
+        raise InvalidInputError(
+            f"{path} must be a file in a writable folder, but got: {error.strerror}."
+        ) from error
+    temporary = Path(name)
+    try:
+        os.close(descriptor)
+        # A temporary file is private; the result gets the rights of any new file.
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)
+        if path.name.endswith(".gz"):
+            with gzip.open(temporary, "wt", encoding="utf-8", compresslevel=6) as file:
+                yield file
+        else:
+            with open(temporary, "w", encoding="utf-8") as file:
+                yield file
+        with open(temporary, "rb") as written:
+            os.fsync(written.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise InvalidInputError(f"{path} cannot be written: {error.strerror}.") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _time_to_json(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()
+
+
+def _time_from_json(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)

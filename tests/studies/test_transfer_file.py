@@ -1,0 +1,195 @@
+"""Whole studies moved between storages, many trials added at once, and counts by SQL."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from optuna_deepweeds import attributes
+from optuna_deepweeds.errors import InvalidInputError, NotFoundError
+from optuna_deepweeds.studies.accounting import progress
+from optuna_deepweeds.studies.bulk import bulk_add_trials
+from optuna_deepweeds.studies.counts import counted_progress, list_studies
+from optuna_deepweeds.studies.storage import open_storage
+from optuna_deepweeds.studies.transfer_file import export_study, import_study
+
+_DISTRIBUTIONS = {
+    "lr": FloatDistribution(1e-5, 1.0, log=True),
+    "layers": IntDistribution(1, 3),
+    "norm": CategoricalDistribution([True, False, None, "x", 2.5]),
+}
+_START = datetime(2026, 1, 2, 3, 4, 5, 678)
+
+
+def _trial(i: int, state: TrialState = TrialState.COMPLETE, **changes: object) -> FrozenTrial:
+    trial = create_trial(
+        state=state,
+        value=0.1 * i if state == TrialState.COMPLETE else None,
+        params={"lr": 10.0 ** -(i % 5), "layers": 1 + i % 3, "norm": [True, None, "x"][i % 3]},
+        distributions=_DISTRIBUTIONS,
+        user_attrs={"i": i, "text": 'a "quoted"\nline'},
+        system_attrs={"list": [1, {"a": None}]},
+        intermediate_values={1: 0.5, 2: float("nan"), 5: float("inf"), 7: 0.1 * i},
+    )
+    trial.datetime_start = None if state == TrialState.WAITING else _START + timedelta(seconds=i)
+    if state.is_finished():
+        trial.datetime_complete = _START + timedelta(seconds=i, minutes=1)
+    trial.user_attrs.update(changes)
+    return trial
+
+
+def _mixed_study(url: str) -> optuna.Study:
+    study = optuna.create_study(
+        study_name="mixed", storage=open_storage(url), direction="maximize"
+    )
+    study.set_user_attr(attributes.SPEC, {"seed": 1})
+    study.set_metric_names(["validation accuracy"])
+    trials = [
+        _trial(1, **{attributes.PRIOR: "course"}),
+        _trial(9, **{attributes.PRIOR: "course"}),
+        _trial(2),
+        _trial(3, TrialState.PRUNED),
+        _trial(4, **{attributes.ORIGIN: 3, attributes.INHERITED: 2}),
+        _trial(5, TrialState.FAIL),
+        _trial(6, TrialState.FAIL),
+        _trial(7, TrialState.WAITING),
+        _trial(8, TrialState.RUNNING, **{attributes.RETRY_OF: 6, attributes.ORIGIN: 6}),
+    ]
+    trials[6].system_attrs[attributes.INTERRUPTED] = True
+    trials[2].user_attrs[attributes.SEGMENTS] = [["2026-01-01T00:00:00", "2026-01-01T01:00:00"]]
+    bulk_add_trials(study, trials)
+    return study
+
+
+def _comparable(study: optuna.Study) -> list[object]:
+    """Everything about a study but ids; NaN equals itself in text."""
+    facts: list[object] = [study.directions, study.user_attrs, study.metric_names]
+    for trial in study.trials:
+        fields = {k.strip("_"): v for k, v in vars(trial).items() if k != "_trial_id"}
+        for key, value in fields.items():  # The order of attributes is not promised.
+            if isinstance(value, dict):
+                fields[key] = sorted(value.items())
+        facts.append(repr(fields))
+    return facts
+
+
+@pytest.mark.parametrize("file_name", ["study.jsonl", "study.jsonl.gz"])
+def test_study_comes_back_unchanged(storage_url: str, tmp_path: Path, file_name: str) -> None:
+    study = _mixed_study(storage_url)
+    assert export_study(study, tmp_path / file_name) == 9
+    other = import_study(tmp_path / file_name, open_storage(str(tmp_path / "other.db")))
+    assert other.study_name == "mixed"
+    assert _comparable(other) == _comparable(study)
+    assert [p.name for p in tmp_path.glob(".*")] == []
+
+
+def test_import_under_another_name_beside_the_original(storage_url: str, tmp_path: Path) -> None:
+    study = _mixed_study(storage_url)
+    export_study(study, tmp_path / "a.jsonl")
+    storage = open_storage(storage_url)
+    with pytest.raises(InvalidInputError, match="'mixed' is there already"):
+        import_study(tmp_path / "a.jsonl", storage)
+    assert _comparable(import_study(tmp_path / "a.jsonl", storage, name="b")) == _comparable(study)
+
+
+@pytest.mark.parametrize("damage", ["cut", "junk", "empty", "binary", "version", "state", "gz"])
+def test_damaged_file_changes_nothing(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "a.jsonl"
+    export_study(_mixed_study(f"sqlite:///{tmp_path}/a.db"), path)
+    lines = path.read_text().splitlines(keepends=True)
+    text = "".join(lines)
+    if damage == "cut":
+        path.write_text("".join(lines[:-1]))
+    elif damage == "junk":
+        path.write_text("".join(lines[:3]) + "{junk\n")
+    elif damage == "empty":
+        path.write_text("")
+    elif damage == "binary":
+        path.write_bytes(bytes(range(256)))
+    elif damage == "version":
+        path.write_text(text.replace('"version": 1', '"version": 2'))
+    elif damage == "state":
+        path.write_text(text.replace('"PRUNED"', '"GONE"'))
+    else:
+        path = path.rename(tmp_path / "a.jsonl.gz")
+    storage = open_storage(str(tmp_path / "other.db"))
+    with pytest.raises(InvalidInputError) as caught:
+        import_study(path, storage)
+    assert "\n" not in str(caught.value)
+    assert storage.get_all_studies() == []
+
+
+def test_missing_file_is_not_found(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError):
+        import_study(tmp_path / "none.jsonl", open_storage(str(tmp_path / "a.db")))
+
+
+def test_unwritable_place_is_refused(tmp_path: Path) -> None:
+    study = optuna.create_study(storage=open_storage(str(tmp_path / "a.db")))
+    with pytest.raises(InvalidInputError, match="writable folder"):
+        export_study(study, tmp_path / "missing" / "a.jsonl")
+
+
+def test_bulk_adds_what_optuna_adds(storage_url: str) -> None:
+    trials = [_trial(1), _trial(2, TrialState.PRUNED), _trial(3, TrialState.FAIL)]
+    storage = open_storage(storage_url)
+    one = optuna.create_study(storage=storage)
+    one.add_trials(trials)
+    many = optuna.create_study(storage=storage)
+    bulk_add_trials(many, trials[:1])
+    bulk_add_trials(many, trials[1:])
+    assert _comparable(many) == _comparable(one)
+
+
+def test_bulk_refuses_what_does_not_fit(storage_url: str) -> None:
+    study = optuna.create_study(storage=open_storage(storage_url))
+    bulk_add_trials(study, [_trial(1)])
+    other = create_trial(
+        value=1.0, params={"layers": 0.5}, distributions={"layers": FloatDistribution(0, 1)}
+    )
+    two = create_trial(values=[1.0, 2.0])
+    for wrong in (other, two):
+        with pytest.raises(ValueError):
+            bulk_add_trials(study, [_trial(2), wrong])
+    assert len(study.trials) == 1
+
+
+def test_counts_by_sql_equal_counts_of_trials(storage_url: str) -> None:
+    study = _mixed_study(storage_url)
+    now = datetime(2026, 1, 2, 4, 0, 0)
+    counted = counted_progress(study._storage, study._study_id, now)
+    of_trials = progress(study.trials, study.direction, now)
+    # The best trial carries NaN in its curve, which never equals itself.
+    assert counted.best is not None and of_trials.best is not None
+    assert counted.best.number == of_trials.best.number == 4
+    assert replace(counted, best=None) == replace(of_trials, best=None)
+    assert (counted.priors, counted.continued, counted.failed) == (2, 1, 1)
+
+
+def test_listing_tells_every_study(storage_url: str) -> None:
+    study = _mixed_study(storage_url)
+    empty = optuna.create_study(study_name="empty", storage=study._storage)
+    rows = list_studies(study._storage)
+    assert [row.name for row in rows] == ["mixed", "empty"]
+    mixed = rows[0]
+    assert (mixed.finished, mixed.priors, mixed.best_value) == (3, 2, 0.4)
+    assert mixed.states[TrialState.FAIL] == 2
+    assert mixed.last_activity == _START + timedelta(seconds=6, minutes=1)
+    assert mixed.user_attrs == {attributes.SPEC: {"seed": 1}}
+    assert (rows[1].states, rows[1].best_value, rows[1].last_activity) == ({}, None, None)
+    assert empty.study_name == "empty"
+
+
+@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+def test_best_value_in_sql_handles_infinity(storage_url: str, direction: str) -> None:
+    study = optuna.create_study(storage=open_storage(storage_url), direction=direction)
+    for value in (0.5, float("inf"), float("-inf"), 0.25):
+        study.add_trial(create_trial(value=value))
+    counted = counted_progress(study._storage, study._study_id)
+    assert counted.best is not None and counted.best.value == study.best_value
