@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import tempfile
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -50,9 +51,13 @@ def read(path: Path, kind: str) -> dict[str, Any]:
     if not path.is_file():
         raise NotFoundError(f"no file {path}.")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch muses about foreign pickles; we refuse them
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, ValueError, EOFError, KeyError, OSError, pickle.UnpicklingError):
-        raise InvalidInputError(f"{path} must be a {kind} file, but cannot be read.") from None
+        raise InvalidInputError(
+            f"{path} must be of the kind {kind!r}, but cannot be read."
+        ) from None
     if not isinstance(content, dict) or content.get("kind") != kind:
-        raise InvalidInputError(f"{path} must be a {kind} file, but is something else.")
+        raise InvalidInputError(f"{path} must be of the kind {kind!r}, but is something else.")
     return content

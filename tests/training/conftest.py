@@ -1,0 +1,63 @@
+"""A data set of a few coloured squares, learnt within seconds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from optuna_deepweeds.datasets.dataset import Dataset
+
+SMALL: dict[str, Any] = {
+    "n_conv_layers": 2,
+    "use_BN": True,
+    "global_avg_pooling": True,
+    "n_channels_conv_0": 8,
+    "n_channels_conv_1": 8,
+    "n_fc_layers": 1,
+    "n_channels_fc_0": 16,
+    "batch_size": 7,
+    "learning_rate_init": 0.01,
+    "kernel_size": 3,
+    "dropout_rate": 0.2,
+}
+
+
+def make_squares(n: int = 64, seed: int = 0) -> Dataset:
+    """Noise with a square in one of four colours: the colour is the class."""
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 120, (n, 32, 32, 3), dtype=np.uint8)
+    labels = np.arange(n) % 4
+    colours = np.array([[250, 0, 0], [0, 250, 0], [0, 0, 250], [250, 250, 250]], dtype=np.uint8)
+    for image, label in zip(images, labels, strict=True):
+        row, column = rng.integers(0, 16, 2)
+        image[row : row + 16, column : column + 16] = colours[label]
+    index = rng.permutation(n)
+    return Dataset(
+        name="squares",
+        images=images,
+        labels=labels.astype(np.int64),
+        classes=("red", "green", "blue", "white"),
+        train=index[: n // 2],
+        valid=index[n // 2 : 3 * n // 4],
+        test=index[3 * n // 4 :],
+        fingerprint=f"squares-{n}-{seed}",
+    )
+
+
+@pytest.fixture(scope="session")
+def squares() -> Dataset:
+    return make_squares()
+
+
+@pytest.fixture
+def small() -> dict[str, Any]:
+    return dict(SMALL)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    # Curves are compared exactly, which holds for a fixed number of threads.
+    torch.set_num_threads(1)

@@ -1,0 +1,140 @@
+"""Model and checkpoint files: round trip, atomicity, and files that are something else."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from optuna_deepweeds.datasets.dataset import Dataset
+from optuna_deepweeds.errors import InvalidInputError, NotFoundError
+from optuna_deepweeds.training import TrainedNetwork, checkpoint, train
+
+
+@pytest.fixture(scope="module")
+def network(squares: Dataset) -> TrainedNetwork:
+    from tests.training.conftest import SMALL
+
+    return train({**SMALL, "flip_average": True}, squares, seed=0, epochs=1, device="cpu")
+
+
+def test_saved_network_answers_the_same(
+    network: TrainedNetwork, squares: Dataset, tmp_path: Path
+) -> None:
+    path = tmp_path / "models" / "best.pt"
+    network.save(path)
+    loaded = TrainedNetwork.load(path)
+    assert np.array_equal(
+        loaded.predict_proba(squares.images), network.predict_proba(squares.images)
+    )
+    assert loaded.classes == squares.classes
+    assert (loaded.dataset, loaded.fingerprint) == (squares.name, squares.fingerprint)
+    assert loaded.config == network.config
+    assert loaded.curve == network.curve
+    assert [file.name for file in path.parent.iterdir()] == ["best.pt"]
+
+
+def test_probabilities_do_not_depend_on_the_batch(
+    network: TrainedNetwork, squares: Dataset
+) -> None:
+    together = network.predict_proba(squares.images[:9])
+    alone = np.concatenate([network.predict_proba(squares.images[i : i + 1]) for i in range(9)])
+    assert together == pytest.approx(alone, abs=1e-6)
+    assert together.sum(axis=1) == pytest.approx(np.ones(9), abs=1e-5)
+    assert network.predict_proba(squares.images[:0]).shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("images", "rule"),
+    [
+        (np.zeros((1, 3, 32, 32), np.uint8), "shape"),
+        (np.zeros((32, 32, 3), np.uint8), "shape"),
+        (np.zeros((1, 32, 32, 3), np.float32), "uint8"),
+    ],
+)
+def test_images_of_another_form_are_refused(
+    network: TrainedNetwork, images: Any, rule: str
+) -> None:
+    with pytest.raises(InvalidInputError, match=rule):
+        network.predict_proba(images)
+
+
+def test_damaged_model_is_one_line(network: TrainedNetwork, tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    network.save(path)
+    whole = path.read_bytes()
+    for content in (whole[: len(whole) // 2], b"", b"no model", whole[100:]):
+        path.write_bytes(content)
+        with pytest.raises(
+            InvalidInputError, match="must be of the kind .optuna_deepweeds model"
+        ) as caught:
+            TrainedNetwork.load(path)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(NotFoundError, match="absent.pt"):
+        TrainedNetwork.load(tmp_path / "absent.pt")
+
+
+def test_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (Path.touch, (tmp_path / "ran",))
+
+    path = tmp_path / "evil.pt"
+    torch.save({"kind": "optuna_deepweeds model", "x": Evil()}, path)
+    with pytest.raises(InvalidInputError):
+        TrainedNetwork.load(path)
+    path.write_bytes(pickle.dumps(Evil()))
+    with pytest.raises(InvalidInputError):
+        TrainedNetwork.load(path)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_model_without_an_entry_is_refused(network: TrainedNetwork, tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    network.save(path)
+    content = torch.load(path, weights_only=True)
+    for key in ("config", "network", "classes"):
+        checkpoint.write_atomically({k: v for k, v in content.items() if k != key}, path)
+        with pytest.raises(InvalidInputError, match=f"complete model file.*{key}"):
+            TrainedNetwork.load(path)
+
+
+def test_checkpoint_is_no_model_and_model_is_no_checkpoint(
+    network: TrainedNetwork, squares: Dataset, small: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "file.pt"
+    train(small, squares, seed=0, epochs=1, device="cpu", on_epoch=lambda r: r.save(path))
+    with pytest.raises(InvalidInputError, match="something else"):
+        TrainedNetwork.load(path)
+    network.save(path)
+    with pytest.raises(InvalidInputError, match="something else"):
+        train(small, squares, seed=0, epochs=1, device="cpu", resume_from=path)
+
+
+def test_corrupt_checkpoint_is_one_line(
+    squares: Dataset, small: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "trial.pt"
+    path.write_bytes(b"PK\x03\x04 half a checkpoint")
+    with pytest.raises(InvalidInputError, match="cannot be read") as caught:
+        train(small, squares, seed=0, device="cpu", resume_from=path)
+    assert "\n" not in str(caught.value)
+
+
+def test_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "file.pt"
+    checkpoint.write_atomically({"kind": "test", "value": 1}, path)
+    with pytest.raises((AttributeError, pickle.PicklingError, TypeError)):
+        checkpoint.write_atomically({"kind": "test", "value": lambda: None}, path)
+    assert checkpoint.read(path, "test")["value"] == 1
+    assert [file.name for file in tmp_path.iterdir()] == ["file.pt"]
+
+
+def test_unwritable_place_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InvalidInputError, match="must be writable"):
+        checkpoint.write_atomically({}, tmp_path / "file" / "model.pt")
