@@ -1,0 +1,199 @@
+"""`study evaluate`: the best configurations of a study on the test split."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from optuna_deepweeds.cli._output import emit, emit_record, format_option, info, storage_option
+from optuna_deepweeds.errors import DeepWeedsError, InvalidInputError
+from optuna_deepweeds.studies.evaluate import PROTOCOLS, RECIPES
+from optuna_deepweeds.studies.published import PUBLISHED, PUBLISHED_DATASET
+
+if TYPE_CHECKING:
+    from optuna_deepweeds.studies.evaluate import Evaluation, Score, TrialEvaluation
+
+
+@click.command()
+@click.argument("name")
+@click.option("--top-k", default=1, show_default=True, help="How many trials to retrain.")
+@click.option("--seeds", "n_seeds", default=3, show_default=True, help="Repetitions of each.")
+@click.option(
+    "--protocol",
+    type=click.Choice(PROTOCOLS),
+    default="holdout",
+    show_default=True,
+    help="holdout: train on train + validation, score on test. cv3: 3-fold cross-validation "
+    "within train + validation.",
+)
+@click.option(
+    "--recipe",
+    type=click.Choice(list(RECIPES)),
+    default="study",
+    show_default=True,
+    help="study: train as the search did. tuned: the same network and optimiser with a rising "
+    "and falling learning rate, mirror images and shifts.",
+)
+@click.option(
+    "--device", metavar="DEVICE", help="cpu, cuda or cuda:N; by default the best there is."
+)
+@click.option("--deterministic", is_flag=True, help="On CUDA: the same result every time.")
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the network of the best trial to this file, for `predict`.",
+)
+@click.option(
+    "--onnx",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write that network to this ONNX file, checked against torch.",
+)
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Where the images lie.")
+@format_option
+@storage_option
+def evaluate(
+    name: str,
+    top_k: int,
+    n_seeds: int,
+    protocol: str,
+    recipe: str,
+    device: str | None,
+    deterministic: bool,
+    output: Path | None,
+    onnx: Path | None,
+    data_dir: Path | None,
+    fmt: str,
+    storage_url: str | None,
+) -> None:
+    """Retrain the best trials of study NAME and report accuracy on images never looked at.
+
+    The trials are chosen by their validation accuracy in the study, and so is the network that
+    is saved. CSV prints one line a trial, JSON everything.
+    """
+    from optuna_deepweeds.cli.study_run import load_images
+    from optuna_deepweeds.studies import manager
+    from optuna_deepweeds.studies.evaluate import evaluate_study
+    from optuna_deepweeds.studies.storage import open_storage
+
+    if protocol != "holdout" and (output or onnx):
+        raise InvalidInputError(
+            f"a network is saved with `--protocol holdout` alone, but got {protocol!r}."
+        )
+    study = manager.load_plain(name, open_storage(storage_url, must_exist=True))
+    images = load_images(manager.study_spec(study), data_dir)
+    evaluation = evaluate_study(
+        study,
+        images,
+        top_k=top_k,
+        n_seeds=n_seeds,
+        protocol=protocol,
+        recipe=recipe,
+        device=device,
+        deterministic=deterministic,
+        on_score=_show,
+    )
+    for trial in evaluation.trials:
+        for failure in trial.failures:
+            info(f"Failed: {failure}")
+    _emit(evaluation, fmt)
+    if not evaluation.trials[0].scores:
+        raise DeepWeedsError("the best trial must train at least once, but every training failed.")
+    network = evaluation.network
+    if network is not None and output is not None:
+        network.save(output)
+        info(f"Saved the network of trial {evaluation.trials[0].trial} to {output}.")
+    if network is not None and onnx is not None:
+        from optuna_deepweeds.training.export import export_onnx
+
+        difference = export_onnx(network, onnx)
+        info(f"Saved it to {onnx}; largest difference from torch {difference:.1g}.")
+
+
+def _show(score: Score) -> None:
+    fold = f", fold {score.fold}" if score.fold else ""
+    info(
+        f"trial {score.trial}, seed {score.seed}{fold}: accuracy {score.accuracy:.4f} "
+        f"({score.seconds:.0f} s)"
+    )
+
+
+_COLUMNS = ("trial", "valid_accuracy", "mean", "sd", "macro_f1", "seeds")
+
+
+def _emit(evaluation: Evaluation, fmt: str) -> None:
+    rows = [_row(trial) for trial in evaluation.trials]
+    if fmt == "csv":
+        emit(rows, columns=_COLUMNS, fmt=fmt)
+        return
+    published = _published(evaluation)
+    if fmt == "json":
+        details = [
+            row | {"recall": _recall(evaluation, trial), "confusion": trial.confusion.tolist()}
+            | {"config": trial.config, "failures": list(trial.failures)}
+            for row, trial in zip(rows, evaluation.trials, strict=True)
+        ]  # fmt: skip
+        record = {
+            "study": evaluation.study,
+            "dataset": evaluation.dataset,
+            "protocol": evaluation.protocol,
+            "recipe": evaluation.recipe,
+            "classes": list(evaluation.classes),
+            "trials": details,
+            "published": published,
+        }
+        emit_record(record, fmt=fmt)
+        return
+    emit(rows, columns=_COLUMNS, fmt=fmt)
+    best = evaluation.trials[0]
+    if best.scores:
+        _emit_confusion(evaluation, best)
+    if published:
+        click.echo("\nPublished on the same task (other images in each split, 3 seeds):")
+        emit(published, columns=("sampler", "pruner", "mean", "seeds"), fmt=fmt)
+
+
+def _emit_confusion(evaluation: Evaluation, trial: TrialEvaluation) -> None:
+    click.echo(f"\nTrial {trial.trial}, all seeds: true classes in rows, predicted in columns.")
+    # Numbers head the columns: eight names side by side would not fit a terminal.
+    numbers = [str(i) for i in range(1, len(evaluation.classes) + 1)]
+    recalls = _recall(evaluation, trial)
+    rows = [
+        {"class": f"{number} {name}", "recall": recalls[name]}
+        | dict(zip(numbers, (int(count) for count in counts), strict=True))
+        for number, name, counts in zip(numbers, evaluation.classes, trial.confusion, strict=True)
+    ]
+    emit(rows, columns=("class", "recall", *numbers), fmt="table")
+
+
+def _row(trial: TrialEvaluation) -> dict[str, Any]:
+    values = {
+        "valid_accuracy": trial.valid_accuracy,
+        "mean": trial.mean,
+        "sd": trial.standard_deviation,
+        "macro_f1": trial.macro_f1,
+    }
+    known = {key: None if math.isnan(value) else value for key, value in values.items()}
+    return {"trial": trial.trial, **known, "seeds": trial.accuracies}
+
+
+def _recall(evaluation: Evaluation, trial: TrialEvaluation) -> dict[str, float]:
+    if not trial.scores:
+        return {}
+    return dict(zip(evaluation.classes, (float(r) for r in trial.recalls), strict=True))
+
+
+def _published(evaluation: Evaluation) -> list[dict[str, Any]]:
+    if evaluation.dataset != PUBLISHED_DATASET:
+        return []
+    return [
+        {
+            "sampler": row.sampler,
+            "pruner": row.pruner,
+            "mean": row.mean,
+            "seeds": list(row.test_accuracies),
+        }
+        for row in PUBLISHED
+    ]

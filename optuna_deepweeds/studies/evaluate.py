@@ -1,0 +1,298 @@
+"""The last word on a study: its best configurations retrained and scored on unseen images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import optuna
+from numpy.typing import NDArray
+from optuna.trial import FrozenTrial
+
+from optuna_deepweeds.datasets.dataset import Dataset
+from optuna_deepweeds.errors import InvalidInputError, NotFoundError, TrainingError
+from optuna_deepweeds.studies.accounting import ranked
+from optuna_deepweeds.studies.manager import study_spec
+
+if TYPE_CHECKING:
+    from optuna_deepweeds.training import TrainedNetwork
+
+PROTOCOLS = ("holdout", "cv3")
+RECIPES: dict[str, dict[str, Any]] = {
+    "study": {},
+    "tuned": {
+        "schedule": "one_cycle",
+        "flips": True,
+        "shift": 2,
+        "flip_average": True,
+    },
+}
+"""Training keys that replace a configuration's when it is retrained. `study` trains as the
+search did. `tuned` changes nothing that the `course` space fixes (network, Adam, cross entropy,
+batch size, highest learning rate), but lets the learning rate rise and fall, and augments."""
+_N_FOLDS = 3
+
+
+@dataclass(frozen=True)
+class Score:
+    """One retrained network on images that it was not trained on.
+
+    Attributes:
+        trial: Number of the trial whose configuration it has.
+        seed: Number of the repetition.
+        fold: Fold it was scored on, in `cv3`; else 0.
+        confusion: (n_classes, n_classes) counts, rows are true classes, columns predicted ones.
+        seconds: Training time.
+    """
+
+    trial: int
+    seed: int
+    fold: int
+    confusion: NDArray[np.int64] = field(repr=False)
+    seconds: float
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the images that were classified correctly."""
+        return float(np.trace(self.confusion) / self.confusion.sum())
+
+    @property
+    def macro_f1(self) -> float:
+        """Mean over the classes of F1; a class never predicted counts 0."""
+        hits = np.diag(self.confusion)
+        involved = self.confusion.sum(axis=0) + self.confusion.sum(axis=1)
+        return float(np.mean(2 * hits / np.maximum(involved, 1)))
+
+
+@dataclass(frozen=True)
+class TrialEvaluation:
+    """All scores of one configuration.
+
+    Attributes:
+        trial: Number of the trial.
+        valid_accuracy: What the trial reported in the study.
+        config: What was trained, constants and recipe included.
+        scores: One a seed (and fold); those that failed are missing.
+        failures: One line a failed training.
+    """
+
+    trial: int
+    valid_accuracy: float
+    config: dict[str, Any]
+    scores: tuple[Score, ...]
+    failures: tuple[str, ...] = ()
+
+    @property
+    def accuracies(self) -> list[float]:
+        """One accuracy a seed; in `cv3` the mean over its folds."""
+        by_seed: dict[int, list[float]] = {}
+        for score in self.scores:
+            by_seed.setdefault(score.seed, []).append(score.accuracy)
+        return [float(np.mean(values)) for values in by_seed.values()]
+
+    @property
+    def mean(self) -> float:
+        """Mean accuracy over the seeds; NaN if every training failed."""
+        return float(np.mean(self.accuracies)) if self.scores else math.nan
+
+    @property
+    def standard_deviation(self) -> float:
+        """Spread of one seed's accuracy; NaN below two seeds."""
+        return float(np.std(self.accuracies, ddof=1)) if len(self.accuracies) > 1 else math.nan
+
+    @property
+    def macro_f1(self) -> float:
+        """Mean macro F1 over the scores; NaN if every training failed."""
+        return float(np.mean([s.macro_f1 for s in self.scores])) if self.scores else math.nan
+
+    @property
+    def confusion(self) -> NDArray[np.int64]:
+        """Counts summed over the scores; empty (0, 0) if every training failed."""
+        if not self.scores:
+            return np.zeros((0, 0), dtype=np.int64)
+        return np.sum([score.confusion for score in self.scores], axis=0, dtype=np.int64)
+
+    @property
+    def recalls(self) -> NDArray[np.float64]:
+        """(n_classes,) share of each class's images that were found, over all scores."""
+        return np.diag(self.confusion) / np.maximum(self.confusion.sum(axis=1), 1)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Result of `evaluate_study`.
+
+    Attributes:
+        study: Its name.
+        dataset: Name of the data set.
+        protocol: One of `PROTOCOLS`.
+        recipe: One of `RECIPES`.
+        classes: Names of the classes.
+        trials: In the order of their validation accuracy in the study.
+        network: Of the study's best configuration and the first seed that could be trained: it
+            is chosen without looking at the test images. None in `cv3`, whose networks have seen
+            two thirds of the images each.
+    """
+
+    study: str
+    dataset: str
+    protocol: str
+    recipe: str
+    classes: tuple[str, ...]
+    trials: tuple[TrialEvaluation, ...]
+    network: TrainedNetwork | None = field(repr=False)
+
+
+def evaluate_study(
+    study: optuna.Study,
+    dataset: Dataset,
+    *,
+    top_k: int = 1,
+    n_seeds: int = 3,
+    protocol: str = "holdout",
+    recipe: str = "study",
+    device: str | None = None,
+    deterministic: bool = False,
+    on_score: Callable[[Score], None] | None = None,
+) -> Evaluation:
+    """Retrain the best configurations of `study` and score them on unseen images.
+
+    `holdout` trains on training and validation images and scores on the test images, which
+    nothing before has looked at. `cv3` splits training and validation images into three equal
+    folds, class by class, trains on two of them and scores on the third, in turn; the test images
+    stay untouched.
+
+    Args:
+        study: Created by this package.
+        dataset: The study's images.
+        top_k: Complete trials to retrain, by their value in the study.
+        n_seeds: Repetitions of each, with seeds that the study did not use.
+        protocol: One of `PROTOCOLS`.
+        recipe: One of `RECIPES`.
+        device: As for `training.train`.
+        deterministic: As for `training.train`.
+        on_score: Called with each score as it is there.
+
+    Raises:
+        InvalidInputError: If a number or name is out of range.
+        NotFoundError: If the study has no complete trial.
+    """
+    for name, number in (("top_k", top_k), ("n_seeds", n_seeds)):
+        if number < 1:
+            raise InvalidInputError(f"`{name} >= 1` must hold, but got {name}={number}.")
+    for name, chosen, known in (("protocol", protocol, PROTOCOLS), ("recipe", recipe, RECIPES)):
+        if chosen not in known:
+            raise InvalidInputError(
+                f"{name} must be one of {', '.join(known)}, but is {chosen!r}."
+            )
+    spec = study_spec(study)
+    best = ranked(study.get_trials(deepcopy=False), study.direction)[:top_k]
+    if not best:
+        raise NotFoundError(f"study {study.study_name!r} has no complete trial yet.")
+
+    network: TrainedNetwork | None = None
+    evaluated = []
+    for trial in best:
+        config = {**trial.params, **spec.search_space.constants, **RECIPES[recipe]}
+        scores: list[Score] = []
+        failures: list[str] = []
+        for repetition in range(n_seeds):
+            for fold, data, train_on in _splits(dataset, protocol):
+                seed = _seed(spec.seed, trial, repetition, fold)
+                try:
+                    trained = _train(
+                        config, data, seed, spec.epochs, train_on, device, deterministic
+                    )
+                except TrainingError as error:
+                    failures.append(f"trial {trial.number}, seed {repetition}: {error}")
+                    continue
+                confusion = _confusion(trained, data, device)
+                score = Score(trial.number, repetition, fold, confusion, trained.train_seconds)
+                scores.append(score)
+                if network is None and protocol == "holdout" and trial is best[0]:
+                    network = trained
+                if on_score is not None:
+                    on_score(score)
+        value = float(trial.value) if trial.value is not None else math.nan
+        evaluated.append(
+            TrialEvaluation(trial.number, value, config, tuple(scores), tuple(failures))
+        )
+    return Evaluation(
+        study=study.study_name,
+        dataset=dataset.name,
+        protocol=protocol,
+        recipe=recipe,
+        classes=dataset.classes,
+        trials=tuple(evaluated),
+        network=network,
+    )
+
+
+def three_folds(data: Dataset) -> list[NDArray[np.int64]]:
+    """Training and validation images in three folds of equal shares of every class.
+
+    A function of the data set alone: every configuration and seed is scored on the same folds.
+    """
+    rng = np.random.default_rng(_N_FOLDS)
+    pool = np.sort(np.concatenate([data.train, data.valid]))
+    folds: list[list[NDArray[np.int64]]] = [[] for _ in range(_N_FOLDS)]
+    for label in range(len(data.classes)):
+        members = rng.permutation(pool[data.labels[pool] == label])
+        for number, fold in enumerate(folds):
+            fold.append(members[number::_N_FOLDS])
+    return [np.concatenate(fold) for fold in folds]
+
+
+def _splits(data: Dataset, protocol: str) -> Iterator[tuple[int, Dataset, str]]:
+    """Fold number, a data set whose test images are those to score on, and what to train on."""
+    if protocol == "holdout":
+        yield 0, data, "train+valid"
+        return
+    folds = three_folds(data)
+    for number, scored in enumerate(folds):
+        rest = np.concatenate([fold for i, fold in enumerate(folds) if i != number])
+        nothing = rest[:0]
+        fingerprint = f"{data.fingerprint}/cv{_N_FOLDS}-{number}"
+        yield (
+            number,
+            replace(data, train=rest, valid=nothing, test=scored, fingerprint=fingerprint),
+            "train",
+        )
+
+
+def _train(
+    config: Mapping[str, Any],
+    data: Dataset,
+    seed: int,
+    epochs: int,
+    train_on: str,
+    device: str | None,
+    deterministic: bool,
+) -> TrainedNetwork:
+    from optuna_deepweeds.training import train
+
+    return train(
+        config,
+        data,
+        seed=seed,
+        epochs=epochs,
+        train_on=train_on,
+        device=device,
+        deterministic=deterministic,
+    )
+
+
+def _confusion(trained: TrainedNetwork, data: Dataset, device: str | None) -> NDArray[np.int64]:
+    predicted = trained.predict_proba(data.images[data.test], device=device).argmax(axis=1)
+    n = len(data.classes)
+    pairs = data.labels[data.test] * n + predicted
+    return np.bincount(pairs, minlength=n * n).reshape(n, n)
+
+
+def _seed(study_seed: int, trial: FrozenTrial, repetition: int, fold: int) -> int:
+    # Three numbers more than a trial's own seed is made of, so none of them repeats it.
+    sequence = np.random.SeedSequence([study_seed, trial.number, repetition, fold, 1])
+    return int(sequence.generate_state(1)[0])
