@@ -9,6 +9,7 @@ from typing import Any
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 
 from optuna_deepweeds.errors import InvalidInputError
+from optuna_deepweeds.samplers.dngo import DNGOSampler
 from optuna_deepweeds.samplers.peers import PerTrialSampler
 from optuna_deepweeds.samplers.random_forest_ei import RandomForestEISampler
 from optuna_deepweeds.samplers.sources import SourceMatch
@@ -26,6 +27,7 @@ SAMPLERS: dict[str, str] = {
     "tpe": "tree-structured Parzen estimator (Optuna)",
     "gp": "Gaussian process with log expected improvement (Optuna)",
     "rf_ei": "random forest with log expected improvement; uses conditions and priors",
+    "dngo": "network features with a Bayesian linear head; uses conditions and priors",
 }
 
 
@@ -58,6 +60,8 @@ def make_sampler(
             return PerTrialSampler(create, seed=seed)
         if name == "rf_ei":
             return RandomForestEISampler(seed=seed, space=space, priors=priors, **options)
+        if name == "dngo":
+            return DNGOSampler(seed=seed, space=space, priors=priors, **options)
     except TypeError as error:
         raise InvalidInputError(f"sampler {name!r} refuses an option: {error}.") from error
     raise InvalidInputError(f"the sampler must be one of {', '.join(SAMPLERS)}, but got {name!r}.")
@@ -65,6 +69,7 @@ def make_sampler(
 
 __all__ = [
     "SAMPLERS",
+    "DNGOSampler",
     "PriorSource",
     "RandomForestEISampler",
     "SourceMatch",

@@ -34,6 +34,9 @@ MISSING = -1.0
 CONTINUOUS_TOLERANCE = 1e-3
 """Two codes of a continuous parameter closer than about this are the same configuration."""
 
+LARGEST_GRID = 8
+"""A parameter with at most this many values is exchanged for each of them."""
+
 _DISCRETE_TOLERANCE = 1e-9
 """Codes of snapped discrete parameters agree up to rounding errors."""
 
@@ -79,6 +82,13 @@ class Dimension:
             widening = 0.5 if isinstance(distribution, IntDistribution) else 0.0
             self._log_low = float(np.log(distribution.low - widening))
             self._log_range = float(np.log(distribution.high + widening)) - self._log_low
+
+    @property
+    def has_long_range(self) -> bool:
+        """True if the parameter is ordered and has more than `LARGEST_GRID` values."""
+        if self.is_categorical:
+            return False
+        return self.n_values is None or self.n_values > LARGEST_GRID
 
     def encode(self, value: Any) -> float:
         """The code of `value`, which is moved to the nearer end if it lies outside the range.
@@ -163,6 +173,11 @@ class Encoder:
         rng = np.random.default_rng(0)
         self._multipliers = rng.integers(2**64, size=len(self.dimensions), dtype=np.uint64) | 1
 
+    @property
+    def has_long_range(self) -> bool:
+        """True if some ordered parameter has more values than can be tried one by one."""
+        return any(dimension.has_long_range for dimension in self.dimensions)
+
     def __len__(self) -> int:
         return len(self.dimensions)
 
@@ -190,6 +205,24 @@ class Encoder:
             column = X[:, j]
             snapped[:, j] = np.where(column == MISSING, MISSING, dimension.snap(column))
         return snapped
+
+    def features(self, X: np.ndarray) -> np.ndarray:
+        """(n, m) coordinates of X for models that measure distances.
+
+        Ordered parameters keep their codes; a categorical becomes one column a choice, so that
+        two choices are at distance 1. Inactive ordered parameters sit in the middle, inactive
+        categoricals at the origin: where both are inactive, the parameter adds no distance.
+        """
+        columns: list[np.ndarray] = []
+        for j, dimension in enumerate(self.dimensions):
+            codes = X[:, j]
+            if dimension.is_categorical:
+                columns.extend(
+                    np.isclose(codes, choice) * np.sqrt(0.5) for choice in dimension.grid()
+                )
+            else:
+                columns.append(np.where(codes == MISSING, 0.5, codes))
+        return np.stack(columns, axis=1) if columns else np.empty((len(X), 0))
 
     def keys(self, X: np.ndarray) -> np.ndarray:
         """(n,) uint64 keys of snapped X, equal where configurations count as the same."""

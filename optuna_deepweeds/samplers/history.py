@@ -40,6 +40,7 @@ class Observations:
         ranks: (n,) ranks of their outcomes, from 1 (worst) to n (best).
         pending: (p, d) codes of running trials.
         priors: By source, the codes (m, d) and ranks (m,) of prior trials.
+        turn: Number of the trial that asks.
     """
 
     encoder: Encoder
@@ -47,6 +48,7 @@ class Observations:
     ranks: np.ndarray
     pending: np.ndarray
     priors: Mapping[str, tuple[np.ndarray, np.ndarray]]
+    turn: int
 
 
 @dataclass
@@ -165,7 +167,9 @@ class History:
         else:
             required = np.broadcast_to(required[:1], pending.shape)
         pending = pending[_has(pending, required)]
-        return Observations(encoder, X[own], average_ranks(outcomes[own]), pending, priors)
+        return Observations(
+            encoder, X[own], average_ranks(outcomes[own]), pending, priors, trial.number
+        )
 
     def _required(
         self, X: np.ndarray, outcomes: np.ndarray, encoder: Encoder

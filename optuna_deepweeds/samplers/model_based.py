@@ -70,9 +70,9 @@ class ModelBasedSampler(BaseSampler, abc.ABC):
 
     @abc.abstractmethod
     def _fit(
-        self, encoder: Encoder, X: np.ndarray, y: np.ndarray, rng: np.random.Generator
+        self, seen: Observations, X: np.ndarray, y: np.ndarray, rng: np.random.Generator
     ) -> Surrogate:
-        """Fit the surrogate to X: (n, d) codes and y: (n,) targets."""
+        """Fit the surrogate to X: (n, d) codes and y: (n,) targets, drawn from what was seen."""
 
     def reseed_rng(self) -> None:
         """Continue with fresh entropy; Optuna calls it for `n_jobs > 1`, which ends
@@ -144,14 +144,12 @@ class ModelBasedSampler(BaseSampler, abc.ABC):
             return maximise(expectation, space, best_first, taken, rng)
         prior = expectation(X)
         surrogate = self._fit_with_pending(seen, X, y - prior, rng)
-        mean, _ = surrogate.predict(X)
-        incumbent = float((mean + prior).max())
+        incumbent = float((surrogate.predict(X)[0] + prior).max())
 
         def acquisition(points: np.ndarray) -> np.ndarray:
             mean, variance = surrogate.predict(points)
-            return log_expected_improvement(
-                mean + expectation(points), np.sqrt(variance), incumbent
-            )
+            mean = mean + expectation(points)
+            return log_expected_improvement(mean, np.sqrt(variance), incumbent)
 
         return maximise(acquisition, space, best_first, taken, rng)
 
@@ -159,12 +157,12 @@ class ModelBasedSampler(BaseSampler, abc.ABC):
         self, seen: Observations, X: np.ndarray, residual: np.ndarray, rng: np.random.Generator
     ) -> Surrogate:
         """The surrogate, after imputing running trials by its own prediction."""
-        surrogate = self._fit(seen.encoder, X, residual, rng)
+        surrogate = self._fit(seen, X, residual, rng)
         if len(seen.pending) == 0:
             return surrogate
         imputed, _ = surrogate.predict(seen.pending)
         X = np.concatenate([X, seen.pending])
-        return self._fit(seen.encoder, X, np.concatenate([residual, imputed]), rng)
+        return self._fit(seen, X, np.concatenate([residual, imputed]), rng)
 
     def _fill(self, encoder: Encoder, x: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:
         """The configuration of `x`; where presence is only learnt, a draw for the rest as well.

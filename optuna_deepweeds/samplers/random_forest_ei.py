@@ -6,11 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from optuna_deepweeds.samplers.encoding import Encoder
 from optuna_deepweeds.samplers.forest import RegressionForest
-from optuna_deepweeds.samplers.model_based import ModelBasedSampler
+from optuna_deepweeds.samplers.history import Observations
+from optuna_deepweeds.samplers.model_based import ModelBasedSampler, Surrogate
+from optuna_deepweeds.samplers.smooth import Hyperparameters, SmoothSurrogate
 from optuna_deepweeds.samplers.transfer import PriorSource
 from optuna_deepweeds.spaces import SearchSpace
+
+_MAX_SAMPLES = 500
 
 
 class RandomForestEISampler(ModelBasedSampler):
@@ -26,6 +29,9 @@ class RandomForestEISampler(ModelBasedSampler):
             conditional is learnt from the trials.
         priors: Evaluations of other tasks. Prior trials of the study itself are found there.
         n_trees: Trees of the forest.
+        smooth: Let a Gaussian process make every other suggestion in spaces with continuous
+            parameters or long integer ranges: the forest finds the region, the process the
+            point within. Purely discrete spaces are the forest's alone.
 
     Source: Hutter, Hoos and Leyton-Brown 2011 (SMAC), with normal scores as targets and without
     configurations that have been evaluated.
@@ -39,14 +45,19 @@ class RandomForestEISampler(ModelBasedSampler):
         space: SearchSpace | None = None,
         priors: Sequence[PriorSource] = (),
         n_trees: int = 30,
+        smooth: bool = True,
     ) -> None:
         super().__init__(seed=seed, n_startup_trials=n_startup_trials, space=space, priors=priors)
         if n_trees < 1:
             raise ValueError(f"`n_trees >= 1` must hold, but got n_trees={n_trees}.")
         self._n_trees = n_trees
+        self._smooth = smooth
+        self._hyperparameters = Hyperparameters(self._seed)
 
     def _fit(
-        self, encoder: Encoder, X: np.ndarray, y: np.ndarray, rng: np.random.Generator
-    ) -> RegressionForest:
-        forest = RegressionForest(n_trees=self._n_trees, max_samples=500)
+        self, seen: Observations, X: np.ndarray, y: np.ndarray, rng: np.random.Generator
+    ) -> Surrogate:
+        if seen.turn % 2 == 1 and self._smooth and seen.encoder.has_long_range:
+            return SmoothSurrogate(seen.encoder, X, y, self._hyperparameters.of(seen))
+        forest = RegressionForest(n_trees=self._n_trees, max_samples=_MAX_SAMPLES)
         return forest.fit(X, y, rng)

@@ -12,7 +12,7 @@ from optuna.testing.pytest_samplers import (
     SingleOnlySamplerTestCase,
 )
 
-from optuna_deepweeds.samplers import RandomForestEISampler
+from optuna_deepweeds.samplers import DNGOSampler, RandomForestEISampler
 
 
 class TestRandomForestEISampler(
@@ -21,3 +21,9 @@ class TestRandomForestEISampler(
     @pytest.fixture
     def sampler(self) -> Callable[[], BaseSampler]:
         return lambda: RandomForestEISampler(seed=0, n_startup_trials=0)
+
+
+class TestDNGOSampler(BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySamplerTestCase):
+    @pytest.fixture
+    def sampler(self) -> Callable[[], BaseSampler]:
+        return lambda: DNGOSampler(seed=0, n_startup_trials=0, n_networks=1)
