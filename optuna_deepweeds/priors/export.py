@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 
 import optuna
@@ -39,15 +38,12 @@ def export_priors(study: optuna.Study, path: Path, *, space: SearchSpace | None 
     seen = dict.fromkeys(name for prior in priors for name in prior.params)
     names = list(dict.fromkeys([*space.distributions, *seen])) if space else list(seen)
     text = write_csv(priors, param_names=names)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", newline="", dir=path.parent, delete=False
-        ) as file:
-            file.write(text)
-        # A temporary file is private by default; a table of trials is not.
-        os.chmod(file.name, 0o644)
-        os.replace(file.name, path)
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, path)
     except OSError as error:
+        part.unlink(missing_ok=True)
         raise InvalidInputError(f"{path} cannot be written: {error.strerror or error}.") from None
     return len(priors)

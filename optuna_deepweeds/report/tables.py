@@ -1,0 +1,193 @@
+"""The words and tables of one study: summary, best trials, failures, priors, test results."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from optuna_deepweeds import attributes
+from optuna_deepweeds.report.view import StudyView
+from optuna_deepweeds.studies.accounting import epochs_trained
+
+
+@dataclass(frozen=True)
+class Table:
+    """Column names and rows of cells; None is an empty cell."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+
+
+def resume_command(view: StudyView) -> str:
+    """The shell command that goes on with the study."""
+    return f"optuna-deepweeds study resume {shlex.quote(view.name)}"
+
+
+def summary_sentence(view: StudyView) -> str:
+    """Where the study stands, in one sentence or two."""
+    p = view.progress
+    if p.finished + p.failed + p.running == 0:
+        waiting = f"; {p.waiting} wait" if p.waiting else ""
+        priors = f"; {p.priors} priors were imported" if p.priors else ""
+        return f"No trial has run yet{waiting}{priors}."
+    parts = [f"{p.complete} trained to the end", f"{p.pruned} stopped early"]
+    parts += [f"{p.continued} continued"] * bool(p.continued)
+    parts += [f"{p.failed} failed"] * bool(p.failed)
+    parts += [f"{p.running} running"] * bool(p.running)
+    text = f"{counted(p.finished, 'finished trial')}: {', '.join(parts)}."
+    if p.best is not None and p.best.value is not None:
+        text += f" Best {view.metric}: {p.best.value:.4g} in trial {p.best.number}."
+    elif p.finished:
+        text += " None has been trained to the end yet."
+    return text
+
+
+def cards(view: StudyView) -> list[tuple[str, str]]:
+    """(label, figure) of the summary's head."""
+    p = view.progress
+    best = "–" if p.best is None or p.best.value is None else f"{p.best.value:.4g}"
+    found = [
+        (f"best {view.metric}", best),
+        ("finished trials", f"{p.finished}"),
+        ("epochs trained", f"{p.epochs:,}"),
+        ("time", duration(p.seconds)),
+    ]
+    full = full_epochs(view)
+    if full and p.epochs:
+        found.insert(3, ("epochs saved", f"{max(0.0, 1 - p.epochs / full):.0%}"))
+    return found
+
+
+def full_epochs(view: StudyView) -> int | None:
+    """Epochs the finished configurations would have taken without stopping, if known."""
+    epochs = view.spec.get("epochs")
+    configurations = sum(
+        t.number not in view.replaced and view.kind(t) in ("finished", "continued", "stopped")
+        for t in view.own
+    )
+    return int(epochs) * configurations if epochs else None
+
+
+def spec_table(view: StudyView) -> Table:
+    """The specification and the budget."""
+    rows: list[tuple[Any, ...]] = [
+        (name.replace("_", " "), _plain(value))
+        for name, value in view.spec.items()
+        if value not in (None, "", [], ()) and name not in ("direction", "metric")
+    ]
+    rows.append(("objective", f"{view.direction.name.lower()} {view.metric}"))
+    budget = view.user_attrs.get(attributes.BUDGET) or {}
+    limits = [f"{_plain(v)} {k}" for k, v in budget.items() if v is not None]
+    if limits:
+        rows.append(("budget", ", ".join(limits)))
+    return Table(("setting", "value"), tuple(rows))
+
+
+def best_table(view: StudyView, n: int = 10) -> Table:
+    """The best trials with their parameters."""
+    names = view.param_names
+    rows = []
+    for trial in view.ranked[:n]:
+        origin = trial.user_attrs.get(attributes.ORIGIN)
+        remark = f"continues {origin}" if origin is not None else ""
+        if attributes.ENQUEUED_PRIOR in trial.user_attrs:
+            remark = ", ".join(filter(None, (remark, "from a prior")))
+        params = (trial.params.get(name) for name in names)
+        rows.append((trial.number, trial.value, *params, remark or None))
+    return Table(("trial", view.metric, *names, "remark"), tuple(rows))
+
+
+def failure_table(view: StudyView) -> Table:
+    """Failed trials with their reasons."""
+    rows = [
+        (t.number, epochs_trained(t), t.user_attrs.get(attributes.FAILURE) or "no reason stored")
+        for t in view.failures
+    ]
+    return Table(("trial", "epochs", "reason"), tuple(rows))
+
+
+def prior_table(view: StudyView) -> Table | None:
+    """What each source of priors brought, and why rows were dropped; None without priors."""
+    record = view.user_attrs.get(attributes.PRIOR_SUMMARY)
+    rows: list[tuple[Any, ...]] = []
+    if isinstance(record, Mapping):
+        for source, entry in record.items():
+            dropped = entry.get("dropped") or {}
+            why = "; ".join(f"{n}: {rule}" for rule, n in dropped.items())
+            ignored = ", ".join(entry.get("ignored") or {})
+            rows.append(
+                (source, entry.get("read"), entry.get("added"), entry.get("enqueued"),
+                 sum(dropped.values()), why or None, ignored or None)
+            )  # fmt: skip
+    else:
+        sources = [str(t.user_attrs[attributes.PRIOR]) for t in view.priors]
+        rows = [
+            (s, None, sources.count(s), None, None, None, None) for s in dict.fromkeys(sources)
+        ]
+    columns = ("source", "read", "added", "enqueued", "dropped", "why", "ignored columns")
+    return Table(columns, tuple(rows)) if rows else None
+
+
+def evaluation_tables(view: StudyView) -> list[tuple[str, Table]]:
+    """(title, table) for each part of the stored test results; empty if never evaluated."""
+    stored = view.user_attrs.get(attributes.EVALUATION)
+    if not isinstance(stored, Mapping):
+        return []
+    scalars = tuple((k.replace("_", " "), _plain(v)) for k, v in stored.items() if _is_plain(v))
+    found = [("", Table(("result", "value"), scalars))] if scalars else []
+    for key, value in stored.items():
+        if not _is_plain(value):
+            table = _nested(value, stored.get("classes"))
+            if table is not None:
+                found.append((key.replace("_", " "), table))
+    return found
+
+
+def _nested(value: Any, classes: Any) -> Table | None:
+    """A mapping, a list of mappings or a matrix as a table."""
+    if isinstance(value, Mapping):
+        return Table(("result", "value"), tuple((str(k), _plain(v)) for k, v in value.items()))
+    if not isinstance(value, Sequence) or not value:
+        return None
+    if all(isinstance(row, Mapping) for row in value):
+        columns = tuple(dict.fromkeys(str(k) for row in value for k in row))
+        return Table(columns, tuple(tuple(_plain(r.get(c)) for c in columns) for r in value))
+    if all(isinstance(row, Sequence) and not isinstance(row, str) for row in value):
+        n = len(value[0])
+        named = isinstance(classes, Sequence) and len(classes) == len(value) == n
+        heads = tuple(map(str, classes)) if named else tuple(str(i) for i in range(n))
+        names = heads if named else tuple(str(i) for i in range(len(value)))
+        rows = tuple((name, *row) for name, row in zip(names, value, strict=True))
+        return Table(("true class, predicted:" if named else "", *heads), rows)
+    return Table(("",), tuple((_plain(v),) for v in value))
+
+
+def _is_plain(value: Any) -> bool:
+    return not isinstance(value, (Mapping, list, tuple))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{k} {_plain(v)}" for k, v in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(str(_plain(v)) for v in value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else value
+
+
+def counted(n: int, noun: str) -> str:
+    """`n` with its noun, in the plural unless n is 1."""
+    return f"{n} {noun}{'' if n == 1 else 's'}"
+
+
+def duration(seconds: float) -> str:
+    """`seconds` as people write it: 42 s, 3 min 10 s, 2 h 05 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
