@@ -1,0 +1,154 @@
+"""Workers as processes: stopped together, restarted when they crash, given devices and the URL."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from optuna_deepweeds.errors import InvalidInputError
+from optuna_deepweeds.studies.launchers import (
+    LaunchResult,
+    WorkerCommand,
+    absolute_url,
+    launch_local,
+    visible_devices,
+)
+
+# A worker in miniature: appends its environment to a file, then does what it is told.
+_WORKER = """
+import os, signal, sys, time
+with open(sys.argv[1], "a") as file:
+    print(os.environ["OPTUNA_STORAGE"], os.environ.get("CUDA_VISIBLE_DEVICES"), file=file)
+action = sys.argv[2]
+if action == "wait":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    with open(sys.argv[1] + ".ready", "a") as file:
+        print("ready", file=file)
+    time.sleep(60)
+elif action.startswith("kill"):
+    os.kill(os.getpid(), signal.SIGKILL)
+else:
+    sys.exit(int(action))
+"""
+_PROGRAM = (sys.executable, "-c", _WORKER)
+
+
+def _launch(log: Path, action: str, n: int = 1, **options: object) -> LaunchResult:
+    return launch_local(
+        "study",
+        "sqlite:////data/a.db",
+        n,
+        arguments=[str(log), action],
+        program=_PROGRAM,
+        **options,  # type: ignore[arg-type]
+    )
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def test_workers_get_url_and_devices_in_turn(tmp_path: Path) -> None:
+    result = _launch(tmp_path / "log", "0", n=3, devices=["4", "6"])
+    assert (result.exit_codes, result.restarts, result.exit_code) == ([0, 0, 0], 0, 0)
+    assert sorted(_lines(tmp_path / "log")) == [
+        "sqlite:////data/a.db 4",
+        "sqlite:////data/a.db 4",
+        "sqlite:////data/a.db 6",
+    ]
+
+
+def test_url_is_not_on_the_command_line() -> None:
+    command = WorkerCommand("-study", "postgresql://me:secret@host/db", ("--device", "cpu"))
+    assert "secret" not in " ".join(command.line)
+    assert command.line[-4:] == ["--device", "cpu", "--", "-study"]
+
+
+@pytest.mark.parametrize(
+    ("action", "n_starts", "exit_code"),
+    [("kill", 2, 137), ("5", 2, 5), ("1", 2, 1), ("4", 1, 4), ("3", 1, 3), ("143", 1, 143)],
+)
+def test_only_crashes_are_restarted(
+    tmp_path: Path, action: str, n_starts: int, exit_code: int
+) -> None:
+    result = _launch(tmp_path / "log", action, max_restarts=1)
+    assert len(_lines(tmp_path / "log")) == n_starts
+    assert result.restarts == n_starts - 1
+    assert result.exit_code == exit_code
+
+
+def test_stop_reaches_every_worker_once(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    result = _launch(
+        log, "wait", n=2, should_stop=lambda: len(_lines(tmp_path / "log.ready")) == 2
+    )
+    assert result.exit_codes == [143, 143]
+    assert result.restarts == 0
+
+
+def test_workers_leave_when_their_launcher_is_killed(tmp_path: Path) -> None:
+    if sys.platform != "linux":
+        pytest.skip("only Linux tells a process that its parent died.")
+    script = (
+        "from optuna_deepweeds.studies.launchers import launch_local\n"
+        f"launch_local('s', 'sqlite:////a.db', 1, arguments=[{str(tmp_path / 'log')!r}, 'wait'],"
+        f" program={_PROGRAM!r})"
+    )
+    launcher = subprocess.Popen([sys.executable, "-c", script])
+    ready = tmp_path / "log.ready"
+    _wait_for(lambda: len(_lines(ready)) == 1)
+    children = _children(launcher.pid)
+    assert len(children) == 1
+    launcher.send_signal(signal.SIGKILL)
+    launcher.wait()
+    _wait_for(lambda: not Path(f"/proc/{children[0]}/cmdline").exists())
+
+
+def test_errors_of_the_caller_stop_the_workers(tmp_path: Path) -> None:
+    def fail() -> None:
+        if _lines(tmp_path / "log.ready"):
+            raise RuntimeError("display broke")
+
+    started = time.monotonic()
+    with pytest.raises(RuntimeError, match="display broke"):
+        _launch(tmp_path / "log", "wait", on_tick=fail)
+    assert time.monotonic() - started < 50
+
+
+def test_no_workers_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="workers=0"):
+        _launch(tmp_path / "log", "0", n=0)
+
+
+@pytest.mark.parametrize(
+    ("value", "devices"), [(None, []), ("", []), ("-1", []), ("0, 2", ["0", "2"])]
+)
+def test_visible_devices(
+    monkeypatch: pytest.MonkeyPatch, value: str | None, devices: list[str]
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if value is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)
+    assert visible_devices() == devices
+
+
+def test_relative_path_becomes_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert absolute_url("sqlite:///a/b.db") == f"sqlite:///{tmp_path}/a/b.db"
+    assert absolute_url("sqlite:////a/b.db") == "sqlite:////a/b.db"
+
+
+def _children(pid: int) -> list[int]:
+    return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _wait_for(condition: object, seconds: float = 50.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
