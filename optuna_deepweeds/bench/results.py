@@ -41,7 +41,7 @@ class Row:
         score: The incumbent's true value.
         fraction: Share of all configurations that are strictly better than the incumbent.
         regret: Distance of `score` to the optimum, 1 at the median configuration.
-        milliseconds: Mean time of a suggestion so far (ask, suggest and tell).
+        milliseconds: Mean CPU time of a suggestion so far (ask, suggest and tell).
         params: The incumbent as JSON.
     """
 
@@ -193,7 +193,7 @@ class Trajectories:
         score: (n_seeds, budget) the incumbent's true value after 1, 2, ... evaluations.
         fraction: (n_seeds, budget) likewise.
         regret: (n_seeds, budget) likewise.
-        milliseconds: (n_seeds, budget) mean time of a suggestion so far.
+        milliseconds: (n_seeds, budget) mean CPU time of a suggestion so far.
     """
 
     seeds: NDArray[np.int64]

@@ -58,6 +58,7 @@ class SmacOptimiser:
             )
         self._problem = problem
         self._python = python
+        self._cpu_seconds = 0.0
         self._parameters = {p.name: p for p in problem.space.parameters}
         try:
             self._process = subprocess.Popen(
@@ -98,6 +99,10 @@ class SmacOptimiser:
         """The value of the configuration asked for last."""
         self._request(op="tell", value=self._problem.sign * value)
 
+    def clock(self) -> float:
+        """CPU seconds of the server so far."""
+        return self._cpu_seconds
+
     def close(self) -> None:
         """End the server."""
         for pipe in (self._process.stdin, self._process.stdout):
@@ -126,6 +131,7 @@ class SmacOptimiser:
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
             raise DeepWeedsError(f"SMAC failed: {answer['error']}")
+        self._cpu_seconds = answer["cpu"]
         return answer
 
     def _describe(self, parameter: Parameter) -> dict[str, Any]:

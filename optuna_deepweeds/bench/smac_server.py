@@ -7,7 +7,7 @@ object a line in, one out:
     {"op": "ask"}                    -> {"params": {...}}
     {"op": "tell", "value": 0.5}     -> {}      (of the configuration asked for last; a loss)
 
-A failure answers {"error": "..."}.
+Every answer has the CPU seconds used so far as "cpu"; a failure has the field "error".
 """
 
 from __future__ import annotations
@@ -118,6 +118,7 @@ def main() -> None:
                     server.tell(request["value"])
             except Exception as error:
                 answer = {"error": f"{type(error).__name__}: {error}"}
+            answer["cpu"] = time.process_time()
             print(json.dumps(answer), file=answers, flush=True)
 
 

@@ -43,7 +43,7 @@ class Measures:
         ratio: `fraction` divided by the reference's on the same tasks; NaN without reference.
         regret: See the module.
         reach: See the module; infinite if it never got there.
-        milliseconds: Mean time of a suggestion.
+        milliseconds: Mean CPU time of a suggestion.
         beats: Peer -> (probability of beating it, standard error) on the tasks of both.
     """
 

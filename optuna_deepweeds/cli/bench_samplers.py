@@ -113,8 +113,8 @@ def samplers(
 
     The summary gives, with bootstrap errors over seeds: the geometric mean of the fraction of
     configurations strictly better (in 1e-4) and its ratio to TPE's, the normalised regret (0 at
-    the optimum, 1 at the median), evaluations to reach TPE's final result, milliseconds a
-    suggestion, and the probability P of beating each other sampler.
+    the optimum, 1 at the median), evaluations to reach TPE's final result, CPU milliseconds
+    a suggestion, and the probability P of beating each other sampler.
     """
     from optuna_deepweeds.bench import problems, results, summary
     from optuna_deepweeds.bench.samplers import Setting, run
