@@ -56,7 +56,8 @@ class DoraPruner(BasePruner):
     Args:
         max_resource: the step of a full training's last report.
         min_resource: the first rung.
-        reduction_factor: one in this many passes a rung; also the ratio of neighbouring rungs.
+        reduction_factor: ratio of neighbouring rungs; one in this many passes a later rung.
+        first_share: share of the values at the first rung that passes it.
         seed: reserved for variants that draw; the decisions are deterministic.
         prior_curves: curves of the same task in the study's own units and direction, each the
             values of consecutive steps from the first one on. They inform the forecast before
@@ -96,6 +97,10 @@ class DoraPruner(BasePruner):
         if reduction_factor < 2:
             raise InvalidInputError(
                 f"`reduction_factor >= 2` must hold, but got {reduction_factor}."
+            )
+        if not 0 < first_share <= 1:
+            raise InvalidInputError(
+                f"`first_share` must be within 0 (excluded) and 1, but got {first_share}."
             )
         self._max_resource = max_resource
         self._reduction_factor = reduction_factor
