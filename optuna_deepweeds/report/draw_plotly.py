@@ -48,6 +48,7 @@ def to_plotly(chart: Chart, *, with_title: bool = False) -> Any:
         font={"family": FONT, "size": 12, "color": _PLAIN},
         margin={"l": 62, "r": 16, "t": 40 if has_title else 14, "b": 48},
         hovermode="closest",
+        modebar={"bgcolor": "rgba(0,0,0,0)", "color": _GRID, "activecolor": _PLAIN},
         showlegend=bool(named - {""}),
         legend={
             "orientation": "h", "x": 0, "xanchor": "left", "yanchor": "bottom",

@@ -194,14 +194,30 @@ def _slice(view: StudyView, name: str, found: Sequence[Outcome]) -> Panel:
             )
         )  # fmt: skip
     share = "" if len(active) == len(found) else f" ({len(active)} of {len(found)})"
-    log = isinstance(distribution, (IntDistribution, FloatDistribution)) and distribution.log
+    log = False
     ticks: tuple[tuple[float, str], ...] = ()
     if isinstance(distribution, CategoricalDistribution):
         ticks = tuple((float(i), str(c)) for i, c in enumerate(distribution.choices))
     elif isinstance(distribution, IntDistribution) and distribution.high - distribution.low < 6:
         span = range(distribution.low, distribution.high + 1, distribution.step)
         ticks = tuple((float(i), str(i)) for i in span)
+    elif isinstance(distribution, (IntDistribution, FloatDistribution)) and distribution.log:
+        log = True
+        ticks = _log_ticks(distribution)
     return Panel(tuple(marks), title=f"{name}{share}", log_x=log, x_ticks=ticks)
+
+
+def _log_ticks(distribution: IntDistribution | FloatDistribution) -> tuple[tuple[float, str], ...]:
+    """Powers of ten on a wide range, the ends and the middle of a narrow one."""
+    low, high = math.log10(distribution.low), math.log10(distribution.high)
+    powers = range(math.ceil(low), math.floor(high) + 1)
+    if len(powers) >= 3:
+        positions = [10.0**k for k in powers[:: 1 if len(powers) < 5 else 2]]
+    else:
+        positions = [distribution.low, 10 ** ((low + high) / 2), distribution.high]
+    if isinstance(distribution, IntDistribution):
+        positions = [round(x) for x in positions]
+    return tuple((float(x), f"{x:.3g}") for x in positions)
 
 
 def _jitter(number: int) -> float:

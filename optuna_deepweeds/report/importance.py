@@ -27,7 +27,7 @@ MIN_TRIALS = 12
 """Fewer trials give no importance at all."""
 
 _N_FOLDS = 4
-_N_REPEATS = 4
+_N_REPEATS = 3
 _N_TREES = 40
 _MAX_TRIALS = 1000
 _INACTIVE = -1.0

@@ -8,9 +8,13 @@ from __future__ import annotations
 import html
 import os
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import optuna
+
+from optuna_deepweeds import __version__
 from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.report.chart import Chart
 from optuna_deepweeds.report.draw_plotly import FONT, to_plotly
@@ -164,6 +168,12 @@ def heading(text: str) -> str:
 def code(text: str) -> str:
     """A line to be typed."""
     return f"<p><code>{html.escape(text)}</code></p>"
+
+
+def footer() -> str:
+    """When and by what the page was written."""
+    now = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
+    return f"Written {now} by optuna-deepweeds {__version__} with Optuna {optuna.__version__}."
 
 
 def table(content: Table) -> str:

@@ -161,14 +161,17 @@ def difference_sentence(test: PairedTest, metric: str, sign: float) -> str:
     d = test.difference
     if d.n == 0:
         return f"{test.first} and {test.second} share no seed with a finished trial in both."
-    word = "better" if sign * d.mean > 0 else "worse"
+    mean = "on average" if d.n > 1 else "with the one seed they share"
     if d.mean == 0:
-        text = f"{test.first} and {test.second} reach the same {metric} on average"
+        text = f"{test.first} and {test.second} reach the same {metric} {mean}"
     else:
-        text = (
-            f"{test.first} ends {abs(d.mean):.3g} {word} than {test.second} in {metric} on average"
-        )
-    return f"{text}; {interval_phrase(d)}; {p_phrase(test)}{few_phrase(d.n)}."
+        word = "better" if sign * d.mean > 0 else "worse"
+        text = f"{test.first} ends {abs(d.mean):.3g} {word} than {test.second} in {metric} {mean}"
+    if d.n == 1:
+        return f"{text}; one seed tells nothing about chance."
+    low, high = sorted((abs(d.low), abs(d.high))) if d.low * d.high > 0 else (d.low, d.high)
+    interval = f"95 % interval {low:.2g} to {high:.2g}"
+    return f"{text}; {interval}; {p_phrase(test)}{few_phrase(d.n)}."
 
 
 def savings_sentence(first: str, second: str, ratio: Estimate, unit: str, n_never: int) -> str:

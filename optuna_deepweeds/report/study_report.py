@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
 
-import optuna
-
-from optuna_deepweeds import __version__
 from optuna_deepweeds.report import figures, tables
 from optuna_deepweeds.report.anticipation import anticipation_chart, anticipation_sentence
 from optuna_deepweeds.report.chart import Chart
 from optuna_deepweeds.report.draw_png import write_png
 from optuna_deepweeds.report.importance import MIN_TRIALS, importance
 from optuna_deepweeds.report.incumbent import trajectory
-from optuna_deepweeds.report.page import Page, code, heading, paragraph, table
+from optuna_deepweeds.report.page import Page, code, footer, heading, paragraph, table
 from optuna_deepweeds.report.view import StudyView
 
 
@@ -82,7 +78,7 @@ def write_html(view: StudyView, path: Path) -> None:
     page.section("priors", "Priors", _priors(view))
     page.section("failures", "Failures", _failures(view))
     page.section("test", "Test results", *_test_results(view))
-    page.write(path, footer=_footer())
+    page.write(path, footer=footer())
 
 
 def write_pngs(view: StudyView, folder: Path) -> list[Path]:
@@ -129,8 +125,3 @@ def _test_results(view: StudyView) -> list[str]:
     if not found:
         return [paragraph("Not evaluated on the test split yet.", soft=True)]
     return [heading(title) + table(content) for title, content in found]
-
-
-def _footer() -> str:
-    now = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
-    return f"Written {now} by optuna-deepweeds {__version__} with Optuna {optuna.__version__}."

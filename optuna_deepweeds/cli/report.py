@@ -1,0 +1,143 @@
+"""`study report` and `study compare`: pages and figures about studies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from optuna_deepweeds.cli._output import emit, format_option, info, storage_option
+from optuna_deepweeds.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from optuna_deepweeds.report.view import StudyView
+
+_REPORT_EPILOG = """
+\b
+Examples:
+  optuna-deepweeds study report mine
+  optuna-deepweeds study report mine -o mine.html --png figures/
+"""
+
+_COMPARE_EPILOG = """
+\b
+Examples:
+  optuna-deepweeds study compare random-1 random-2 forest-1 forest-2
+  optuna-deepweeds study compare $(optuna-deepweeds study list -f csv | tail -n +2 | cut -d, -f1)
+  optuna-deepweeds study compare a b --html compare.html --png figures/
+"""
+
+
+@click.command(epilog=_REPORT_EPILOG)
+@click.argument("name")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The HTML file.  [default: reports/NAME.html]",
+)
+@click.option(
+    "--png",
+    "png_folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Also draw every figure as a PNG into this folder.",
+)
+@storage_option
+def report(
+    name: str, output: Path | None, png_folder: Path | None, storage_url: str | None
+) -> None:
+    """Write everything about study NAME as one HTML file that opens offline."""
+    _require_plots()
+    from optuna_deepweeds.report.study_report import write_html, write_pngs
+
+    view = _views([name], storage_url)[0]
+    path = output or Path("reports") / f"{_file_name(name)}.html"
+    write_html(view, path)
+    info(f"Report written to {path}.")
+    if png_folder is not None:
+        paths = write_pngs(view, png_folder)
+        info(f"{len(paths)} figures written to {png_folder}/.")
+
+
+@click.command(epilog=_COMPARE_EPILOG)
+@click.argument("names", nargs=-1, required=True)
+@click.option(
+    "--baseline",
+    metavar="METHOD",
+    help="Method the others are tested against, as 'random + none'.",
+)
+@click.option("--pairs", is_flag=True, help="Print the paired tests in place of the methods.")
+@click.option(
+    "--html",
+    "html_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Also write the comparison as one HTML file.",
+)
+@click.option(
+    "--png",
+    "png_folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Also draw every figure as a PNG into this folder.",
+)
+@format_option
+@storage_option
+def compare(
+    names: tuple[str, ...],
+    baseline: str | None,
+    pairs: bool,
+    html_file: Path | None,
+    png_folder: Path | None,
+    fmt: str,
+    storage_url: str | None,
+) -> None:
+    """Compare studies; those that differ in their seed alone are one method.
+
+    Prints a row a method on stdout, and on stderr what the numbers say and whether they are enough
+    to say it.
+    """
+    from optuna_deepweeds.report import compare as comparing
+
+    comparison = comparing.compare(_views(names, storage_url), baseline=baseline)
+    content = comparison.test_table() if pairs else comparison.method_table()
+    rows = [dict(zip(content.columns, row, strict=True)) for row in content.rows]
+    emit(rows, columns=content.columns, fmt=fmt)
+    for sentence in comparison.sentences():
+        info(sentence)
+    if html_file is None and png_folder is None:
+        return
+    _require_plots()
+    from optuna_deepweeds.report import compare_report
+
+    if html_file is not None:
+        compare_report.write_html(comparison, html_file)
+        info(f"Comparison written to {html_file}.")
+    if png_folder is not None:
+        paths = compare_report.write_pngs(comparison, png_folder)
+        info(f"{len(paths)} figures written to {png_folder}/.")
+
+
+def _views(names: tuple[str, ...] | list[str], storage_url: str | None) -> list[StudyView]:
+    from optuna_deepweeds.report.view import StudyView
+    from optuna_deepweeds.studies import manager
+    from optuna_deepweeds.studies.storage import open_storage
+
+    storage = open_storage(storage_url, must_exist=True)
+    return [StudyView.of(manager.load_plain(name, storage)) for name in dict.fromkeys(names)]
+
+
+def _file_name(name: str) -> str:
+    """A study's name as a file name: separators and leading dots replaced."""
+    safe = "".join("_" if c in '/\\:*?"<>|' else c for c in name)
+    return "_" + safe[1:] if safe.startswith(".") else safe
+
+
+def _require_plots() -> None:
+    try:
+        import matplotlib  # noqa: F401
+        import plotly  # noqa: F401
+    except ImportError as error:
+        raise InvalidInputError(
+            f"figures need the extra 'plots', but {error.name} is not installed: "
+            "pip install 'optuna-deepweeds[plots]'."
+        ) from None
