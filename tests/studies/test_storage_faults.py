@@ -1,0 +1,313 @@
+"""Storages that are locked, restarted or cut off in the middle of a call."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState, create_trial
+from sqlalchemy import event, exc
+
+from optuna_deepweeds.bench.postgres import LocalPostgres
+from optuna_deepweeds.errors import StorageError
+from optuna_deepweeds.studies import storage as storage_module
+from optuna_deepweeds.studies.bulk import bulk_add_trials
+from optuna_deepweeds.studies.heartbeat import Heartbeat, stale_trials
+from optuna_deepweeds.studies.retry import Retrier, is_transient
+from optuna_deepweeds.studies.storage import ResilientStorage, open_storage
+
+
+@contextmanager
+def _sqlite_locked(path: Path, seconds: float) -> Iterator[None]:
+    """Another program holds the file's write lock for a while."""
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    connection.execute("BEGIN IMMEDIATE")
+
+    def release() -> None:
+        time.sleep(seconds)
+        connection.execute("ROLLBACK")
+        connection.close()
+
+    thread = threading.Thread(target=release)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+
+
+@contextmanager
+def _answer_of_next_commit_lost(storage: ResilientStorage) -> Iterator[list[int]]:
+    """The next transaction is committed, but its client only hears that the connection broke."""
+    lost: list[int] = []
+
+    def commit(connection: Any) -> None:
+        if not lost:
+            lost.append(1)
+            connection.connection.dbapi_connection.commit()
+            raise exc.OperationalError("COMMIT", {}, Exception(), connection_invalidated=True)
+
+    event.listen(storage.engine, "commit", commit)
+    try:
+        yield lost
+    finally:
+        event.remove(storage.engine, "commit", commit)
+
+
+def _create_trial(study: optuna.Study) -> None:
+    study.ask()
+
+
+def _claim(study: optuna.Study) -> None:
+    study.enqueue_trial({"x": 1})
+    study.ask()
+
+
+def _finish(study: optuna.Study) -> None:
+    study.tell(study.ask(), 0.5)
+
+
+def _report(study: optuna.Study) -> None:
+    trial = study.ask()
+    trial.report(trial.suggest_float("x", 0, 1), 1)
+    trial.set_user_attr("a", 1)
+    trial.report(0.5, 2)
+
+
+def _bulk(study: optuna.Study) -> None:
+    bulk_add_trials(study, [create_trial(value=1.0), create_trial(value=2.0)])
+
+
+@pytest.mark.parametrize("work", [_create_trial, _claim, _finish, _report, _bulk])
+def test_lost_answers_change_nothing(
+    storage_url: str, work: Callable[[optuna.Study], None]
+) -> None:
+    storage = open_storage(storage_url)
+
+    def facts(study: optuna.Study) -> list[object]:
+        return [
+            (t.number, t.state, t.value, len(t.params), len(t.intermediate_values), t.user_attrs)
+            for t in study.trials
+        ]
+
+    undisturbed = optuna.create_study(storage=storage)
+    work(undisturbed)
+    # Each of the work's transactions loses its answer once.
+    for n_spared in range(8):
+        study = optuna.create_study(storage=storage)
+        n_commits = 0
+
+        def commit(connection: Any, n_spared: int = n_spared) -> None:
+            nonlocal n_commits
+            n_commits += 1
+            if n_commits == n_spared + 1:
+                connection.connection.dbapi_connection.commit()
+                raise exc.OperationalError("COMMIT", {}, Exception(), connection_invalidated=True)
+
+        event.listen(storage.engine, "commit", commit)
+        try:
+            work(study)
+        finally:
+            event.remove(storage.engine, "commit", commit)
+        assert facts(study) == facts(undisturbed)
+
+
+def test_lost_answer_to_creating_and_deleting_a_study(storage_url: str) -> None:
+    storage = open_storage(storage_url)
+    with _answer_of_next_commit_lost(storage) as lost:
+        study = optuna.create_study(study_name="s", storage=storage)
+        assert lost
+    with _answer_of_next_commit_lost(storage) as lost:
+        storage.delete_study(study._study_id)
+        assert lost
+    assert storage.get_all_studies() == []
+
+
+def test_trial_failed_by_another_is_not_taken_for_a_lost_answer(storage_url: str) -> None:
+    storage = open_storage(storage_url)
+    study = optuna.create_study(storage=storage)
+    trial = study.ask()
+    open_storage(storage_url).set_trial_state_values(trial._trial_id, TrialState.FAIL)
+    with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
+        storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+
+
+def test_locked_sqlite_file_is_sat_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage_module, "_SQLITE_BUSY_SECONDS", 0.05)
+    study = optuna.create_study(storage=open_storage(str(tmp_path / "a.db")))
+    trial = study.ask()
+    with _sqlite_locked(tmp_path / "a.db", 0.5):
+        trial.report(1.0, 1)
+    assert study.trials[0].intermediate_values == {1: 1.0}
+
+
+def test_patience_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage_module, "_SQLITE_BUSY_SECONDS", 0.05)
+    study = optuna.create_study(storage=open_storage(str(tmp_path / "a.db"), patience=0.2))
+    with _sqlite_locked(tmp_path / "a.db", 2), pytest.raises(StorageError, match="locked"):
+        study.ask()
+
+
+@pytest.mark.postgres
+def test_server_restart_is_sat_out(postgres: LocalPostgres) -> None:
+    storage = open_storage(postgres.new_database(), heartbeat_interval=0.05)
+    study = optuna.create_study(storage=storage)
+    trial = study.ask()
+    restarted = threading.Event()
+
+    def restart() -> None:
+        postgres.stop()
+        time.sleep(0.3)
+        postgres.start()
+        restarted.set()
+
+    thread = threading.Thread(target=restart)
+    with Heartbeat(study._storage, trial._trial_id):
+        thread.start()
+        step = 0
+        while not restarted.is_set() or step < 5:
+            step += 1
+            trial.report(0.5, step)
+            time.sleep(0.01)
+        thread.join()
+        study.tell(trial, 1.0)
+    assert study.trials[0].intermediate_values == dict.fromkeys(range(1, step + 1), 0.5)
+    assert storage.retrier.recovered_at is not None
+
+
+def test_heart_beats_through_a_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage_module, "_SQLITE_BUSY_SECONDS", 0.05)
+    url = str(tmp_path / "a.db")
+    study = optuna.create_study(storage=open_storage(url, heartbeat_interval=0.1))
+    trial = study.ask()
+    with Heartbeat(study._storage, trial._trial_id):
+        with _sqlite_locked(tmp_path / "a.db", 0.5):
+            pass
+        before = _heartbeat(study)
+        deadline = time.monotonic() + 20
+        while _heartbeat(study) == before:  # SQLite's clock ticks in seconds.
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+def _heartbeat(study: optuna.Study) -> object:
+    with study._storage._backend.engine.connect() as connection:  # type: ignore[attr-defined]
+        return connection.exec_driver_sql("SELECT heartbeat FROM trial_heartbeats").scalar()
+
+
+def _age_heartbeats(study: optuna.Study, seconds: int) -> None:
+    engine = study._storage._backend.engine  # type: ignore[attr-defined]
+    with engine.begin() as connection:
+        if engine.dialect.name == "sqlite":
+            past = f"datetime('now', '-{seconds} seconds')"
+        else:
+            past = f"now() - interval '{seconds} seconds'"
+        connection.exec_driver_sql(f"UPDATE trial_heartbeats SET heartbeat = {past}")
+        connection.exec_driver_sql(f"UPDATE trials SET datetime_start = {past}")
+
+
+def test_trial_is_stale_when_its_worker_died_at_once(storage_url: str) -> None:
+    study = optuna.create_study(storage=open_storage(storage_url, grace_period=5))
+    study.ask()  # And then the worker is killed, before its first heartbeat.
+    study.enqueue_trial({})
+    assert stale_trials(study) == []
+    _wait_out_server_start(study)
+    _age_heartbeats(study, 10)
+    assert [t.number for t in stale_trials(study)] == [0]
+
+
+def test_trial_of_another_program_is_stale_by_its_start(storage_url: str) -> None:
+    study = optuna.create_study(storage=open_storage(storage_url, grace_period=5))
+    study.add_trial(create_trial(state=TrialState.RUNNING))
+    engine = study._storage._backend.engine  # type: ignore[attr-defined]
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM trial_heartbeats")
+    assert stale_trials(study) == []
+    _wait_out_server_start(study)
+    _age_heartbeats(study, 10)
+    assert [t.number for t in stale_trials(study)] == [0]
+
+
+def test_nobody_is_stale_right_after_the_storage_was_away(storage_url: str) -> None:
+    storage = open_storage(storage_url, grace_period=5)
+    study = optuna.create_study(storage=storage)
+    study.ask()
+    _age_heartbeats(study, 10)
+    storage.retrier.recovered_at = time.monotonic()
+    assert stale_trials(study) == []
+
+
+def _wait_out_server_start(study: optuna.Study) -> None:
+    """A server that has just started gives everybody a new grace period."""
+    engine = study._storage._backend.engine  # type: ignore[attr-defined]
+    if engine.dialect.name == "postgresql":
+        with engine.connect() as connection:
+            query = "SELECT extract(epoch FROM now() - pg_postmaster_start_time())"
+            time.sleep(max(0.0, 5.2 - float(connection.exec_driver_sql(query).scalar())))
+
+
+def test_in_memory_studies_have_no_stale_trials() -> None:
+    study = optuna.create_study()
+    trial = study.ask()
+    with Heartbeat(study._storage, trial._trial_id):
+        assert stale_trials(study) == []
+
+
+def _sqlite_error(code: int) -> sqlite3.OperationalError:
+    error = sqlite3.OperationalError("message")
+    error.sqlite_errorcode = code
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "passes"),
+    [
+        (_sqlite_error(5), True),
+        (_sqlite_error(517), True),  # BUSY_SNAPSHOT
+        (_sqlite_error(6), True),
+        (_sqlite_error(8), False),  # READONLY
+        (_sqlite_error(13), False),  # FULL
+        (exc.OperationalError("s", {}, _sqlite_error(5)), True),
+        (exc.TimeoutError(), True),
+        (exc.DBAPIError("s", {}, Exception(), connection_invalidated=True), True),
+        (exc.ProgrammingError("s", {}, sqlite3.ProgrammingError()), False),
+        (ValueError(), False),
+    ],
+)
+def test_what_passes_by_itself(error: Exception, passes: bool) -> None:
+    assert is_transient(error) is passes
+
+
+def test_postgres_errors_that_pass() -> None:
+    psycopg = pytest.importorskip("psycopg")
+    assert is_transient(psycopg.errors.AdminShutdown())
+    assert is_transient(psycopg.errors.DeadlockDetected())
+    assert is_transient(psycopg.OperationalError("server closed the connection unexpectedly"))
+    assert is_transient(psycopg.OperationalError("FATAL:  the database system is starting up"))
+    assert not is_transient(psycopg.OperationalError("FATAL:  password authentication failed"))
+    assert not is_transient(psycopg.errors.UndefinedTable())
+
+
+def test_errors_that_stay_are_told_at_once() -> None:
+    def fail() -> None:
+        raise exc.ProgrammingError("SELECT 1", {}, sqlite3.ProgrammingError("no such table: x"))
+
+    started = time.monotonic()
+    with pytest.raises(StorageError, match="no such table: x"):
+        Retrier(patience=60, name="here").call(fail)
+    assert time.monotonic() - started < 10
+
+
+def test_other_errors_pass_through() -> None:
+    def fail() -> None:
+        raise KeyError("no such trial")
+
+    with pytest.raises(KeyError):
+        Retrier(patience=60, name="here").call(fail)
