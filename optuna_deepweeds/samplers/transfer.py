@@ -18,7 +18,7 @@ from scipy.stats import rankdata
 from optuna_deepweeds.samplers.forest import RegressionForest
 from optuna_deepweeds.samplers.targets import normal_scores
 
-_N_TREES = 40
+_N_TREES = 20
 _MAX_ROWS = 1000
 _PSEUDO_OBSERVATIONS = 4.0
 """Number of the target's observations that weigh as much as the trust given in advance."""

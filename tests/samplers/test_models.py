@@ -1,0 +1,153 @@
+"""The numerical parts against independent computations."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.integrate import quad
+from scipy.optimize import check_grad
+from scipy.stats import norm, rankdata
+
+from optuna_deepweeds.samplers import gaussian_process
+from optuna_deepweeds.samplers.acquisition import log_expected_improvement
+from optuna_deepweeds.samplers.forest import RegressionForest
+from optuna_deepweeds.samplers.gaussian_process import GaussianProcess, fit_hyperparameters
+from optuna_deepweeds.samplers.network_surrogate import NetworkSurrogate
+from optuna_deepweeds.samplers.targets import average_ranks, normal_scores
+
+
+@pytest.mark.parametrize("sd", [0.01, 1.0, 30.0])
+@pytest.mark.parametrize("z", [-6.0, -2.0, -1.0, -0.999, 0.0, 0.7, 4.0])
+def test_log_expected_improvement_agrees_with_quadrature(z: float, sd: float) -> None:
+    incumbent = 1.5
+    mean = incumbent + z * sd
+    integral, _ = quad(
+        lambda u: (mean + sd * u - incumbent) * norm.pdf(u), -z, -z + 12.0, epsabs=0, limit=200
+    )
+    got = log_expected_improvement(np.array([mean]), np.array([sd]), incumbent)[0]
+    assert got == pytest.approx(np.log(integral), abs=1e-6), (z, sd)
+
+
+def test_log_expected_improvement_stays_finite_and_ordered_in_the_far_tail() -> None:
+    z = -np.logspace(-1, 7, 400)
+    values = log_expected_improvement(z, np.ones_like(z), 0.0)
+    assert np.isfinite(values).all()
+    assert (np.diff(values) < 0).all()
+
+
+@pytest.mark.parametrize("border", [-1.0, -1e3])
+def test_log_expected_improvement_has_no_step_where_its_formulas_meet(border: float) -> None:
+    z = np.array([border - 1e-7, border + 1e-7])
+    low, high = log_expected_improvement(z, np.ones(2), 0.0)
+    assert high - low == pytest.approx(2e-7 * max(1.0, abs(border)), abs=1e-4)
+
+
+def _data(n: int = 60) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(3)
+    X = rng.random((n, 4))
+    return X, np.sin(4 * X[:, 0]) + X[:, 1] ** 2
+
+
+@pytest.mark.parametrize("min_samples_leaf", [1, 4])
+def test_forest_mean_and_variance_are_those_over_its_trees(min_samples_leaf: int) -> None:
+    X, y = _data()
+    forest = RegressionForest(n_trees=7, min_samples_leaf=min_samples_leaf)
+    forest.fit(X, y, np.random.default_rng(0))
+    points = np.random.default_rng(1).random((9, 4))
+    mean, variance = forest.predict(points)
+    for point, m, v in zip(points, mean, variance, strict=True):
+        predictions, within = [], []
+        for tree in forest._trees:
+            predictions.append(float(tree.predict(point[None])[0]))
+            within.append(float(tree.tree_.impurity[tree.apply(point[None])[0]]))
+        assert m == pytest.approx(np.mean(predictions))
+        assert v == pytest.approx(max(np.var(predictions) + np.mean(within), 1e-6))
+
+
+def test_forest_is_a_function_of_its_generator() -> None:
+    X, y = _data()
+    first, second, other = (
+        RegressionForest(n_trees=5).fit(X, y, np.random.default_rng(s)).predict(X[:5])[0]
+        for s in (0, 0, 1)
+    )
+    assert (first == second).all()
+    assert (first != other).any()
+
+
+def test_forest_refuses_no_trees() -> None:
+    with pytest.raises(ValueError, match="n_trees=0"):
+        RegressionForest(n_trees=0)
+
+
+def test_process_interpolates_and_grows_uncertain_away_from_data() -> None:
+    F, y = _data()
+    theta = fit_hyperparameters(F, y - y.mean())
+    process = GaussianProcess.condition(F, y - y.mean(), theta)
+    mean, variance = process.predict(F)
+    assert mean == pytest.approx(y - y.mean(), abs=0.05)
+    _, outside = process.predict(F + 3.0)
+    assert outside.min() > 10 * variance.max()
+
+
+def test_process_finds_which_inputs_matter() -> None:
+    F, y = _data()
+    lengths = fit_hyperparameters(F, y - y.mean())[:-1]
+    assert lengths[:2].max() < lengths[2:].min()
+
+
+def test_process_hyperparameters_follow_a_correct_gradient(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    F, y = _data(15)
+    captured = []
+
+    def capture(loss, start, **_options):  # type: ignore[no-untyped-def]
+        captured.append((loss, start))
+        return type("Result", (), {"x": start})
+
+    monkeypatch.setattr(gaussian_process, "minimize", capture)
+    fit_hyperparameters(F, y)
+    loss, start = captured[0]
+    error = check_grad(lambda t: loss(t)[0], lambda t: loss(t)[1], start + 0.3)
+    assert error < 1e-3
+
+
+def test_network_learns_a_smooth_function_and_is_surer_at_the_data() -> None:
+    F, y = _data(100)
+    network = NetworkSurrogate(n_networks=3).fit(F, y, np.random.default_rng(0))
+    points = np.random.default_rng(5).random((200, 4))
+    truth = np.sin(4 * points[:, 0]) + points[:, 1] ** 2
+    mean, _ = network.predict(points)
+    assert np.corrcoef(mean, truth)[0, 1] > 0.95
+    at_data, away = network.predict(F)[1], network.predict(F + 1.5)[1]
+    assert np.median(away) > 4 * np.median(at_data)
+
+
+def test_network_takes_constant_values() -> None:
+    F, _ = _data(20)
+    mean, variance = (
+        NetworkSurrogate(n_networks=1)
+        .fit(F, np.full(20, 2.0), np.random.default_rng(0))
+        .predict(F)
+    )
+    assert mean == pytest.approx(2.0, abs=0.05)
+    assert (variance > 0).all()
+
+
+def test_ranks_compare_columns_in_turn_and_share_ties() -> None:
+    outcomes = np.array([[2.0, 5.0], [0.0, 9.0], [2.0, 7.0], [0.0, 9.0]])
+    assert average_ranks(outcomes).tolist() == [3.0, 1.5, 4.0, 1.5]
+    values = np.random.default_rng(0).integers(0, 9, 50).astype(float)
+    assert average_ranks(values[:, None]) == pytest.approx(rankdata(values))
+
+
+def test_normal_scores_are_standardised_and_blind_to_monotone_changes() -> None:
+    values = np.random.default_rng(0).lognormal(size=40)
+    scores = normal_scores(average_ranks(values[:, None]))
+    assert scores.mean() == pytest.approx(0.0)
+    assert scores.std() == pytest.approx(1.0)
+    assert scores == pytest.approx(normal_scores(average_ranks(np.log(values)[:, None])))
+
+
+def test_normal_scores_of_ties_are_zero() -> None:
+    assert normal_scores(average_ranks(np.ones((5, 1)))).tolist() == [0.0] * 5

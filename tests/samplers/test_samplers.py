@@ -1,0 +1,208 @@
+"""Our samplers as a study sees them."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.distributions import CategoricalDistribution, IntDistribution
+
+from optuna_deepweeds.errors import InvalidInputError
+from optuna_deepweeds.samplers import SAMPLERS, make_sampler
+from optuna_deepweeds.samplers.peers import PerTrialSampler
+from tests.samplers.problems import CONDITIONAL, conditional_objective, params_of, run
+
+N_TRIALS = 12
+OPTIONS = {"gp": {"n_startup_trials": 8}, "rf_ei": {"n_trees": 5, "n_startup_trials": 6}}
+OPTIONS["dngo"] = {"n_networks": 1, "n_startup_trials": 6}
+OURS = ("rf_ei", "dngo")
+
+
+def _sampler(name: str, seed: int | None = 1) -> optuna.samplers.BaseSampler:
+    space = CONDITIONAL if name in OURS else None
+    return make_sampler(name, seed=seed, space=space, **OPTIONS.get(name, {}))
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_an_interrupted_and_resumed_study_equals_an_uninterrupted_one(
+    name: str, tmp_path: Path
+) -> None:
+    whole = params_of(run(_sampler(name), N_TRIALS))
+    storage = f"sqlite:///{tmp_path / 'study.db'}"
+    for part in (5, 4, N_TRIALS - 9):
+        # Every part starts with a new sampler, as a new process does.
+        study = run(_sampler(name), part, storage=storage, study_name="interrupted")
+    assert params_of(study) == whole
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_the_seed_decides(name: str) -> None:
+    n_trials = 9
+    first, again, other = (params_of(run(_sampler(name, seed), n_trials)) for seed in (1, 1, 2))
+    assert first == again
+    assert first != other
+
+
+@pytest.mark.parametrize("name", ["random", "rf_ei"])
+def test_without_a_seed_studies_differ(name: str) -> None:
+    first, second = (params_of(run(_sampler(name, None), 3)) for _ in range(2))
+    assert first != second
+
+
+def test_the_same_seed_gives_the_same_trials_in_another_process() -> None:
+    code = (
+        "import optuna; optuna.logging.set_verbosity(optuna.logging.ERROR);"
+        "from optuna_deepweeds.samplers import make_sampler;"
+        "from tests.samplers.problems import run, params_of;"
+        "print(params_of(run(make_sampler('rf_ei', seed=1, n_trees=5), 14)))"
+    )
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            check=True,
+            capture_output=True,
+            text=True,
+            cwd=Path(__file__).resolve().parents[2],
+            env={"PYTHONHASHSEED": hash_seed, "OMP_NUM_THREADS": "1"},
+        ).stdout
+        for hash_seed in ("1", "2")
+    }
+    assert outputs == {f"{params_of(run(make_sampler('rf_ei', seed=1, n_trees=5), 14))}\n"}
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_eight_parallel_workers_never_try_a_configuration_twice(name: str) -> None:
+    distributions = {"a": IntDistribution(0, 5), "b": CategoricalDistribution(("x", "y", "z"))}
+    sampler = make_sampler(name, seed=0, **{**OPTIONS[name], "n_startup_trials": 0})
+    study = optuna.create_study(sampler=sampler)
+    study.tell(study.ask(distributions), 1.0)
+    trials = []
+    for _ in range(2):
+        trials = [study.ask(distributions) for _ in range(8)]
+        for trial in trials:
+            study.tell(trial, float(trial.params["a"]))
+    seen = [tuple(params.values()) for params in params_of(study)]
+    assert len(set(seen)) == len(seen) == 17
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_conditional_spaces_are_searched_better_than_at_random(declared: bool) -> None:
+    values = [
+        run(
+            make_sampler(name, seed=seed, space=CONDITIONAL if declared else None),
+            24,
+        ).best_value
+        for name in ("rf_ei", "random")
+        for seed in range(3)
+    ]
+    assert sum(values[:3]) > sum(values[3:])
+
+
+def test_suggestions_of_a_declared_space_hold_its_active_parameters_alone() -> None:
+    study = run(_sampler("rf_ei"), 10)
+    asked = study.ask()
+    relative = study.sampler.sample_relative(
+        study, study.get_trials()[asked.number], CONDITIONAL.distributions
+    )
+    assert tuple(relative) == CONDITIONAL.active(relative)
+
+
+def test_a_failing_region_is_avoided() -> None:
+    def objective(trial: optuna.Trial) -> float:
+        x = trial.suggest_float("x", 0, 1)
+        trial.suggest_categorical("c", ["a", "b"])
+        if x > 0.4:
+            raise RuntimeError
+        return x
+
+    study = optuna.create_study(
+        direction="maximize", sampler=make_sampler("rf_ei", seed=0, n_trees=10)
+    )
+    study.optimize(objective, n_trials=40, catch=RuntimeError)
+    failed = [t.state == optuna.trial.TrialState.FAIL for t in study.get_trials()]
+    # Uniform draws fail in 12 of 20, and the best values lie at the border.
+    assert sum(failed[20:]) < 10
+    assert study.best_value > 0.3
+
+
+def test_threads_share_a_sampler() -> None:
+    study = optuna.create_study(direction="maximize", sampler=_sampler("rf_ei"))
+    study.optimize(conditional_objective, n_trials=16, n_jobs=4)
+    assert len(study.trials) == 16
+
+
+def test_one_sampler_serves_two_studies_in_turn() -> None:
+    sampler = _sampler("rf_ei")
+    study, other = (optuna.create_study(sampler=sampler, direction="maximize") for _ in range(2))
+    for _ in range(10):
+        study.optimize(conditional_objective, n_trials=1)
+        other.optimize(conditional_objective, n_trials=1)
+    alone = params_of(run(_sampler("rf_ei"), 10))
+    assert params_of(study) == params_of(other) == alone
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_samplers_can_be_sent_to_other_processes(name: str) -> None:
+    sampler = _sampler(name)
+    run(sampler, 7)
+    copy = pickle.loads(pickle.dumps(sampler))
+    assert params_of(run(copy, 8)) == params_of(run(_sampler(name), 8))
+
+
+def test_samplers_work_within_hyperband() -> None:
+    def objective(trial: optuna.Trial) -> float:
+        params = CONDITIONAL.suggest(trial)
+        for step in range(9):
+            trial.report(params["width_0"] * step, step)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+        return float(params["width_0"])
+
+    study = optuna.create_study(
+        sampler=_sampler("rf_ei"),
+        pruner=optuna.pruners.HyperbandPruner(max_resource=9),
+        direction="maximize",
+    )
+    study.optimize(objective, n_trials=15)
+    assert len(study.trials) == 15
+
+
+def test_importing_samplers_leaves_torch_alone() -> None:
+    code = "import sys, optuna_deepweeds.samplers; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_optunas_samplers_keep_nothing_of_told_trials() -> None:
+    sampler = make_sampler("tpe", seed=0)
+    run(sampler, 5)
+    assert isinstance(sampler, PerTrialSampler)
+    assert not sampler._open
+
+
+def test_an_unknown_name_lists_the_known_ones() -> None:
+    with pytest.raises(InvalidInputError, match="random, tpe, gp, rf_ei, dngo, but got 'rfei'"):
+        make_sampler("rfei")
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_an_unknown_option_is_refused_at_once(name: str) -> None:
+    with pytest.raises(InvalidInputError, match="n_tres"):
+        make_sampler(name, n_tres=3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"n_startup_trials": -1}, "n_startup_trials=-1"),
+        ({"n_trees": 0}, "n_trees=0"),
+        ({"seed": -1}, "seed=-1"),
+    ],
+)
+def test_impossible_options_are_refused_at_once(options: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make_sampler("rf_ei", **options)  # type: ignore[arg-type]
