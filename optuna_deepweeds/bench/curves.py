@@ -192,7 +192,7 @@ def from_priors(name: str, priors: Sequence[PriorTrial]) -> Curves:
     """Curves of the trials that reported at every epoch of the longest one.
 
     Shorter trials and those with gaps are left out; a report that is not finite counts as the
-    worst finite value of all. Steps may start at 1 or, in studies of others, at 0. Configurations
+    worst finite value of all; one at step 0 was made before training. Configurations
     that are points of one of our spaces keep its distributions and active parameters; for others
     the distributions are inferred from the values.
 

@@ -7,6 +7,8 @@ own pruners, for instance `dora:min_resource=2`.
 from __future__ import annotations
 
 import ast
+import bisect
+import math
 from typing import Any
 
 import numpy as np
@@ -14,10 +16,8 @@ import optuna
 from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, TrialState
 
-from optuna_deepweeds import attributes
 from optuna_deepweeds.bench.curves import unit_cube
 from optuna_deepweeds.errors import InvalidInputError
-from optuna_deepweeds.studies.continuation import superseded
 
 PEERS = {
     "none": "no pruning",
@@ -99,41 +99,41 @@ class PromotionPruner(BasePruner):
     the top 1/reduction of all values ever seen at its rung, looking from the highest rung down,
     and starts a new configuration when there is none.
 
+    What was seen lies in the object, which therefore serves one study in one process: enough for
+    a replay.
+
     Source: Li et al., A System for Massively Parallel Hyperparameter Tuning (2020), algorithm 2.
     """
 
     def __init__(self, *, max_resource: int, reduction_factor: int, min_resource: int = 1) -> None:
         self._reduction_factor = reduction_factor
-        self._rungs: list[int] = []
+        self._promoted: set[int] = set()
+        # For each rung (badness, number of the paused trial), best first; the earlier of two
+        # equal trials goes first.
+        self._rungs: dict[int, list[tuple[float, int]]] = {}
         rung = min_resource
         while rung < max_resource:
-            self._rungs.append(rung)
+            self._rungs[rung] = []
             rung *= reduction_factor
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
-        return trial.last_step in self._rungs
+        step = trial.last_step
+        if step not in self._rungs:
+            return False
+        sign = 1.0 if study.direction == optuna.study.StudyDirection.MAXIMIZE else -1.0
+        value = trial.intermediate_values[step]
+        badness = math.inf if math.isnan(value) else -sign * value
+        bisect.insort(self._rungs[step], (badness, trial.number))
+        return True
 
     def next_continuation(self, study: optuna.Study) -> FrozenTrial | None:
-        """The paused trial to promote now, if any."""
-        sign = 1.0 if study.direction == optuna.study.StudyDirection.MAXIMIZE else -1.0
-        trials = study.get_trials(deepcopy=False)
-        replaced = superseded(trials)
-        trials = [
-            t for t in trials if t.number not in replaced and attributes.PRIOR not in t.user_attrs
-        ]
-        for rung in reversed(self._rungs):
-            reached = [t for t in trials if rung in t.intermediate_values]
-            n_promotable = len(reached) // self._reduction_factor
-            # The sort is stable, so that the earlier of two equal trials is promoted.
-            reached.sort(key=lambda t: -sign * _worst_if_nan(t.intermediate_values[rung], sign))
-            for trial in reached[:n_promotable]:
-                if trial.state == TrialState.PRUNED and trial.last_step == rung:
-                    return trial
+        """The paused trial to promote now, if any; it counts as promoted from now on."""
+        for seen in reversed(self._rungs.values()):
+            for _, number in seen[: len(seen) // self._reduction_factor]:
+                if number not in self._promoted:
+                    self._promoted.add(number)
+                    return study.get_trials(deepcopy=False)[number]
         return None
-
-
-def _worst_if_nan(value: float, sign: float) -> float:
-    return -sign * np.inf if np.isnan(value) else value
 
 
 class PublishedDoraPruner(BasePruner):

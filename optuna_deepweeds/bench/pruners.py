@@ -25,6 +25,7 @@ from optuna_deepweeds.bench.curves import Curves, load
 from optuna_deepweeds.bench.peers import make_peer, parse
 from optuna_deepweeds.bench.replay import generator, replay
 from optuna_deepweeds.errors import InvalidInputError
+from optuna_deepweeds.studies.storage import open_storage
 
 
 @dataclass(frozen=True)
@@ -197,7 +198,7 @@ def run_cell(cell: Cell, sqlite: Path | None = None) -> dict[str, Any]:
     file = None
     if sqlite is not None:
         file = sqlite / f"replay-{os.getpid()}.db"
-        storage = optuna.storages.RDBStorage(f"sqlite:///{file}")
+        storage = open_storage(f"sqlite:///{file}")
     try:
         outcome, _ = replay(
             table,

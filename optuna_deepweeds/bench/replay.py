@@ -275,16 +275,22 @@ class _Simulation:
         outcome.decision_seconds += time.perf_counter() - started
         outcome.decisions += 1
         if is_stopped:
-            self._study.tell(job.trial, state=TrialState.PRUNED)
+            self._tell(job, TrialState.PRUNED, value)
             outcome.stopped[row] = True
         return not is_stopped
 
     def _finish(self, job: _Job, value: float) -> None:
-        self._study.tell(job.trial, value)
+        self._tell(job, TrialState.COMPLETE, value)
         if value > self._best_finished:
             self._best_finished = value
             regret = self._curves.regret(float(self._curves.values[job.row, -1]))
             self._outcome.finished.append((self._outcome.epochs, regret))
+
+    def _tell(self, job: _Job, state: TrialState, value: float) -> None:
+        # As `Study.tell`, which also copies the whole trial in order to return it.
+        storage, trial_id = self._study._storage, job.trial._trial_id
+        self._table.after_trial(self._study, storage.get_trial(trial_id), state, [value])
+        storage.set_trial_state_values(trial_id, state, [value])
 
 
 def regret_after(trajectory: Iterable[tuple[int, float]], epochs: int) -> float:
