@@ -135,6 +135,7 @@ def draw(rows: Sequence[Row], plan: Plan, directory: Path) -> list[Path]:
             xlim=(1, budget),
             ylim=(best - 0.01, 0.45),
         )
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.legend(frameon=False)
         paths.append(directory / file_name)
         figure.savefig(paths[-1], dpi=150)
