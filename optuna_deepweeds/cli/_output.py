@@ -61,16 +61,24 @@ def emit(rows: Sequence[Mapping[str, Any]], *, columns: Sequence[str], fmt: str)
         _print_table(rows, columns)
 
 
-def emit_record(record: Mapping[str, Any], *, fmt: str) -> None:
-    """Print one record: a line a field for people, an object in JSON, a row in CSV."""
+def emit_record(
+    record: Mapping[str, Any], *, fmt: str, params: Mapping[str, Any] | None = None
+) -> None:
+    """Print one record: a line a field for people, an object in JSON, a row in CSV.
+
+    `params` follow under their exact names; people do not see fields without a value.
+    """
+    params = params or {}
     if fmt == "json":
-        click.echo(json.dumps(_jsonable(record), indent=2))
+        click.echo(json.dumps(_jsonable({**record, **params}), indent=2))
     elif fmt == "csv":
-        emit([record], columns=list(record), fmt=fmt)
+        emit([{**record, **params}], columns=[*record, *params], fmt=fmt)
     else:
-        width = max((len(key) for key in record), default=0)
-        for key, value in record.items():
-            click.echo(f"{key.replace('_', ' '):<{width}}  {_cell(value)}")
+        shown = {k.replace("_", " "): v for k, v in record.items() if v is not None}
+        shown.update(params)
+        width = max((len(key) for key in shown), default=0)
+        for key, value in shown.items():
+            click.echo(f"{key:<{width}}  {_cell(value)}")
 
 
 def info(message: str) -> None:

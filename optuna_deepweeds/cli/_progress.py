@@ -31,18 +31,18 @@ def time_left(state: Progress, budget: Budget) -> float | None:
     return min(estimates, default=None)
 
 
-def summary_line(state: Progress, budget: Budget) -> str:
-    """Trials, best value, stopped share and time left, in a few words."""
+def summary(state: Progress, budget: Budget) -> list[str]:
+    """Trials, best value, time left and stopped share in a few words, the weightiest first."""
     of = "" if budget.trials is None else f"/{budget.trials}"
-    parts = [f"{state.finished}{of} trials"]
+    parts = [f"{state.finished}{of} done"]
     if state.best is not None and state.best.value is not None:
         parts.append(f"best {state.best.value:.4f} (#{state.best.number})")
-    if state.finished:
-        parts.append(f"{state.pruned / state.finished:.0%} pruned")
     left = time_left(state, budget)
     if left is not None:
         parts.append(f"{duration(left)} left")
-    return ", ".join(parts)
+    if state.finished:
+        parts.append(f"{state.pruned / state.finished:.0%} pruned")
+    return parts
 
 
 class Display:
@@ -88,8 +88,13 @@ class Display:
         if not self._shown or (now - self._last_line < _SECONDS_BETWEEN_LINES and not force):
             return
         self._last_line = now
-        summary = summary_line(self._state, self._budget)
-        line = f"{current} | {summary}" if current else summary
+        parts = summary(self._state, self._budget)
+        line = current
+        for part in parts:
+            longer = f"{line} | {part}" if line else part
+            if longer != self._fit(longer):
+                break
+            line = longer
         click.echo("\r\x1b[K" + self._fit(line), nl=False, err=True)
 
     @staticmethod

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from pathlib import Path
 
 import click
@@ -17,12 +19,14 @@ from optuna_deepweeds.pruners import PRUNERS
 from optuna_deepweeds.samplers import SAMPLERS
 from optuna_deepweeds.spaces import SPACES
 from optuna_deepweeds.studies.accounting import progress
+from optuna_deepweeds.studies.launchers import ENGINES
 from optuna_deepweeds.studies.spec import MAX_EPOCHS, Budget, StudySpec
 
 _DEMO_SECONDS = 240.0
 """Default time of a study on the demo images without a GPU: a first look, not a search."""
 _SECONDS = 6 * 3600.0
 _TRIALS = 100
+_SECONDS_BETWEEN_LOOKS = 2.0
 
 _RUN_EPILOG = """
 \b
@@ -86,7 +90,20 @@ Examples:
     metavar="STUDY",
     help="A study of another task in this storage that informs the sampler; may be given again.",
 )
-@click.option("--workers", default=1, show_default=True, help="Processes on this machine.")
+@click.option("--workers", default=1, show_default=True, help="Number of worker processes.")
+@click.option(
+    "--engine",
+    type=click.Choice(ENGINES),
+    default="local",
+    show_default=True,
+    help="What starts the workers: this machine, a Ray cluster or Slurm.",
+)
+@click.option(
+    "--gpus",
+    default=0.0,
+    show_default=True,
+    help="With ray and slurm: GPUs a worker; a fraction shares one.",
+)
 @click.option("--device", help="cpu, cuda or cuda:N; the default is CUDA where there is one.")
 @click.option("--deterministic", is_flag=True, help="Reproducible kernels on CUDA, slower.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Where the images lie.")
@@ -109,6 +126,8 @@ def run(
     enqueue_best: int,
     sources: tuple[str, ...],
     workers: int,
+    engine: str,
+    gpus: float,
     device: str | None,
     deterministic: bool,
     data_dir: Path | None,
@@ -177,7 +196,16 @@ def run(
         for line in manager.add_priors(study, priors, enqueue_best=enqueue_best).lines():
             info(line)
         study = manager.equip(study, spec)  # The pruner learns from the priors' curves.
-    return _work(study, images, workers=workers, device=chosen, deterministic=deterministic)
+    return _work(
+        study,
+        images,
+        workers=workers,
+        engine=engine,
+        gpus=gpus,
+        device=device,
+        deterministic=deterministic,
+        data_dir=data_dir,
+    )
 
 
 @click.command()
@@ -185,7 +213,20 @@ def run(
 @click.option("--trials", type=int, help="A new total of finished trials.")
 @click.option("--timeout", type=Duration(), help="A new total running time.")
 @click.option("--total-epochs", type=int, help="A new total of epochs.")
-@click.option("--workers", default=1, show_default=True, help="Processes on this machine.")
+@click.option("--workers", default=1, show_default=True, help="Number of worker processes.")
+@click.option(
+    "--engine",
+    type=click.Choice(ENGINES),
+    default="local",
+    show_default=True,
+    help="What starts the workers: this machine, a Ray cluster or Slurm.",
+)
+@click.option(
+    "--gpus",
+    default=0.0,
+    show_default=True,
+    help="With ray and slurm: GPUs a worker; a fraction shares one.",
+)
 @click.option("--device", help="cpu, cuda or cuda:N; the default is CUDA where there is one.")
 @click.option("--deterministic", is_flag=True, help="Reproducible kernels on CUDA, slower.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Where the images lie.")
@@ -196,6 +237,8 @@ def resume(
     timeout: float | None,
     total_epochs: int | None,
     workers: int,
+    engine: str,
+    gpus: float,
     device: str | None,
     deterministic: bool,
     data_dir: Path | None,
@@ -212,10 +255,20 @@ def resume(
     study = manager.open_study(name, storage_url)
     spec = manager.study_spec(study)
     images = load_images(spec, data_dir)
-    chosen = check_device(device)
+    if engine == "local":
+        check_device(device)
     manager.set_budget(study, budget)
     info(f"Going on with study {name}, which has {_standing(study)}.")
-    return _work(study, images, workers=workers, device=chosen, deterministic=deterministic)
+    return _work(
+        study,
+        images,
+        workers=workers,
+        engine=engine,
+        gpus=gpus,
+        device=device,
+        deterministic=deterministic,
+        data_dir=data_dir,
+    )
 
 
 def load_images(spec: StudySpec, data_dir: Path | None) -> Dataset:
@@ -298,15 +351,24 @@ def _standing(study: optuna.Study) -> str:
 
 
 def _work(
-    study: optuna.Study, images: Dataset, *, workers: int, device: str, deterministic: bool
+    study: optuna.Study,
+    images: Dataset,
+    *,
+    workers: int,
+    engine: str,
+    gpus: float,
+    device: str | None,
+    deterministic: bool,
+    data_dir: Path | None,
 ) -> int:
+    """Run one worker here, or several elsewhere, and print how the study stands afterwards."""
     from optuna_deepweeds.studies import manager
-    from optuna_deepweeds.studies.worker import Worker
 
-    budget = manager.study_budget(study)
-    display = Display(study, budget)
+    display = Display(study, manager.study_budget(study))
     stop = StopFlag()
-    if workers == 1:
+    if workers == 1 and engine == "local":
+        from optuna_deepweeds.studies.worker import Worker
+
         worker = Worker(
             study,
             images,
@@ -315,33 +377,90 @@ def _work(
             device=device,
             deterministic=deterministic,
         )
-        ending = worker.run().value
-        display.clear()
+        ending = f"Ended: {worker.run().value}."
         code = stop.exit_code
     else:
-        raise NotImplementedError
-    _print_result(study, f"Ended: {ending}." if not code else "")
-    return code
+        arguments = ["--device", device] if device is not None else []
+        arguments += ["--deterministic"] if deterministic else []
+        arguments += ["--data-dir", str(data_dir.resolve())] if data_dir is not None else []
+        code = _launch(study, workers, engine, gpus, arguments, display, stop)
+        ending = "All workers ended." if code == 0 else f"The workers ended with code {code}."
+    display.clear()
+    if not stop():
+        info(ending)
+    _print_result(study)
+    return stop.exit_code or code
 
 
-def _print_result(study: optuna.Study, ending: str) -> None:
+def _launch(
+    study: optuna.Study,
+    workers: int,
+    engine: str,
+    gpus: float,
+    arguments: list[str],
+    display: Display,
+    stop: StopFlag,
+) -> int:
+    """Run the workers by an engine; returns its exit code."""
+    from optuna_deepweeds.studies import manager
+
+    url = manager.storage_url(study)
+    shown_at = 0.0
+
+    def show() -> None:
+        nonlocal shown_at
+        if time.monotonic() - shown_at > _SECONDS_BETWEEN_LOOKS:
+            shown_at = time.monotonic()
+            display.refresh(study)
+
+    name = study.study_name
+    if engine == "ray":
+        from optuna_deepweeds.studies.launch_ray import launch_ray
+
+        return launch_ray(
+            name,
+            url,
+            workers,
+            arguments=arguments,
+            gpus_per_worker=gpus,
+            should_stop=stop,
+            on_tick=show,
+        ).exit_code
+    if engine == "slurm":
+        from optuna_deepweeds.studies.launch_slurm import launch_slurm
+
+        return launch_slurm(
+            name,
+            url,
+            workers,
+            arguments=arguments,
+            gpus_per_worker=math.ceil(gpus),
+            should_stop=stop,
+            on_tick=show,
+        ).exit_code
+    from optuna_deepweeds.studies.launchers import launch_local
+
+    return launch_local(
+        name, url, workers, arguments=arguments, should_stop=stop, on_tick=show
+    ).exit_code
+
+
+def _print_result(study: optuna.Study) -> None:
     from optuna_deepweeds.studies import manager
 
     spec = manager.study_spec(study)
     state = progress(study.get_trials(deepcopy=False), study.direction)
-    full = state.finished * spec.epochs
+    full = state.networks * spec.epochs
     name = study.study_name
-    if ending:
-        info(ending)
     info(
         f"{state.finished} trials finished ({state.complete} to the last epoch, {state.pruned} "
         f"stopped, {state.continued} continued), {state.failed} failed, {state.waiting} waiting."
     )
-    if full:
-        info(
-            f"{state.epochs} epochs trained instead of {full} "
-            f"({1 - state.epochs / full:.0%} saved) in {duration(state.seconds)}."
-        )
+    saved = f", {1 - state.epochs / full:.0%} fewer than {full} without pruning"
+    info(
+        f"{state.epochs} epochs in {duration(state.seconds)}"
+        f"{saved if state.epochs < full else ''}."
+    )
     if state.best is not None and state.best.value is not None:
         info(f"Best: trial {state.best.number}, {spec.metric} {state.best.value:.4f}.")
     info(f"Next: study best {name} | study report {name} | study resume {name} | dashboard")

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from optuna_deepweeds import attributes
@@ -20,7 +19,8 @@ from optuna_deepweeds.cli._output import (
 )
 from optuna_deepweeds.cli._progress import time_left
 from optuna_deepweeds.errors import NotFoundError
-from optuna_deepweeds.studies.accounting import best_trial, epochs_trained, progress
+from optuna_deepweeds.report.calibration import calibration
+from optuna_deepweeds.studies.accounting import best_trial, epochs_trained
 
 
 @click.command("list")
@@ -66,11 +66,11 @@ def list_(fmt: str, storage_url: str | None) -> None:
 def status(name: str, fmt: str, storage_url: str | None) -> None:
     """Where study NAME stands: trials, epochs, time, best, and how anticipation did."""
     from optuna_deepweeds.studies import manager
+    from optuna_deepweeds.studies.counts import counted_progress
     from optuna_deepweeds.studies.storage import open_storage
 
     study = manager.load_plain(name, open_storage(storage_url, must_exist=True))
-    trials = study.get_trials(deepcopy=False)
-    state = progress(trials, study.direction)
+    state = counted_progress(study._storage, study._study_id)
     record: dict[str, Any] = {"study": name}
     epochs = None
     if attributes.SPEC in study.user_attrs:
@@ -97,8 +97,8 @@ def status(name: str, fmt: str, storage_url: str | None) -> None:
         "epochs_trained": state.epochs,
     }
     if epochs is not None and state.finished:
-        record["epochs_without_pruning"] = epochs * state.finished
-        record["epochs_saved"] = max(0, epochs * state.finished - state.epochs)
+        record["epochs_without_pruning"] = epochs * state.networks
+        record["epochs_saved"] = max(0, epochs * state.networks - state.epochs)
     if state.best is not None:
         record |= {"best_value": state.best.value, "best_trial": state.best.number}
     record["running_time"] = _as_duration(state.seconds, fmt)
@@ -107,7 +107,8 @@ def status(name: str, fmt: str, storage_url: str | None) -> None:
     left = time_left(state, budget)
     if state.running and left is not None:
         record["time_left"] = _as_duration(left, fmt)
-    record |= _calibration(study)
+    if state.finished + state.priors <= _MAX_CALIBRATED:
+        record |= calibration(study).summary()
     emit_record(record, fmt=fmt)
 
 
@@ -148,8 +149,11 @@ def best(
         images = load_images(manager.study_spec(study), data_dir)
         save_network(study, trial, images, model_file)
         info(f"Saved the network of trial {trial.number} to {model_file}.")
-    emit_record(_row(trial) | trial.params, fmt=fmt)
+    emit_record(_row(trial), fmt=fmt, params=trial.params)
 
+
+_MAX_CALIBRATED = 2000
+"""Trials up to which `status` reads them all to judge anticipations; reports always do."""
 
 _STATES = [state.name.lower() for state in TrialState]
 
@@ -238,10 +242,3 @@ def _by_number(trials: list[FrozenTrial], number: int, name: str) -> FrozenTrial
 
 def _as_duration(seconds: float, fmt: str) -> str | float:
     return duration(seconds) if fmt == "table" else round(seconds, 1)
-
-
-def _calibration(study: optuna.Study) -> dict[str, Any]:
-    """How the anticipations turned out, where there are some to judge."""
-    from optuna_deepweeds.report.calibration import calibration
-
-    return calibration(study).summary()

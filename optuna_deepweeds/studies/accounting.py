@@ -13,6 +13,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from optuna_deepweeds import attributes
+from optuna_deepweeds.studies.checkpoints import root_number
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
@@ -54,7 +55,7 @@ class Progress:
         failed: Failed trials, interrupted ones left out.
         running: Trials under way.
         waiting: Enqueued trials and such as were put back.
-        continued: Finished or running trials that went on from another's checkpoint.
+        continued: Finished trials that went on from another's checkpoint.
         priors: Imported trials.
         epochs: Epochs trained.
         seconds: Time during which trials ran.
@@ -77,6 +78,11 @@ class Progress:
         """Trials that count towards the study's total."""
         return self.complete + self.pruned
 
+    @property
+    def networks(self) -> int:
+        """Different trainings among the finished trials: continuations go on with an old one."""
+        return self.finished - self.continued
+
 
 def progress(
     trials: Sequence[FrozenTrial], direction: StudyDirection, now: datetime | None = None
@@ -84,6 +90,7 @@ def progress(
     """Count what `trials`, all trials of one study, have spent and reached."""
     own = own_trials(trials)
     states = [t.state for t in own]
+    finished = [t for t in own if t.state in FINISHED]
     return Progress(
         complete=states.count(TrialState.COMPLETE),
         pruned=states.count(TrialState.PRUNED),
@@ -93,12 +100,7 @@ def progress(
         ),
         running=states.count(TrialState.RUNNING),
         waiting=states.count(TrialState.WAITING),
-        continued=sum(
-            attributes.ORIGIN in t.user_attrs
-            and attributes.RETRY_OF not in t.user_attrs
-            and t.state != TrialState.WAITING
-            for t in own
-        ),
+        continued=len(finished) - len({root_number(t) for t in finished}),
         priors=len(trials) - len(own),
         epochs=sum(epochs_trained(t) for t in own),
         seconds=active_seconds(own, now or datetime.now()),

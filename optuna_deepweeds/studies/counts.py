@@ -24,8 +24,7 @@ from optuna_deepweeds.studies.storage import ResilientStorage
 _KEYS = {
     "prior": attributes.PRIOR,
     "inherited": attributes.INHERITED,
-    "origin": attributes.ORIGIN,
-    "retry_of": attributes.RETRY_OF,
+    "root": attributes.ROOT,
     "segments": attributes.SEGMENTS,
     "interrupted": attributes.INTERRUPTED,
 }
@@ -113,6 +112,12 @@ def _progress(connection: Connection, study_id: int, now: datetime) -> Progress:
     query = f"SELECT t.state, count(*) FROM trials t WHERE {_OWN} GROUP BY t.state"
     for state, count in _run(connection, query, study_id):
         states[state] = int(count)
+    query = (
+        "SELECT count(DISTINCT COALESCE(CAST(r.value_json AS INTEGER), t.number)) FROM trials t "
+        "LEFT JOIN trial_user_attributes r ON r.trial_id = t.trial_id AND r.key = :root "
+        f"WHERE {_OWN} AND t.state IN ('COMPLETE', 'PRUNED')"
+    )
+    networks = int(_run(connection, query, study_id).scalar())
     reaped = number(
         f"WHERE {_OWN} AND t.state = 'FAIL' AND EXISTS (SELECT 1 FROM trial_system_attributes s "
         "WHERE s.trial_id = t.trial_id AND s.key = :interrupted)"
@@ -123,9 +128,7 @@ def _progress(connection: Connection, study_id: int, now: datetime) -> Progress:
         failed=states["FAIL"] - reaped,
         running=states["RUNNING"],
         waiting=states["WAITING"],
-        continued=number(
-            f"WHERE {_OWN} AND {_HAS}:origin) AND NOT {_HAS}:retry_of) AND t.state <> 'WAITING'"
-        ),
+        continued=states["COMPLETE"] + states["PRUNED"] - networks,
         priors=number(f"WHERE t.study_id = :study_id AND {_IS_PRIOR}"),
         epochs=number(
             "JOIN trial_intermediate_values v ON v.trial_id = t.trial_id "

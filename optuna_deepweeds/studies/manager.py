@@ -26,7 +26,7 @@ from optuna_deepweeds.studies.bulk import bulk_add_trials
 from optuna_deepweeds.studies.checkpoints import CheckpointFolder, default_base, new_uid
 from optuna_deepweeds.studies.locks import backend, run_locked
 from optuna_deepweeds.studies.spec import Budget, StudySpec
-from optuna_deepweeds.studies.storage import open_storage
+from optuna_deepweeds.studies.storage import ResilientStorage, open_storage
 
 _NEW_STUDIES = -1
 """Id of the lock under which studies are created; real studies have positive ids."""
@@ -54,7 +54,9 @@ def create_or_continue(
     def create() -> tuple[optuna.Study, bool]:
         is_new = name not in study_names(storage)
         if is_new:
-            study = optuna.create_study(study_name=name, storage=storage, direction=spec.direction)
+            study = optuna.create_study(
+                study_name=name, storage=storage, direction=_direction(spec)
+            )
         else:
             study = load_plain(name, storage)
             _adopt_or_refuse(study, spec)
@@ -138,8 +140,15 @@ def study_budget(study: optuna.Study) -> Budget:
 
 def study_checkpoints(study: optuna.Study) -> CheckpointFolder:
     """The checkpoint folder of `study`."""
-    url = getattr(backend(study._storage), "url", "")
-    return CheckpointFolder(default_base(str(url)), study)
+    return CheckpointFolder(default_base(storage_url(study)), study)
+
+
+def storage_url(study: optuna.Study) -> str:
+    """The URL of the storage that `study` lies in, its password included."""
+    storage = backend(study._storage)
+    if isinstance(storage, ResilientStorage):
+        return storage.engine.url.render_as_string(hide_password=False)
+    return str(getattr(storage, "url", ""))
 
 
 def equip(study: optuna.Study, spec: StudySpec) -> optuna.Study:
