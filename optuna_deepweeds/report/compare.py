@@ -292,15 +292,11 @@ def _remarks(views: Sequence[StudyView], methods: Sequence[Method]) -> list[str]
 
 
 def tested_accuracy(view: StudyView) -> float | None:
-    """The accuracy on the test split that `study evaluate` stored, or None."""
+    """Mean test accuracy of the best trial that `study evaluate` stored, or None."""
     stored = view.user_attrs.get(attributes.EVALUATION)
-    while isinstance(stored, Mapping):
-        for key in ("test_accuracy", "accuracy"):
-            value = stored.get(key)
-            if isinstance(value, (int, float)):
-                return float(value)
-        stored = stored.get("best") or stored.get("test")
-    return None
+    trials = stored.get("trials") if isinstance(stored, Mapping) else None
+    value = trials[0].get("mean") if trials else None
+    return float(value) if isinstance(value, (int, float)) else None
 
 
 def _median(values: Sequence[float]) -> float | None:

@@ -169,8 +169,9 @@ def difference_sentence(test: PairedTest, metric: str, sign: float) -> str:
         text = f"{test.first} ends {abs(d.mean):.3g} {word} than {test.second} in {metric} {mean}"
     if d.n == 1:
         return f"{text}; one seed tells nothing about chance."
-    low, high = sorted((abs(d.low), abs(d.high))) if d.low * d.high > 0 else (d.low, d.high)
-    interval = f"95 % interval {low:.2g} to {high:.2g}"
+    # In the direction of the word: negative where the interval reaches beyond zero.
+    low, high = sorted((math.copysign(1, d.mean) * d.low, math.copysign(1, d.mean) * d.high))
+    interval = f"95\u00a0% interval {low:.2g} to {high:.2g}"
     return f"{text}; {interval}; {p_phrase(test)}{few_phrase(d.n)}."
 
 
@@ -206,7 +207,7 @@ def interval_phrase(estimate: Estimate) -> str:
     """The interval in words."""
     if math.isnan(estimate.low):
         return "one seed gives no interval"
-    return f"95 % interval {estimate.low:.2g} to {estimate.high:.2g}"
+    return f"95\u00a0% interval {estimate.low:.2g} to {estimate.high:.2g}"
 
 
 def p_phrase(test: PairedTest) -> str:

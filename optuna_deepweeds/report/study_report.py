@@ -6,7 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from optuna_deepweeds.report import figures, tables
-from optuna_deepweeds.report.anticipation import anticipation_chart, anticipation_sentence
+from optuna_deepweeds.report.anticipation import (
+    anticipation_chart,
+    anticipation_sentence,
+    anticipation_table,
+)
 from optuna_deepweeds.report.chart import Chart
 from optuna_deepweeds.report.draw_png import write_png
 from optuna_deepweeds.report.importance import MIN_TRIALS, importance
@@ -99,10 +103,11 @@ def _best(view: StudyView) -> str:
 
 
 def _anticipation(view: StudyView, chart: Callable[[str, str], str]) -> list[str]:
-    sentence = anticipation_sentence(view)
+    sentence, by_epoch = anticipation_sentence(view), anticipation_table(view)
     return [
         paragraph(sentence) if sentence else "",
-        chart("anticipation", "The pruner of this study leaves no anticipations to judge."),
+        chart("anticipation", "No anticipation can be judged by a trial trained to its end."),
+        "" if by_epoch is None else heading("By epoch") + table(by_epoch),
     ]
 
 

@@ -61,13 +61,9 @@ def cards(view: StudyView) -> list[tuple[str, str]]:
 
 
 def full_epochs(view: StudyView) -> int | None:
-    """Epochs the finished configurations would have taken without stopping, if known."""
+    """Epochs that the networks of finished trials would have taken without stopping, if known."""
     epochs = view.spec.get("epochs")
-    configurations = sum(
-        t.number not in view.replaced and view.kind(t) in ("finished", "continued", "stopped")
-        for t in view.own
-    )
-    return int(epochs) * configurations if epochs else None
+    return int(epochs) * view.progress.networks if epochs else None
 
 
 def spec_table(view: StudyView) -> Table:
@@ -135,37 +131,44 @@ def evaluation_tables(view: StudyView) -> list[tuple[str, Table]]:
     stored = view.user_attrs.get(attributes.EVALUATION)
     if not isinstance(stored, Mapping):
         return []
-    scalars = tuple((k.replace("_", " "), _plain(v)) for k, v in stored.items() if _is_plain(v))
-    found = [("", Table(("result", "value"), scalars))] if scalars else []
-    for key, value in stored.items():
-        if not _is_plain(value):
-            table = _nested(value, stored.get("classes"))
-            if table is not None:
-                found.append((key.replace("_", " "), table))
+    settings = [(k, stored[k]) for k in ("dataset", "protocol", "recipe") if k in stored]
+    found = [("", Table(("setting", "value"), tuple(settings)))] if settings else []
+    trials = [t for t in stored.get("trials") or [] if isinstance(t, Mapping)]
+    if trials:
+        columns = ("trial", "valid_accuracy", "mean", "sd", "macro_f1", "seeds")
+        heads = ("trial", "validation", "test mean", "sd", "macro F1", "seeds")
+        found.append(
+            ("Retrained networks on images never looked at", _pick(trials, columns, heads))
+        )
+        found += _confusion(trials[0], stored.get("classes") or [])
+    published = [row for row in stored.get("published") or [] if isinstance(row, Mapping)]
+    if published:
+        keys = ("sampler", "pruner", "mean", "seeds")
+        title = "Published on the same task (other images in each split)"
+        found.append((title, _pick(published, keys, keys)))
     return found
 
 
-def _nested(value: Any, classes: Any) -> Table | None:
-    """A mapping, a list of mappings or a matrix as a table."""
-    if isinstance(value, Mapping):
-        return Table(("result", "value"), tuple((str(k), _plain(v)) for k, v in value.items()))
-    if not isinstance(value, Sequence) or not value:
-        return None
-    if all(isinstance(row, Mapping) for row in value):
-        columns = tuple(dict.fromkeys(str(k) for row in value for k in row))
-        return Table(columns, tuple(tuple(_plain(r.get(c)) for c in columns) for r in value))
-    if all(isinstance(row, Sequence) and not isinstance(row, str) for row in value):
-        n = len(value[0])
-        named = isinstance(classes, Sequence) and len(classes) == len(value) == n
-        heads = tuple(map(str, classes)) if named else tuple(str(i) for i in range(n))
-        names = heads if named else tuple(str(i) for i in range(len(value)))
-        rows = tuple((name, *row) for name, row in zip(names, value, strict=True))
-        return Table(("true class, predicted:" if named else "", *heads), rows)
-    return Table(("",), tuple((_plain(v),) for v in value))
+def _pick(rows: Sequence[Mapping[str, Any]], keys: Sequence[str], heads: Sequence[str]) -> Table:
+    """`keys` of each row under `heads`; lists of numbers become text."""
+    cells = (tuple(_figure(row.get(key)) for key in keys) for row in rows)
+    return Table(tuple(heads), tuple(cells))
 
 
-def _is_plain(value: Any) -> bool:
-    return not isinstance(value, (Mapping, list, tuple))
+def _figure(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return ", ".join(f"{v:.4f}" if isinstance(v, float) else str(v) for v in value)
+    return value
+
+
+def _confusion(trial: Mapping[str, Any], classes: Sequence[str]) -> list[tuple[str, Table]]:
+    counts = trial.get("confusion") or []
+    if not counts or len(counts) != len(classes):
+        return []
+    recall = trial.get("recall") or {}
+    rows = tuple((name, recall.get(name), *row) for name, row in zip(classes, counts, strict=True))
+    title = f"Confusion of trial {trial.get('trial')}: true classes in rows, predicted in columns"
+    return [(title, Table(("class", "recall", *classes), rows))]
 
 
 def _plain(value: Any) -> Any:

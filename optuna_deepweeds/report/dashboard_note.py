@@ -1,0 +1,158 @@
+"""What the dashboard shows of a study beyond Optuna's own views: a note, figures, artifacts.
+
+Cheap enough for the start and the end of a study, not for every epoch.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from optuna_deepweeds import attributes
+from optuna_deepweeds.report import figures, tables
+from optuna_deepweeds.report.anticipation import anticipation_chart, anticipation_sentence
+from optuna_deepweeds.report.chart import Chart
+from optuna_deepweeds.report.incumbent import trajectory
+from optuna_deepweeds.report.view import StudyView
+
+_MAX_TRIALS = 2000
+"""Beyond, figures would make the study's page slow; the note remains."""
+
+
+def publish(
+    study: optuna.Study,
+    *,
+    with_figures: bool = True,
+    artifact_dir: Path | None = None,
+    checkpoint: Path | None = None,
+) -> None:
+    """Write the study's note, and its key figures and artifacts, for the dashboard.
+
+    Args:
+        study: A study with one objective.
+        with_figures: Also save figures; needs Plotly and is left out without it.
+        artifact_dir: Folder of the dashboard's artifacts; gets the test results and `checkpoint`.
+        checkpoint: Checkpoint of the best trial.
+    """
+    from optuna_dashboard import save_note
+
+    view = StudyView.of(study)
+    save_note(study, note(view))
+    if with_figures and len(view.trials) <= _MAX_TRIALS:
+        _save_figures(study, view)
+    if artifact_dir is not None:
+        _save_artifacts(study, view, artifact_dir, checkpoint)
+
+
+def note(view: StudyView) -> str:
+    """The study in Markdown: specification, progress, best trials, how to resume."""
+    parts = [
+        f"**{_text(tables.summary_sentence(view))}**",
+        _markdown(tables.spec_table(view)),
+    ]
+    if view.spec:
+        parts.append(f"Go on with it: `{tables.resume_command(view)}`")
+    if view.progress.finished:
+        figures_line = ", ".join(f"{label} {_text(value)}" for label, value in tables.cards(view))
+        parts.append(f"### Progress\n\n{figures_line}")
+    if view.ranked:
+        parts.append(f"### Best trials\n\n{_markdown(tables.best_table(view, 5))}")
+    sentence = anticipation_sentence(view)
+    if sentence:
+        parts.append(f"### Anticipation\n\n{_text(sentence)}")
+    priors = tables.prior_table(view)
+    if priors is not None:
+        parts.append(f"### Priors\n\n{_markdown(priors)}")
+    failures = tables.failure_table(view)
+    if failures.rows:
+        shown = tables.Table(failures.columns, failures.rows[-20:])
+        parts.append(f"### Failures\n\n{_markdown(shown)}")
+    for title, table in tables.evaluation_tables(view):
+        head = f"### Test results\n\n{_text(title)}\n\n" if title else ""
+        parts.append(head + _markdown(table))
+    return "\n\n".join(parts) + "\n"
+
+
+def _markdown(table: tables.Table) -> str:
+    lines = [
+        "| " + " | ".join(_text(column) for column in table.columns) + " |",
+        "|" + "---|" * len(table.columns),
+    ]
+    lines += ["| " + " | ".join(_text(_cell(value)) for value in row) + " |" for row in table.rows]
+    return "\n".join(lines)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _text(text: str) -> str:
+    """`text` without what Markdown or HTML would take for its own."""
+    for mark in "\\`*_[]<>|":
+        text = text.replace(mark, f"&#{ord(mark)};")
+    return text.replace("\n", " ")
+
+
+def _save_figures(study: optuna.Study, view: StudyView) -> None:
+    try:
+        from optuna_deepweeds.report.draw_plotly import to_plotly
+
+        made = (
+            figures.learning_curves(view),
+            figures.spending(view, trajectory(view)),
+            anticipation_chart(view),
+        )
+        drawn = [(c.key, to_plotly(_bare(c), with_title=True)) for c in made if c is not None]
+    except ImportError:
+        return
+    from optuna_dashboard import save_plotly_graph_object
+
+    for key, figure in drawn:
+        save_plotly_graph_object(study, figure, graph_object_id=f"deepweeds-{key}")
+
+
+def _bare(chart: Chart) -> Chart:
+    """`chart` without hover texts: the storage keeps a figure in pieces of two kilobytes."""
+    panels = (
+        replace(panel, marks=tuple(replace(mark, texts=()) for mark in panel.marks))
+        for panel in chart.panels
+    )
+    return replace(chart, panels=tuple(panels))
+
+
+def _save_artifacts(
+    study: optuna.Study, view: StudyView, folder: Path, checkpoint: Path | None
+) -> None:
+    from optuna.artifacts import FileSystemArtifactStore, upload_artifact
+
+    folder.mkdir(parents=True, exist_ok=True)
+    store = FileSystemArtifactStore(folder)
+    # An artifact is never overwritten: a second call must not add the same file again.
+    known = {a.filename for a in optuna.artifacts.get_all_artifact_meta(study)}
+    if attributes.EVALUATION in view.user_attrs and "confusion.csv" not in known:
+        for title, table in tables.evaluation_tables(view):
+            if title.startswith("Confusion"):
+                with tempfile.TemporaryDirectory() as place:
+                    path = Path(place) / "confusion.csv"
+                    rows = [table.columns, *table.rows]
+                    path.write_text("".join(",".join(map(_cell, r)) + "\n" for r in rows))
+                    upload_artifact(
+                        artifact_store=store, file_path=str(path), study_or_trial=study
+                    )
+    best = view.progress.best
+    if checkpoint is None or best is None or not checkpoint.is_file():
+        return
+    name = f"trial-{best.number}{checkpoint.suffix}"
+    if name in known:
+        return
+    with tempfile.TemporaryDirectory() as place:
+        link = Path(place) / name
+        os.symlink(checkpoint.resolve(), link)
+        upload_artifact(artifact_store=store, file_path=str(link), study_or_trial=study)
