@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from optuna_deepweeds.bench.peers import ASHA
 from optuna_deepweeds.bench.replay import regret_after
 from optuna_deepweeds.bench.statistics import bootstrap, mean_and_error
+from optuna_deepweeds.errors import InvalidInputError
 
 SETTING = ("max_resource", "workers", "order", "noise", "mislead")
 
@@ -52,7 +53,18 @@ def summarise(rows: Sequence[Row], *, budgets: Sequence[int]) -> list[dict[str, 
     Args:
         rows: Rows of `pruners.read_rows`.
         budgets: Full trainings at which regret is taken; rows of smaller runs are ignored.
+
+    Raises:
+        InvalidInputError: If rows of one task and length come from different curves.
     """
+    digests: dict[tuple[str, int], str] = {}
+    for row in rows:
+        key = (row["task"], row["max_resource"])
+        if digests.setdefault(key, row["digest"]) != row["digest"]:
+            raise InvalidInputError(
+                f"all rows of a task must come from the same curves, but those of {key[0]} come "
+                f"from two; use another output file."
+            )
     settings: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
     for row in rows:
         if row["budget"] >= max(budgets):

@@ -12,19 +12,23 @@ import functools
 import json
 import multiprocessing
 import os
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.storages import BaseStorage
 
 from optuna_deepweeds.bench.curves import Curves, load
 from optuna_deepweeds.bench.peers import make_peer, parse
 from optuna_deepweeds.bench.replay import generator, replay
 from optuna_deepweeds.errors import InvalidInputError
+from optuna_deepweeds.samplers import SAMPLERS, make_sampler
 from optuna_deepweeds.studies.storage import open_storage
 
 
@@ -90,11 +94,17 @@ def grid(
     """Every combination as a cell; an empty `max_resources` means the curves' own length.
 
     Raises:
-        InvalidInputError: If a pruner is unknown, curves are too short, or two sources have the
-            same task name.
+        InvalidInputError: If a pruner or an order is unknown, curves are too short, or two
+            sources have the same task name.
     """
+    if not pruners:
+        raise InvalidInputError("at least one pruner must be named, but got none.")
     for pruner in pruners:
         parse(pruner)
+    known = ("random", *SAMPLERS)
+    for order in orders:
+        if order not in known:
+            raise InvalidInputError(f"order must be one of {', '.join(known)}, but got {order!r}.")
     names: dict[str, str] = {}
     cells = []
     for source in curves:
@@ -132,7 +142,8 @@ def run_grid(
         cells: What to run.
         output: CSV file, created if missing.
         processes: Processes to run cells in.
-        sqlite: Directory for one SQLite file a study instead of memory; the files are deleted.
+        sqlite: Directory in which each study gets a SQLite file, deleted after its run; None
+            keeps studies in memory.
         progress: Called with (cells done, cells in all) after each.
 
     Raises:
@@ -191,15 +202,8 @@ def run_cell(cell: Cell, sqlite: Path | None = None) -> dict[str, Any]:
         reported = table.reported(noise=cell.noise, mislead=cell.mislead, rng=rng)
     sampler = None
     if cell.order != "random":
-        from optuna_deepweeds.samplers import make_sampler
-
         sampler = make_sampler(cell.order, seed=cell.seed)
-    storage = None
-    file = None
-    if sqlite is not None:
-        file = sqlite / f"replay-{os.getpid()}.db"
-        storage = open_storage(f"sqlite:///{file}")
-    try:
+    with _storage(sqlite) as storage:
         outcome, _ = replay(
             table,
             make_peer(cell.pruner, max_resource=cell.max_resource, seed=cell.seed),
@@ -210,11 +214,6 @@ def run_cell(cell: Cell, sqlite: Path | None = None) -> dict[str, Any]:
             reported=reported,
             storage=storage,
         )
-    finally:
-        if file is not None and storage is not None:
-            storage.remove_session()
-            storage.engine.dispose()
-            file.unlink(missing_ok=True)
     is_top = table.top_tenth()
     results = {
         "task": table.name,
@@ -232,6 +231,21 @@ def run_cell(cell: Cell, sqlite: Path | None = None) -> dict[str, Any]:
         "seen": _dump(outcome.seen),
     }
     return {**asdict(cell), **results}
+
+
+@contextmanager
+def _storage(parent: Path | None) -> Iterator[BaseStorage | None]:
+    """A SQLite storage in a directory of its own that is deleted; None without a parent."""
+    if parent is None:
+        yield None
+        return
+    with tempfile.TemporaryDirectory(dir=parent) as directory:
+        storage = open_storage(f"sqlite:///{directory}/replay.db")
+        try:
+            yield storage
+        finally:
+            storage.remove_session()
+            storage.engine.dispose()
 
 
 @functools.cache

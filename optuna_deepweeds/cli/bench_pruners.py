@@ -94,7 +94,7 @@ def _comma_list(kind: Callable[[str], Any]) -> Callable[..., Any]:
     help="CSV file of all runs; those already in it are not run again.",
 )
 @click.option("--per-task", is_flag=True, help="Print the tasks' rows too, not only their mean.")
-@click.option("--quick", is_flag=True, help="3 seeds, 1 worker, few pruners: a look, no result.")
+@click.option("--quick", is_flag=True, help="Few pruners and 3 seeds: a look, no result.")
 @format_option
 def pruners(
     sources: tuple[str, ...],
@@ -124,7 +124,8 @@ def pruners(
     from optuna_deepweeds.bench import pruners as bench
 
     if quick:
-        pruners, seeds, workers = _QUICK_PRUNERS, 3, [1]
+        pruners = _QUICK_PRUNERS if pruners == _DEFAULT_PRUNERS else pruners
+        seeds = min(seeds, 3)
     for name, numbers in (("workers", workers), ("budgets", budgets)):
         if not numbers or min(numbers) < 1:
             raise InvalidInputError(f"--{name} must be numbers from 1 on, but got {numbers}.")
