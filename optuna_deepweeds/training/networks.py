@@ -34,6 +34,13 @@ class SeededDropout(nn.Module):
         return x * torch.empty_like(x).bernoulli_(keep, generator=self.generator).div_(keep)
 
 
+class GlobalAverage(nn.Module):
+    """Mean over the image; torch's adaptive pooling has no deterministic gradient on CUDA."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean(dim=(2, 3))
+
+
 def build_network(
     config: Mapping[str, Any], n_classes: int, generator: torch.Generator | None = None
 ) -> nn.Module:
@@ -106,9 +113,10 @@ def _course(config: Mapping[str, Any], n_classes: int) -> nn.Module:
         layers += [nn.MaxPool2d(2), nn.ReLU(inplace=True)]
         channels, size = width, size // 2
     if config["global_avg_pooling"]:
-        layers.append(nn.AdaptiveAvgPool2d(1))
+        layers.append(GlobalAverage())
         size = 1
-    layers.append(nn.Flatten())
+    else:
+        layers.append(nn.Flatten())
     features = channels * size * size
     for i in range(int(config["n_fc_layers"])):
         width = int(config[f"n_channels_fc_{i}"])

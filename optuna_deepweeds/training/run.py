@@ -15,11 +15,13 @@ from optuna_deepweeds.errors import TrainingInterrupted
 from optuna_deepweeds.training.augment import Batches, mean_and_std
 from optuna_deepweeds.training.graph import CapturedStep, capture
 from optuna_deepweeds.training.networks import SeededDropout, build_network
+from optuna_deepweeds.training.padding import Padding, parameter_groups
 from optuna_deepweeds.training.schedule import averaging_weights, learning_rates
 from optuna_deepweeds.training.settings import Settings, read_settings
 from optuna_deepweeds.training.trained import TrainedNetwork, predict_logits
 
 _EVALUATION_BATCH = 1024
+_TENSOR_CORE_MULTIPLE = 8
 # Full steps an epoch below which capturing costs more than it saves.
 _CAPTURE_FROM = 8
 # Streams of one seed; a stream is never used for two purposes.
@@ -31,7 +33,8 @@ class Run:
 
     Notation: n training images, `batch` images a step, `steps` steps an epoch, the last of
     which may be smaller. `position` (images taken in this epoch) and `step` (steps of the whole
-    run) are tensors on the device, so that a step can be captured as a CUDA graph.
+    run) are tensors on the device, so that a step can be captured as a CUDA graph. The network
+    on the device may be wider than its configuration says, see `padding.py`.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class Run:
         epochs: int,
         device: torch.device,
         train_on: str,
+        width_multiple: int | None = None,
     ) -> None:
         self.config = dict(config)
         self.settings: Settings = read_settings(config)
@@ -61,7 +65,9 @@ class Run:
         self._steps = -(-self._n // self._batch)
         self._generator = torch.Generator(device=device)
         self._tables(epochs)
-        self._build(len(data.classes))
+        if width_multiple is None:
+            width_multiple = _TENSOR_CORE_MULTIPLE if device.type == "cuda" else 1
+        self._build(len(data.classes), width_multiple)
         self._captured: CapturedStep | None = None
         self._may_capture = device.type == "cuda"
 
@@ -84,19 +90,26 @@ class Run:
         self._step = torch.zeros(1, dtype=torch.int64, device=device)
         self._loss_sum = torch.zeros((), device=device)
 
-    def _build(self, n_classes: int) -> None:
+    def _build(self, n_classes: int, width_multiple: int) -> None:
         initial = torch.Generator().manual_seed(_derive(self._seed, _INITIAL, 0))
-        self._network = self._placed(build_network(self.config, n_classes, initial))
+        exact = build_network(self.config, n_classes, initial)
+        self._padding = Padding(self.config, exact, width_multiple)
+        start = exact.state_dict()
+        self._network = self._placed(self._widened(start, n_classes))
         for module in self._network.modules():
             if isinstance(module, SeededDropout):
                 module.generator = self._generator
         self._averaged: nn.Module | None = None
         if self.settings.ema_decay > 0:
-            self._averaged = self._placed(build_network(self.config, n_classes))
-            self._averaged.load_state_dict(self._network.state_dict())
+            self._averaged = self._placed(self._widened(start, n_classes))
             self._averaged.eval().requires_grad_(False)
         self._rate = torch.tensor(self.settings.learning_rate_init, device=self._device)
         self._optimizer = _optimizer(self.settings, self._network, self._rate)
+
+    def _widened(self, state: Mapping[str, Tensor], n_classes: int) -> nn.Module:
+        network = build_network(self._padding.config, n_classes)
+        network.load_state_dict(self._padding.widened(state, network))
+        return network
 
     def _placed(self, network: nn.Module) -> nn.Module:
         return network.to(device=self._device).to(memory_format=torch.channels_last)
@@ -221,18 +234,22 @@ class Run:
 
     def state(self) -> dict[str, Any]:
         """Weights and optimiser state after an epoch; all else follows from seed and epoch."""
+        cut = self._padding.cut
         return {
-            "network": self._network.state_dict(),
-            "averaged": None if self._averaged is None else self._averaged.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
+            "network": cut(self._network.state_dict()),
+            "averaged": None if self._averaged is None else cut(self._averaged.state_dict()),
+            "optimizer": self._padding.cut_optimizer(self._optimizer.state_dict()),
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Take over what `state` returned."""
-        self._network.load_state_dict(state["network"])
+        widened, network = self._padding.widened, self._network
+        network.load_state_dict(widened(state["network"], network))
         if self._averaged is not None:
-            self._averaged.load_state_dict(state["averaged"])
-        self._optimizer.load_state_dict(state["optimizer"])
+            self._averaged.load_state_dict(widened(state["averaged"], network))
+        self._optimizer.load_state_dict(
+            self._padding.widened_optimizer(state["optimizer"], network)
+        )
         for group in self._optimizer.param_groups:
             group["lr"] = self._rate  # loading put a copy there, which no table reaches
 
@@ -240,8 +257,10 @@ class Run:
         self, curve: tuple[float, ...], losses: tuple[float, ...], seconds: float
     ) -> TrainedNetwork:
         """The network as it would be used, moved to the CPU."""
+        network = build_network(self.config, len(self._data.classes))
+        network.load_state_dict(self._padding.cut(self._evaluated().state_dict()))
         return TrainedNetwork(
-            network=self._evaluated().to("cpu").eval(),
+            network=network.to(memory_format=torch.channels_last).eval(),
             config=self.config,
             classes=self._data.classes,
             mean=self._mean,
@@ -261,9 +280,8 @@ class Run:
 
 def _optimizer(settings: Settings, network: nn.Module, rate: Tensor) -> torch.optim.Optimizer:
     """The fused optimiser; its learning rate is the tensor `rate`."""
-    decayed = [p for p in network.parameters() if p.ndim > 1]
-    others = [p for p in network.parameters() if p.ndim <= 1]
-    groups = [
+    decayed, others = parameter_groups(network)
+    groups: list[dict[str, Any]] = [
         {"params": decayed, "weight_decay": settings.weight_decay},
         {"params": others, "weight_decay": 0.0},
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from optuna_deepweeds.errors import (
 )
 from optuna_deepweeds.spaces import SPACES
 from optuna_deepweeds.training import EpochReport, train
+from optuna_deepweeds.training.run import Run
 
 EVERYTHING = {
     "optimizer": "sgd",
@@ -297,3 +299,40 @@ def test_modern_resumes_exactly(squares: Dataset, block: str, tmp_path: Path) ->
     resumed = train(config, squares, seed=2, epochs=2, device="cpu", resume_from=path)
     assert whole.train_losses == resumed.train_losses
     assert whole.curve == resumed.curve
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {},
+        {"use_BN": False, "global_avg_pooling": False},
+        {"optimizer": "sgd", "ema_decay": 0.9, "weight_decay": 0.01},
+    ],
+)
+def test_widened_network_trains_as_the_exact_one(
+    squares: Dataset, small: dict[str, Any], extra: dict[str, Any]
+) -> None:
+    """What CUDA does with channel counts that 8 does not divide, in float32 on the CPU."""
+    config = {**small, "n_channels_conv_0": 5, "n_channels_conv_1": 9, "n_channels_fc_0": 13}
+    config |= {"dropout_rate": 0.0, "learning_rate_init": 1e-3, **extra}
+
+    def run(multiple: int) -> Run:
+        device = torch.device("cpu")
+        return Run(
+            config, squares, seed=0, epochs=3, device=device, train_on="train",
+            width_multiple=multiple,
+        )  # fmt: skip
+
+    exact, wide, resumed = run(1), run(8), run(8)
+    for epoch in (1, 2, 3):
+        if epoch == 3:
+            resumed.load_state(copy.deepcopy(exact.state()))  # as a file would
+            assert resumed.epoch(3)[0] == pytest.approx(wide.epoch(3)[0], rel=1e-5)
+        else:
+            loss = wide.epoch(epoch)[0]
+            assert loss == pytest.approx(exact.epoch(epoch)[0], rel=1e-5)
+    shapes = [tensor.shape for tensor in exact.state()["network"].values()]
+    assert [tensor.shape for tensor in wide.state()["network"].values()] == shapes
+    images = squares.images[squares.test]
+    predicted = [run.trained((0.0,), (0.0,), 0.0).predict_proba(images) for run in (wide, resumed)]
+    assert predicted[0] == pytest.approx(predicted[1], abs=1e-3)
