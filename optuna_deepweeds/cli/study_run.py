@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import math
-import time
 from pathlib import Path
 
 import click
-import optuna
 
-from optuna_deepweeds.cli._output import duration, info, storage_option
-from optuna_deepweeds.cli._progress import Display
-from optuna_deepweeds.cli._signals import StopFlag
+from optuna_deepweeds.cli._output import info, storage_option
 from optuna_deepweeds.cli._values import Duration
+from optuna_deepweeds.cli._work import print_plan, standing, work
 from optuna_deepweeds.datasets import DATASETS, Dataset
 from optuna_deepweeds.errors import InvalidInputError, NotFoundError
 from optuna_deepweeds.pruners import PRUNERS
 from optuna_deepweeds.samplers import SAMPLERS
 from optuna_deepweeds.spaces import SPACES
-from optuna_deepweeds.studies.accounting import progress
 from optuna_deepweeds.studies.launchers import ENGINES
 from optuna_deepweeds.studies.spec import MAX_EPOCHS, Budget, StudySpec
 
@@ -26,7 +21,6 @@ _DEMO_SECONDS = 240.0
 """Default time of a study on the demo images without a GPU: a first look, not a search."""
 _SECONDS = 6 * 3600.0
 _TRIALS = 100
-_SECONDS_BETWEEN_LOOKS = 2.0
 
 _RUN_EPILOG = """
 \b
@@ -180,7 +174,7 @@ def run(
             "plants).\nTo get DeepWeeds (468 MiB): optuna-deepweeds data prepare"
         )
     if dry_run:
-        _print_plan(name, spec, default.updated(budget), storage_url, chosen, images)
+        print_plan(name, spec, default.updated(budget), storage_url, chosen, images)
         info("Dry run: nothing was done.")
         return 0
     storage = open_storage(storage_url)
@@ -189,14 +183,14 @@ def run(
         total = manager.set_budget(study, default.updated(budget))
     else:
         total = manager.study_budget(study)
-    _print_plan(name, spec, total, str(storage.url), chosen, images)
+    print_plan(name, spec, total, str(storage.url), chosen, images)
     if not is_new:
-        info(f"Going on with the study, which has {_standing(study)}.")
+        info(f"Going on with the study, which has {standing(study)}.")
     if priors:
         for line in manager.add_priors(study, priors, enqueue_best=enqueue_best).lines():
             info(line)
         study = manager.equip(study, spec)  # The pruner learns from the priors' curves.
-    return _work(
+    return work(
         study,
         images,
         workers=workers,
@@ -258,8 +252,8 @@ def resume(
     if engine == "local":
         check_device(device)
     manager.set_budget(study, budget)
-    info(f"Going on with study {name}, which has {_standing(study)}.")
-    return _work(
+    info(f"Going on with study {name}, which has {standing(study)}.")
+    return work(
         study,
         images,
         workers=workers,
@@ -314,153 +308,3 @@ def _images(name: str, data_dir: Path | None, fold: int) -> tuple[Dataset, bool]
         return load("deepweeds-balanced", data_dir=data_dir), False
     except NotFoundError:
         return load("demo"), True
-
-
-def _print_plan(
-    name: str,
-    spec: StudySpec,
-    budget: Budget,
-    storage_url: str | None,
-    device: str,
-    images: Dataset,
-) -> None:
-    from optuna_deepweeds.studies.storage import default_url, redact
-
-    limits = [f"{budget.trials} trials" if budget.trials else ""]
-    limits.append(duration(budget.seconds) if budget.seconds else "")
-    limits.append(f"{budget.epochs} epochs" if budget.epochs else "")
-    thaw = " with thaw" if spec.thaw else ""
-    info(
-        f"Study    {name}\n"
-        f"Images   {spec.dataset}: {len(images.train)} train, {len(images.valid)} validation, "
-        f"{len(images.classes)} classes\n"
-        f"Search   space {spec.space}, sampler {spec.sampler}, pruner {spec.pruner}{thaw}, "
-        f"seed {spec.seed}\n"
-        f"Budget   {', '.join(limit for limit in limits if limit)}; "
-        f"{spec.epochs} epochs a network; device {device}\n"
-        f"Storage  {redact(storage_url or default_url())}"
-    )
-
-
-def _standing(study: optuna.Study) -> str:
-    state = progress(study.get_trials(deepcopy=False), study.direction)
-    text = f"{state.finished} finished trials"
-    if state.waiting:
-        text += f", {state.waiting} waiting"
-    return text
-
-
-def _work(
-    study: optuna.Study,
-    images: Dataset,
-    *,
-    workers: int,
-    engine: str,
-    gpus: float,
-    device: str | None,
-    deterministic: bool,
-    data_dir: Path | None,
-) -> int:
-    """Run one worker here, or several elsewhere, and print how the study stands afterwards."""
-    from optuna_deepweeds.studies import manager
-
-    display = Display(study, manager.study_budget(study))
-    stop = StopFlag()
-    if workers == 1 and engine == "local":
-        from optuna_deepweeds.studies.worker import Worker
-
-        worker = Worker(
-            study,
-            images,
-            observer=display,
-            should_stop=stop,
-            device=device,
-            deterministic=deterministic,
-        )
-        ending = f"Ended: {worker.run().value}."
-        code = stop.exit_code
-    else:
-        arguments = ["--device", device] if device is not None else []
-        arguments += ["--deterministic"] if deterministic else []
-        arguments += ["--data-dir", str(data_dir.resolve())] if data_dir is not None else []
-        code = _launch(study, workers, engine, gpus, arguments, display, stop)
-        ending = "All workers ended." if code == 0 else f"The workers ended with code {code}."
-    display.clear()
-    if not stop():
-        info(ending)
-    _print_result(study)
-    return stop.exit_code or code
-
-
-def _launch(
-    study: optuna.Study,
-    workers: int,
-    engine: str,
-    gpus: float,
-    arguments: list[str],
-    display: Display,
-    stop: StopFlag,
-) -> int:
-    """Run the workers by an engine; returns its exit code."""
-    from optuna_deepweeds.studies import manager
-
-    url = manager.storage_url(study)
-    shown_at = 0.0
-
-    def show() -> None:
-        nonlocal shown_at
-        if time.monotonic() - shown_at > _SECONDS_BETWEEN_LOOKS:
-            shown_at = time.monotonic()
-            display.refresh(study)
-
-    name = study.study_name
-    if engine == "ray":
-        from optuna_deepweeds.studies.launch_ray import launch_ray
-
-        return launch_ray(
-            name,
-            url,
-            workers,
-            arguments=arguments,
-            gpus_per_worker=gpus,
-            should_stop=stop,
-            on_tick=show,
-        ).exit_code
-    if engine == "slurm":
-        from optuna_deepweeds.studies.launch_slurm import launch_slurm
-
-        return launch_slurm(
-            name,
-            url,
-            workers,
-            arguments=arguments,
-            gpus_per_worker=math.ceil(gpus),
-            should_stop=stop,
-            on_tick=show,
-        ).exit_code
-    from optuna_deepweeds.studies.launchers import launch_local
-
-    return launch_local(
-        name, url, workers, arguments=arguments, should_stop=stop, on_tick=show
-    ).exit_code
-
-
-def _print_result(study: optuna.Study) -> None:
-    from optuna_deepweeds.studies import manager
-
-    spec = manager.study_spec(study)
-    state = progress(study.get_trials(deepcopy=False), study.direction)
-    full = state.networks * spec.epochs
-    name = study.study_name
-    info(
-        f"{state.finished} trials finished ({state.complete} to the last epoch, {state.pruned} "
-        f"stopped, {state.continued} continued), {state.failed} failed, {state.waiting} waiting."
-    )
-    saved = f", {1 - state.epochs / full:.0%} fewer than {full} without pruning"
-    info(
-        f"{state.epochs} epochs in {duration(state.seconds)}"
-        f"{saved if state.epochs < full else ''}."
-    )
-    if state.best is not None and state.best.value is not None:
-        info(f"Best: trial {state.best.number}, {spec.metric} {state.best.value:.4f}.")
-    info(f"Next: study best {name} | study report {name} | study resume {name} | dashboard")

@@ -1,0 +1,168 @@
+"""Runs the workers of a study and says before and after how it stands."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+
+import optuna
+
+from optuna_deepweeds.cli._output import duration, info
+from optuna_deepweeds.cli._progress import Display
+from optuna_deepweeds.cli._signals import StopFlag
+from optuna_deepweeds.datasets import Dataset
+from optuna_deepweeds.studies.accounting import progress
+from optuna_deepweeds.studies.spec import Budget, StudySpec
+
+_SECONDS_BETWEEN_LOOKS = 2.0
+
+
+def print_plan(
+    name: str,
+    spec: StudySpec,
+    budget: Budget,
+    storage_url: str | None,
+    device: str,
+    images: Dataset,
+) -> None:
+    from optuna_deepweeds.studies.storage import default_url, redact
+
+    limits = [f"{budget.trials} trials" if budget.trials else ""]
+    limits.append(duration(budget.seconds) if budget.seconds else "")
+    limits.append(f"{budget.epochs} epochs" if budget.epochs else "")
+    thaw = " with thaw" if spec.thaw else ""
+    info(
+        f"Study    {name}\n"
+        f"Images   {spec.dataset}: {len(images.train)} train, {len(images.valid)} validation, "
+        f"{len(images.classes)} classes\n"
+        f"Search   space {spec.space}, sampler {spec.sampler}, pruner {spec.pruner}{thaw}, "
+        f"seed {spec.seed}\n"
+        f"Budget   {', '.join(limit for limit in limits if limit)}; "
+        f"{spec.epochs} epochs a network; device {device}\n"
+        f"Storage  {redact(storage_url or default_url())}"
+    )
+
+
+def standing(study: optuna.Study) -> str:
+    state = progress(study.get_trials(deepcopy=False), study.direction)
+    text = f"{state.finished} finished trials"
+    if state.waiting:
+        text += f", {state.waiting} waiting"
+    return text
+
+
+def work(
+    study: optuna.Study,
+    images: Dataset,
+    *,
+    workers: int,
+    engine: str,
+    gpus: float,
+    device: str | None,
+    deterministic: bool,
+    data_dir: Path | None,
+) -> int:
+    """Run one worker here, or several elsewhere, and print how the study stands afterwards."""
+    from optuna_deepweeds.studies import manager
+
+    display = Display(study, manager.study_budget(study))
+    stop = StopFlag()
+    if workers == 1 and engine == "local":
+        from optuna_deepweeds.studies.worker import Worker
+
+        worker = Worker(
+            study,
+            images,
+            observer=display,
+            should_stop=stop,
+            device=device,
+            deterministic=deterministic,
+        )
+        ending = f"Ended: {worker.run().value}."
+        code = stop.exit_code
+    else:
+        arguments = ["--device", device] if device is not None else []
+        arguments += ["--deterministic"] if deterministic else []
+        arguments += ["--data-dir", str(data_dir.resolve())] if data_dir is not None else []
+        code = _launch(study, workers, engine, gpus, arguments, display, stop)
+        ending = "All workers ended." if code == 0 else f"The workers ended with code {code}."
+    display.clear()
+    if not stop():
+        info(ending)
+    print_result(study)
+    return stop.exit_code or code
+
+
+def _launch(
+    study: optuna.Study,
+    workers: int,
+    engine: str,
+    gpus: float,
+    arguments: list[str],
+    display: Display,
+    stop: StopFlag,
+) -> int:
+    """Run the workers by an engine; returns its exit code."""
+    from optuna_deepweeds.studies import manager
+
+    url = manager.storage_url(study)
+    shown_at = 0.0
+
+    def show() -> None:
+        nonlocal shown_at
+        if time.monotonic() - shown_at > _SECONDS_BETWEEN_LOOKS:
+            shown_at = time.monotonic()
+            display.refresh(study)
+
+    name = study.study_name
+    if engine == "ray":
+        from optuna_deepweeds.studies.launch_ray import launch_ray
+
+        return launch_ray(
+            name,
+            url,
+            workers,
+            arguments=arguments,
+            gpus_per_worker=gpus,
+            should_stop=stop,
+            on_tick=show,
+        ).exit_code
+    if engine == "slurm":
+        from optuna_deepweeds.studies.launch_slurm import launch_slurm
+
+        return launch_slurm(
+            name,
+            url,
+            workers,
+            arguments=arguments,
+            gpus_per_worker=math.ceil(gpus),
+            should_stop=stop,
+            on_tick=show,
+        ).exit_code
+    from optuna_deepweeds.studies.launchers import launch_local
+
+    return launch_local(
+        name, url, workers, arguments=arguments, should_stop=stop, on_tick=show
+    ).exit_code
+
+
+def print_result(study: optuna.Study) -> None:
+    from optuna_deepweeds.studies import manager
+
+    spec = manager.study_spec(study)
+    state = progress(study.get_trials(deepcopy=False), study.direction)
+    full = state.networks * spec.epochs
+    name = study.study_name
+    info(
+        f"{state.finished} trials finished ({state.complete} to the last epoch, {state.pruned} "
+        f"stopped, {state.continued} continued), {state.failed} failed, {state.waiting} waiting."
+    )
+    saved = f", {1 - state.epochs / full:.0%} fewer than {full} without pruning"
+    info(
+        f"{state.epochs} epochs in {duration(state.seconds)}"
+        f"{saved if state.epochs < full else ''}."
+    )
+    if state.best is not None and state.best.value is not None:
+        info(f"Best: trial {state.best.number}, {spec.metric} {state.best.value:.4f}.")
+    info(f"Next: study best {name} | study report {name} | study resume {name} | dashboard")
