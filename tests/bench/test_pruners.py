@@ -130,7 +130,8 @@ def _row(pruner: str, task: str, seed: int, finished: list[list[float]]) -> dict
     return {
         "max_resource": 10, "workers": 1, "order": "random", "noise": 0.0, "mislead": 0.0,
         "budget": 4, "pruner": pruner, "task": task, "digest": task, "seed": seed,
-        "finished": finished, "seen": finished, "outside_top_tenth": 0.5, "top_started": seed, "top_stopped": 1,
+        "finished": finished, "seen": finished, "outside_top_tenth": 0.5,
+        "top_started": seed, "top_stopped": 1,
         "decision_ms": 2.0,
     }  # fmt: skip
 
