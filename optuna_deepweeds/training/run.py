@@ -250,6 +250,11 @@ class Run:
         self._optimizer.load_state_dict(
             self._padding.widened_optimizer(state["optimizer"], network)
         )
+        for parameter, values in self._optimizer.state.items():
+            for name, value in values.items():
+                if isinstance(value, Tensor) and value.shape == parameter.shape:
+                    # The fused optimisers walk through memory: its order must be the parameter's.
+                    values[name] = torch.empty_like(parameter).copy_(value)
         for group in self._optimizer.param_groups:
             group["lr"] = self._rate  # loading put a copy there, which no table reaches
 
