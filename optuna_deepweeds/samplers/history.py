@@ -38,6 +38,7 @@ class Observations:
         encoder: The searched parameters.
         X: (n, d) codes of finished trials.
         ranks: (n,) ranks of their outcomes, from 1 (worst) to n (best).
+        values: (n,) their values, larger is better; NaN where failed, or stopped unforeseen.
         pending: (p, d) codes of running trials.
         priors: By source, the codes (m, d) and ranks (m,) of prior trials.
         turn: Number of the trial that asks.
@@ -46,6 +47,7 @@ class Observations:
     encoder: Encoder
     X: np.ndarray
     ranks: np.ndarray
+    values: np.ndarray
     pending: np.ndarray
     priors: Mapping[str, tuple[np.ndarray, np.ndarray]]
     turn: int
@@ -167,8 +169,15 @@ class History:
         else:
             required = np.broadcast_to(required[:1], pending.shape)
         pending = pending[_has(pending, required)]
+        own_outcomes = outcomes[own]
         return Observations(
-            encoder, X[own], average_ranks(outcomes[own]), pending, priors, trial.number
+            encoder=encoder,
+            X=X[own],
+            ranks=average_ranks(own_outcomes),
+            values=np.where(own_outcomes[:, 0] == _VALUED, own_outcomes[:, 1], np.nan),
+            pending=pending,
+            priors=priors,
+            turn=trial.number,
         )
 
     def _required(

@@ -25,7 +25,7 @@ from optuna_deepweeds.samplers.maximiser import maximise
 from optuna_deepweeds.samplers.seeding import generator, root_seed
 from optuna_deepweeds.samplers.sources import SourceReader
 from optuna_deepweeds.samplers.targets import normal_scores
-from optuna_deepweeds.samplers.transfer import PriorMean, PriorSource, Transfer
+from optuna_deepweeds.samplers.transfer import PATIENCE, PriorMean, PriorSource, Transfer
 from optuna_deepweeds.spaces import SearchSpace
 
 _N_BEST, _N_OTHERS = 300, 700
@@ -72,7 +72,12 @@ class ModelBasedSampler(BaseSampler, abc.ABC):
     def _fit(
         self, seen: Observations, X: np.ndarray, y: np.ndarray, rng: np.random.Generator
     ) -> Surrogate:
-        """Fit the surrogate to X: (n, d) codes and y: (n,) targets, drawn from what was seen."""
+        """Fit the surrogate to X: (n, d) codes and y: (n,) targets less the prior expectation,
+        drawn from what was seen."""
+
+    def _targets(self, seen: Observations) -> np.ndarray:
+        """(n,) what the surrogate is to predict at the observations, standardised."""
+        return normal_scores(seen.ranks)
 
     def reseed_rng(self) -> None:
         """Continue with fresh entropy; Optuna calls it for `n_jobs > 1`, which ends
@@ -129,12 +134,16 @@ class ModelBasedSampler(BaseSampler, abc.ABC):
         transfer = Transfer(sources, seen.X, scores)
 
         rows = _subsample(scores, rng)
-        X, y = seen.X[rows], scores[rows]
-        best_first = X[np.argsort(-y, kind="stable")[:10]]
+        X = seen.X[rows]
+        best_first = X[np.argsort(-scores[rows], kind="stable")[:10]]
         if transfer.is_active:
             best_first = np.concatenate([best_first, transfer.best(5)])
         taken = space.keys(np.concatenate([seen.X, seen.pending]))
-        if len(X) == 0 and not transfer.is_active:
+        n_started = len(seen.X) + len(seen.pending)
+        # Until the sources are judged, every other trial is drawn without them: only against
+        # such draws shows whether what they recommend is any good.
+        is_control = bool(sources) and n_started < PATIENCE and n_started % 2 == 1
+        if is_control or (len(X) == 0 and not transfer.is_active):
             return maximise(lambda c: np.zeros(len(c)), space, X, taken, rng, n_rounds=0)
 
         def expectation(points: np.ndarray) -> np.ndarray:
@@ -143,7 +152,7 @@ class ModelBasedSampler(BaseSampler, abc.ABC):
         if len(X) < 2:
             return maximise(expectation, space, best_first, taken, rng)
         prior = expectation(X)
-        surrogate = self._fit_with_pending(seen, X, y - prior, rng)
+        surrogate = self._fit_with_pending(seen, X, self._targets(seen)[rows] - prior, rng)
         incumbent = float((surrogate.predict(X)[0] + prior).max())
 
         def acquisition(points: np.ndarray) -> np.ndarray:

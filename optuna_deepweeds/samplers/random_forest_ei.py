@@ -10,6 +10,7 @@ from optuna_deepweeds.samplers.forest import RegressionForest
 from optuna_deepweeds.samplers.history import Observations
 from optuna_deepweeds.samplers.model_based import ModelBasedSampler, Surrogate
 from optuna_deepweeds.samplers.smooth import Hyperparameters, SmoothSurrogate
+from optuna_deepweeds.samplers.targets import clipped_values
 from optuna_deepweeds.samplers.transfer import PriorSource
 from optuna_deepweeds.spaces import SearchSpace
 
@@ -31,7 +32,8 @@ class RandomForestEISampler(ModelBasedSampler):
         n_trees: Trees of the forest.
         smooth: Let a Gaussian process make every other suggestion in spaces with continuous
             parameters or long integer ranges: the forest finds the region, the process the
-            point within. Purely discrete spaces are the forest's alone.
+            point within. It sees values, not ranks, since ranks bend what is smooth. Purely
+            discrete spaces are the forest's alone.
 
     Source: Hutter, Hoos and Leyton-Brown 2011 (SMAC), with normal scores as targets and without
     configurations that have been evaluated.
@@ -52,12 +54,22 @@ class RandomForestEISampler(ModelBasedSampler):
             raise ValueError(f"`n_trees >= 1` must hold, but got n_trees={n_trees}.")
         self._n_trees = n_trees
         self._smooth = smooth
-        self._hyperparameters = Hyperparameters(self._seed)
+        self._hyperparameters = Hyperparameters()
+
+    def _is_smooth_turn(self, seen: Observations) -> bool:
+        return self._smooth and seen.turn % 2 == 1 and seen.encoder.has_long_range
+
+    def _targets(self, seen: Observations) -> np.ndarray:
+        if self._is_smooth_turn(seen):
+            values = clipped_values(seen.values)
+            if values.any():
+                return values
+        return super()._targets(seen)
 
     def _fit(
         self, seen: Observations, X: np.ndarray, y: np.ndarray, rng: np.random.Generator
     ) -> Surrogate:
-        if seen.turn % 2 == 1 and self._smooth and seen.encoder.has_long_range:
+        if self._is_smooth_turn(seen):
             return SmoothSurrogate(seen.encoder, X, y, self._hyperparameters.of(seen))
         forest = RegressionForest(n_trees=self._n_trees, max_samples=_MAX_SAMPLES)
         return forest.fit(X, y, rng)

@@ -7,8 +7,7 @@ import numpy as np
 from optuna_deepweeds.samplers.encoding import Encoder
 from optuna_deepweeds.samplers.gaussian_process import GaussianProcess, fit_hyperparameters
 from optuna_deepweeds.samplers.history import Observations
-from optuna_deepweeds.samplers.seeding import generator
-from optuna_deepweeds.samplers.targets import normal_scores
+from optuna_deepweeds.samplers.targets import clipped_values
 
 _GROWTH = 1.2
 _MAX_FIT = 120
@@ -40,27 +39,18 @@ class Hyperparameters:
     a study arrives at the same ones. The last fit is kept to save time.
     """
 
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
+    def __init__(self) -> None:
         self._key: bytes | None = None
         self._theta = np.empty(0)
 
     def of(self, seen: Observations) -> np.ndarray:
         """theta for the study as seen."""
         n = _milestone(len(seen.X))
-        X, ranks = seen.X[:n], seen.ranks[:n]
-        order = np.argsort(np.argsort(ranks, kind="stable"), kind="stable")
-        key = X.tobytes() + order.tobytes()
+        X, ranks, values = seen.X[:n], seen.ranks[:n], seen.values[:n]
+        rows = np.argsort(-ranks, kind="stable")[:_MAX_FIT]
+        key = X[rows].tobytes() + values[rows].tobytes()
         if key != self._key:
-            rows = np.arange(n)
-            if n > _MAX_FIT:
-                best = np.argsort(-ranks, kind="stable")[: _MAX_FIT // 2]
-                others = np.setdiff1d(rows, best)
-                rng = generator(self._seed, n, "hyperparameters")
-                rows = np.concatenate(
-                    [best, rng.choice(others, _MAX_FIT - len(best), replace=False)]
-                )
-            y = normal_scores(np.argsort(np.argsort(ranks[rows])) + 1.0)
+            y = clipped_values(values[rows])
             self._theta = fit_hyperparameters(seen.encoder.features(X[rows]), y)
             self._key = key
         return self._theta

@@ -32,3 +32,23 @@ def normal_scores(ranks: np.ndarray) -> np.ndarray:
     scores = ndtri((ranks - 0.5) / len(ranks))
     spread = scores.std()
     return (scores - scores.mean()) / spread if spread > 0 else np.zeros(len(ranks))
+
+
+def clipped_values(values: np.ndarray) -> np.ndarray:
+    """(n,) standardised values: (n,), larger is better, with the bad tail cut off.
+
+    Nothing counts as worse than the median by more than twice what the best is better, so that
+    a wide range of bad values cannot flatten the differences between good ones. NaN and minus
+    infinity take that lowest place, infinity that of the best finite value.
+    """
+    finite = values[np.isfinite(values)]
+    if len(finite) == 0:
+        return np.zeros(len(values))
+    best, median = float(finite.max()), float(np.median(finite))
+    floor = median - 2.0 * (best - median)
+    clipped = np.clip(np.nan_to_num(values, nan=floor, posinf=best, neginf=floor), floor, best)
+    spread = clipped.std()
+    # A spread of rounding errors would be blown up into a signal.
+    if spread <= 1e-12 * max(1.0, abs(best)):
+        return np.zeros(len(values))
+    return (clipped - clipped.mean()) / spread

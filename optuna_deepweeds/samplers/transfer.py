@@ -20,10 +20,8 @@ from optuna_deepweeds.samplers.targets import normal_scores
 
 _N_TREES = 20
 _MAX_ROWS = 1000
-_PSEUDO_OBSERVATIONS = 4.0
-"""Number of the target's observations that weigh as much as the trust given in advance."""
-_PATIENCE = 5
-"""A source must correlate positively from this number of observations on."""
+PATIENCE = 4
+"""Observations before a source must have proved itself; until then its given weight holds."""
 MIN_ROWS = 3
 """Fewest rows that a source needs to be used."""
 
@@ -112,12 +110,15 @@ class Transfer:
 
 
 def _weight(source: PriorMean, X: np.ndarray, y: np.ndarray) -> float:
+    """The source's share: its given weight at first, then its rank correlation, if positive.
+
+    Half a standard error is taken off, lest a source that was given up returns by chance.
+    """
     n = len(X)
-    correlation = _rank_correlation(source.predict(X), y) if n >= 2 else 0.0
-    if n >= _PATIENCE and correlation <= 0.0:
-        return 0.0
-    weight = (_PSEUDO_OBSERVATIONS * source.weight + n * correlation) / (_PSEUDO_OBSERVATIONS + n)
-    return max(0.0, weight)
+    if n < PATIENCE:
+        return source.weight
+    correlation = _rank_correlation(source.predict(X), y)
+    return source.weight * max(0.0, correlation - 0.5 / np.sqrt(n))
 
 
 def _rank_correlation(a: np.ndarray, b: np.ndarray) -> float:

@@ -13,7 +13,7 @@ from optuna_deepweeds.samplers.acquisition import log_expected_improvement
 from optuna_deepweeds.samplers.forest import RegressionForest
 from optuna_deepweeds.samplers.gaussian_process import GaussianProcess, fit_hyperparameters
 from optuna_deepweeds.samplers.network_surrogate import NetworkSurrogate
-from optuna_deepweeds.samplers.targets import average_ranks, normal_scores
+from optuna_deepweeds.samplers.targets import average_ranks, clipped_values, normal_scores
 
 
 @pytest.mark.parametrize("sd", [0.01, 1.0, 30.0])
@@ -151,3 +151,17 @@ def test_normal_scores_are_standardised_and_blind_to_monotone_changes() -> None:
 
 def test_normal_scores_of_ties_are_zero() -> None:
     assert normal_scores(average_ranks(np.ones((5, 1)))).tolist() == [0.0] * 5
+
+
+def test_clipped_values_keep_the_differences_between_good_ones() -> None:
+    values = np.r_[np.linspace(0.0, 1.0, 11), -1e6, np.nan, np.inf, -np.inf]
+    clipped = clipped_values(values)
+    assert clipped.std() == pytest.approx(1.0)
+    assert (np.diff(clipped[:11]) > 0.05).all()
+    assert clipped[11] == clipped[12] == clipped[14] == clipped.min()
+    assert clipped[13] == clipped[10] == clipped.max()
+
+
+@pytest.mark.parametrize("values", [np.full(4, 3.0), np.full(4, np.nan), np.empty(0)])
+def test_clipped_values_without_differences_are_zero(values: np.ndarray) -> None:
+    assert not clipped_values(values).any()
