@@ -168,7 +168,9 @@ class PublishedDoraPruner(BasePruner):
         self._fit([t for t in trials if t.state.is_finished()], sign)
         later = np.arange(step + 1, self._max_resource + 1)
         point = unit_cube([trial.params], trial.distributions)
-        predicted = self._forest.predict(_features(np.repeat(point, len(later), axis=0), later))
+        X = _features(np.repeat(point, len(later), axis=0), later)
+        # The trees themselves are asked: the forest's own checks cost ten times as much.
+        predicted = np.mean([tree.tree_.predict(X) for tree in self._forest.estimators_], axis=0)
         return bool(predicted.max() < incumbent)
 
     def _fit(self, trials: list[FrozenTrial], sign: float) -> None:
@@ -190,4 +192,4 @@ class PublishedDoraPruner(BasePruner):
 
 def _features(points: np.ndarray, steps: np.ndarray) -> np.ndarray:
     """(n, d + 2): parameters, epoch, elapsed time in epochs."""
-    return np.column_stack([points, steps, steps])
+    return np.column_stack([points, steps, steps]).astype(np.float32)
