@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -44,6 +45,7 @@ def export_priors(study: optuna.Study, path: Path, *, space: SearchSpace | None 
         part.write_text(text, encoding="utf-8")
         os.replace(part, path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink()
         raise InvalidInputError(f"{path} cannot be written: {error.strerror or error}.") from None
     return len(priors)

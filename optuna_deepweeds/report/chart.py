@@ -116,6 +116,11 @@ class Panel:
     x_range: tuple[float, float] | None = None
     y_range: tuple[float, float] | None = None
 
+    @property
+    def has_slanted_ticks(self) -> bool:
+        """Whether the labels under the axis are too long to stand side by side."""
+        return sum(len(label) + 2 for _, label in self.x_ticks) > 100
+
 
 @dataclass(frozen=True)
 class Chart:

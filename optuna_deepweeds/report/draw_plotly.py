@@ -72,6 +72,8 @@ def _axes(figure: Any, panel: Panel, row: int, column: int) -> None:
         if ticks:
             axis["tickvals"] = [position for position, _ in ticks]
             axis["ticktext"] = [html.escape(label) for _, label in ticks]
+    if panel.has_slanted_ticks:
+        x["tickangle"] = -35
     if panel.x_range:
         axis_range = [math.log10(v) for v in panel.x_range] if panel.log_x else panel.x_range
         x["range"] = list(axis_range)

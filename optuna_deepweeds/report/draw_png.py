@@ -52,6 +52,9 @@ def _axes(axes: Any, panel: Panel) -> None:
         axes.set_xscale("log")
     if panel.x_ticks:
         axes.set_xticks([p for p, _ in panel.x_ticks], [_plain(t) for _, t in panel.x_ticks])
+    if panel.has_slanted_ticks:
+        for label in axes.get_xticklabels():
+            label.set(rotation=35, ha="right", rotation_mode="anchor")
     if panel.y_ticks:
         axes.set_yticks([p for p, _ in panel.y_ticks], [_plain(t) for _, t in panel.y_ticks])
     if panel.x_range:

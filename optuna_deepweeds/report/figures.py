@@ -217,7 +217,7 @@ def _log_ticks(distribution: IntDistribution | FloatDistribution) -> tuple[tuple
         positions = [distribution.low, 10 ** ((low + high) / 2), distribution.high]
     if isinstance(distribution, IntDistribution):
         positions = [round(x) for x in positions]
-    return tuple((float(x), f"{x:.3g}") for x in positions)
+    return tuple((float(x), f"{float(f'{x:.3g}'):g}") for x in positions)
 
 
 def _jitter(number: int) -> float:

@@ -5,6 +5,7 @@ Every text that comes from a study passes `html.escape`; the page may load nothi
 
 from __future__ import annotations
 
+import contextlib
 import html
 import os
 from collections.abc import Iterable, Sequence
@@ -177,10 +178,10 @@ def footer() -> str:
 
 
 def table(content: Table) -> str:
-    """A table that scrolls sideways when it is too wide; numbers are right-aligned."""
+    """A table that scrolls sideways when it is too wide; columns of numbers are right-aligned."""
     numeric = [
-        any(_is_number(row[i]) for row in content.rows)
-        and all(row[i] is None or _is_number(row[i]) for row in content.rows)
+        2 * sum(_is_number(row[i]) for row in content.rows)
+        > sum(row[i] is not None for row in content.rows)
         for i in range(len(content.columns))
     ]
     head = _row("th", content.columns, numeric)
@@ -222,5 +223,6 @@ def write_whole(path: Path, text: str) -> None:
         part.write_text(text, encoding="utf-8")
         os.replace(part, path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink()
         raise InvalidInputError(f"{path} cannot be written: {error.strerror or error}.") from None

@@ -99,7 +99,7 @@ def write_pngs(view: StudyView, folder: Path) -> list[Path]:
 def _best(view: StudyView) -> str:
     if not view.ranked:
         return paragraph("No trial has been trained to the end yet.", soft=True)
-    return table(tables.best_table(view))
+    return table(tables.transposed(tables.best_table(view)))
 
 
 def _anticipation(view: StudyView, chart: Callable[[str, str], str]) -> list[str]:

@@ -95,6 +95,13 @@ def best_table(view: StudyView, n: int = 10) -> Table:
     return Table(("trial", view.metric, *names, "remark"), tuple(rows))
 
 
+def transposed(content: Table) -> Table:
+    """Rows as columns, for tables of many columns and few rows; the first column names them."""
+    lines = zip(content.columns, *content.rows, strict=True)
+    head, *rows = ((name, *cells) for name, *cells in lines)
+    return Table(tuple(map(str, head)), tuple(rows))
+
+
 def failure_table(view: StudyView) -> Table:
     """Failed trials with their reasons."""
     rows = [

@@ -1,0 +1,143 @@
+"""Studies grouped into methods and compared over seeds."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import optuna
+import pytest
+
+from optuna_deepweeds import attributes
+from optuna_deepweeds.errors import InvalidInputError
+from optuna_deepweeds.report import compare_report
+from optuna_deepweeds.report.compare import compare
+from optuna_deepweeds.report.compare_figures import compare_charts
+from optuna_deepweeds.report.view import StudyView
+from tests.report.conftest import odd_studies, trial_at
+
+ODD = tuple(odd_studies())
+
+
+def study(
+    values: list[float], seed: int, direction: str = "maximize", **spec: object
+) -> StudyView:
+    """A study whose trials end with `values`, 5 epochs and 1 s each."""
+    made = optuna.create_study(direction=direction, study_name=f"{spec} {seed} {values}")
+    settings = {"dataset": "demo", "space": "course", "sampler": "random", "pruner": "none"}
+    made.set_user_attr(attributes.SPEC, {**settings, "seed": seed, "epochs": 5, **spec})
+    made.add_trials([trial_at(i, i + 1, v, 5) for i, v in enumerate(values)])
+    return StudyView.of(made)
+
+
+def grid(n_seeds: int = 3) -> list[StudyView]:
+    views = []
+    for seed in range(n_seeds):
+        views.append(study([0.3, 0.4, 0.5 + seed / 100], seed))
+        views.append(study([0.5 + seed / 100, 0.6, 0.7], seed, sampler="rf_ei"))
+    return views
+
+
+def test_seeds_of_one_specification_are_one_method() -> None:
+    comparison = compare(grid())
+    assert [(m.label, list(m.views)) for m in comparison.methods] == [
+        ("random + none", [0, 1, 2]),
+        ("rf_ei + none", [0, 1, 2]),
+    ]
+    assert comparison.baseline == "random + none"
+
+
+def test_differences_are_paired_and_savings_measured_to_the_same_value() -> None:
+    comparison = compare(grid())
+    (test,) = comparison.tests
+    assert (test.first, test.second) == ("rf_ei + none", "random + none")
+    assert test.difference.mean == pytest.approx(0.19) and test.p == 0.25
+    ratio, n_out = comparison.savings(test.first, test.second, "epochs")
+    assert ratio.mean == pytest.approx(3.0) and n_out == 0
+    text = " ".join(comparison.sentences())
+    assert "3 times fewer epochs" in text and "3 seeds are few" in text
+
+
+def test_direction_is_respected() -> None:
+    views = [study([0.5, 0.2], s, "minimize") for s in range(3)]
+    views += [study([0.5, 0.4], s, "minimize", sampler="gp") for s in range(3)]
+    comparison = compare(views)
+    assert "gp + none ends 0.2 worse than random + none" in " ".join(comparison.sentences())
+    grid_, ranks = comparison.ranks("epochs")
+    assert ranks[-1].tolist() == [1.0, 2.0] and grid_[-1] == 10
+
+
+def test_labels_name_what_differs() -> None:
+    thawed = study([0.5], 0, pruner="dora", thaw=True)
+    plain = study([0.5], 0, pruner="dora", thaw=False)
+    other = study([0.5], 0, dataset="deepweeds")
+    labels = [m.label for m in compare([thawed, plain, other]).methods]
+    assert labels == [
+        "random + dora + thaw, dataset demo",
+        "random + dora, dataset demo",
+        "random + none, dataset deepweeds",
+    ]
+
+
+def test_second_study_of_a_seed_is_kept() -> None:
+    comparison = compare([study([0.5], 0), study([0.6], 0)])
+    assert len(comparison.methods) == 1 and len(comparison.methods[0].views) == 2
+
+
+def test_too_little_data_is_said() -> None:
+    text = " ".join(compare([study([], 0), study([0.5], 0, sampler="gp")]).sentences())
+    assert "No trial was trained to the end in" in text and "share no seed" in text
+    assert "nothing to compare" in " ".join(compare([study([0.5], 0)]).sentences())
+
+
+def test_unequal_budgets_are_said() -> None:
+    text = compare([study([0.5], 0), study([0.5] * 4, 0, sampler="gp")]).sentences()[0]
+    assert "5 to 20 epochs" in text
+
+
+def test_many_methods_are_tested_against_the_baseline_and_corrected() -> None:
+    views = [
+        study([0.5 + i / 50 + seed / 1000], seed, sampler=name)
+        for seed in range(6)
+        for i, name in enumerate(("random", "tpe", "gp", "rf_ei", "dngo"))
+    ]
+    comparison = compare(views)
+    assert {t.second for t in comparison.tests} == {"random + none"}
+    assert all(t.p_holm == pytest.approx(4 * t.p) for t in comparison.tests)
+
+
+def test_wrong_input_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match="at least one"):
+        compare([])
+    with pytest.raises(InvalidInputError, match="one direction"):
+        compare([study([0.5], 0), study([0.5], 0, "minimize")])
+    with pytest.raises(InvalidInputError, match="the baseline must be one of random \\+ none"):
+        compare([study([0.5], 0)], baseline="best")
+
+
+def test_test_results_enter_the_table() -> None:
+    view = study([0.5], 0)
+    made = optuna.create_study(direction="maximize")
+    for key, value in view.user_attrs.items():
+        made.set_user_attr(key, value)
+    made.set_user_attr(attributes.EVALUATION, {"trials": [{"trial": 0, "mean": 0.625}]})
+    table = compare([StudyView.of(made)]).method_table()
+    assert dict(zip(table.columns, table.rows[0], strict=True))["test"] == 0.625
+
+
+def test_page_and_pngs(tmp_path: Path) -> None:
+    comparison = compare(grid())
+    compare_report.write_html(comparison, tmp_path / "c.html")
+    assert "Paired statistics" in (tmp_path / "c.html").read_text()
+    assert len(compare_report.write_pngs(comparison, tmp_path / "png")) == 5
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_odd_studies_can_be_compared(kind: str, tmp_path: Path) -> None:
+    odd = StudyView.of(odd_studies()[kind])
+    good = study([0.5, 0.6], 0, odd.direction.name.lower())
+    comparison = compare([good, odd])
+    assert comparison.sentences()
+    compare_report.write_html(comparison, tmp_path / "c.html")
+    for panel in compare_charts(comparison)["incumbent-epochs"].panels:
+        assert any(math.isfinite(v) for v in panel.marks[-1].x if v is not None)

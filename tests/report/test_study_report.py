@@ -1,0 +1,172 @@
+"""The page of one study: complete, offline, escaped, and standing on any study."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import optuna
+import pytest
+
+from optuna_deepweeds import attributes
+from optuna_deepweeds.errors import InvalidInputError
+from optuna_deepweeds.report.dashboard_note import note, publish
+from optuna_deepweeds.report.importance import importance
+from optuna_deepweeds.report.study_report import study_charts, write_html, write_pngs
+from optuna_deepweeds.report.view import StudyView
+from tests.report.conftest import EPOCHS, make_study, odd_studies, trial_at, view_of
+
+ODD = tuple(odd_studies())
+
+
+class Outline(HTMLParser):
+    """Visible text and tags of a page; scripts and styles apart."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.sources: list[str] = []
+        self.data: list[str] = []
+        self._hidden = False
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self._hidden = tag in ("script", "style")
+        self.sources += [value or "" for key, value in attrs if key in ("src", "href")]
+
+    def handle_endtag(self, tag: str) -> None:
+        self._hidden = False
+
+    def handle_data(self, data: str) -> None:
+        if not self._hidden:
+            self.data.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.data).split())
+
+
+def page(study: optuna.Study, path: Path) -> tuple[str, Outline]:
+    write_html(StudyView.of(study), path)
+    text = path.read_text()
+    return text, Outline(text)
+
+
+def test_page_has_every_part(study: optuna.Study, tmp_path: Path) -> None:
+    _, outline = page(study, tmp_path / "r.html")
+    for part in (
+        "Summary", "Learning curves", "Optimisation history", "Best trials", "Importance",
+        "Slices", "Parallel coordinates", "Anticipation against outcome", "Priors", "Failures",
+        "Test results",
+    ):  # fmt: skip
+        assert part in outline.text
+    assert "18 finished trials: 12 trained to the end, 6 stopped early." in outline.text
+    assert set(study_charts(StudyView.of(study))) == {
+        "learning-curves", "history", "spending", "importance", "slices", "parallel",
+        "anticipation",
+    }  # fmt: skip
+
+
+def test_page_loads_nothing_and_holds_plotly_once(study: optuna.Study, tmp_path: Path) -> None:
+    text, outline = page(study, tmp_path / "r.html")
+    assert all(source.startswith("#") for source in outline.sources)
+    assert text.count("default-src 'none'") == 1
+    assert len(re.findall(r"plotly\.js v\d", text)) == 1
+    for figure in re.findall(r'type="application/json" id="[^"]+">(.*?)</script>', text, re.S):
+        assert json.loads(figure)["data"]
+
+
+def test_texts_of_a_study_are_escaped(tmp_path: Path) -> None:
+    study = make_study(3, seed=7)
+    study.set_user_attr(attributes.PRIOR_SUMMARY, {"<img src=x>": {"read": 1, "added": 1}})
+    trial = study.ask()
+    trial.set_user_attr(attributes.FAILURE, "</script><script>alert(1)</script>")
+    study.tell(trial, state=optuna.trial.TrialState.FAIL)
+    text, outline = page(study, tmp_path / "r.html")
+    assert "alert(1)</script>" not in text and "<img" not in text
+    assert "study <7> & more" in outline.text and "</script><script>alert" in outline.text
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_odd_studies_get_page_figures_and_note(kind: str, tmp_path: Path) -> None:
+    study = odd_studies()[kind]
+    _, outline = page(study, tmp_path / "r.html")
+    assert "Summary" in outline.text
+    for path in write_pngs(StudyView.of(study), tmp_path / "png"):
+        assert path.read_bytes().startswith(b"\x89PNG")
+    publish(study)
+
+
+def test_pngs_are_written_whole(study: optuna.Study, tmp_path: Path) -> None:
+    paths = write_pngs(StudyView.of(study), tmp_path / "png")
+    assert {p.name for p in (tmp_path / "png").iterdir()} == {p.name for p in paths}
+    assert len(paths) == 7
+
+
+def test_test_results_appear(tmp_path: Path) -> None:
+    study = make_study(2)
+    trials = [
+        {"trial": 0, "valid_accuracy": 0.7, "mean": 0.6543, "sd": 0.01, "seeds": [0.65, 0.66],
+         "recall": {"a": 0.5, "b": 1.0}, "confusion": [[1, 1], [0, 2]]}
+    ]  # fmt: skip
+    stored = {"dataset": "demo", "protocol": "holdout", "classes": ["a", "b"], "trials": trials}
+    study.set_user_attr(attributes.EVALUATION, stored)
+    _, outline = page(study, tmp_path / "r.html")
+    assert "0.6543" in outline.text and "Confusion of trial 0" in outline.text
+
+
+def test_unwritable_page_is_one_clear_error(study: optuna.Study, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InvalidInputError, match="cannot be written"):
+        write_html(StudyView.of(study), tmp_path / "file" / "r.html")
+
+
+def test_two_objectives_are_refused() -> None:
+    with pytest.raises(InvalidInputError, match="one objective"):
+        StudyView.of(optuna.create_study(directions=["minimize", "minimize"]))
+
+
+def test_importance_finds_what_matters() -> None:
+    found = importance(StudyView.of(make_study(60)))
+    assert found is not None and found.names[0] == "learning_rate_init"
+    assert found.r2 > 0.3 and found.means[0] > 0.3
+    again = importance(StudyView.of(make_study(60)))
+    assert again == found
+
+
+def test_importance_needs_trials_and_variance() -> None:
+    assert importance(StudyView.of(make_study(5))) is None
+    constant = [trial_at(i, i + 1, 0.5, 1) for i in range(20)]
+    assert importance(view_of(constant)) is None
+
+
+def test_continued_curve_stands_for_its_parent() -> None:
+    parent = trial_at(0, 1, 0.5, 1, state=optuna.trial.TrialState.PRUNED)
+    child = trial_at(1, 2, 0.8, EPOCHS, ORIGIN=0, INHERITED=1)
+    chart = study_charts(view_of([parent, child]))["learning-curves"]
+    names = [mark.name for mark in chart.panels[0].marks]
+    assert names == ["continued (1)", "best: trial 1"]
+
+
+def test_note_tells_state_and_how_to_resume(study: optuna.Study) -> None:
+    text = note(StudyView.of(study))
+    assert "18 finished trials" in text and "random" in text
+    assert "`optuna-deepweeds study resume 'study <0> & more'`" in text
+    assert "### Best trials" in text
+
+
+def test_published_twice_is_one_note_and_one_artifact_a_file(tmp_path: Path) -> None:
+    study = make_study(3)
+    checkpoint = tmp_path / "best.pt"
+    checkpoint.write_bytes(b"network")
+    for _ in range(2):
+        publish(study, artifact_dir=tmp_path / "artifacts", checkpoint=checkpoint)
+    assert len(list((tmp_path / "artifacts").iterdir())) == 1
+    from optuna_dashboard import get_note
+
+    assert get_note(study) == note(StudyView.of(study))
+    attrs = study._storage.get_study_system_attrs(study._study_id)
+    assert any("deepweeds-learning-curves" in key for key in attrs)
