@@ -26,7 +26,8 @@ TRAIN_SECONDS = _PREFIX + "train_seconds"
 """float: seconds spent training in this trial, without inherited epochs."""
 ANTICIPATION = _PREFIX + "anticipation"
 """dict: what DORA foresaw at its last decision, with the keys `epoch` (int), `expected`, `low`,
-`high` (float, the final value and its interval), `incumbent` (float or None), `decision`
+`high` (float, the final value and its interval; the first is None after a report that is not
+finite, the others too while nothing is known of gains), `incumbent` (float or None), `decision`
 ("continue", "stop" or "pause") and `reason` (str)."""
 ORIGIN = _PREFIX + "origin"
 """int: number of the trial whose checkpoint and curve this trial continues. The origin is
@@ -38,8 +39,6 @@ RETRY_OF = _PREFIX + "retry_of"
 ORIGIN is present too, else from the first epoch)."""
 
 # Trials, system attributes.
-CONTINUED_BY = _PREFIX + "continued_by"
-"""int: number of the trial that continues this one (set under the study's lock)."""
 RUNG = _PREFIX + "rung:"
 """float: value at a rung; the key is completed by the rung's epoch."""
 INTERRUPTED = _PREFIX + "interrupted"

@@ -17,10 +17,11 @@ from optuna_deepweeds.pruners import pyramid
 from optuna_deepweeds.pruners.forecaster import Forecast, anticipation_bound, forecast_final
 from optuna_deepweeds.pruners.history import Histories, History, rung_marks, sign_of
 from optuna_deepweeds.pruners.prior_curves import PriorCurves
-from optuna_deepweeds.pruners.rungs import is_in_top, rung_steps, value_at
+from optuna_deepweeds.pruners.rungs import informed_share, is_in_top, rung_steps, value_at
 
-_MIN_FINISHED = 3
 _N_PRIOR_RIVALS = 6
+_FIRST_LEADER_AFTER = 12
+_FIRST_LEADER_AFTER_WITH_WORKERS = 8
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,8 @@ class DoraPruner(BasePruner):
         max_resource: the step of a full training's last report.
         min_resource: the first rung.
         reduction_factor: ratio of neighbouring rungs; one in this many passes a later rung.
-        first_share: share of the values at the first rung that passes it.
+        first_share: share of the values at the first rung that passes it; None lets it depend
+            on how well the first rung has foretold the second (see `rungs.informed_share`).
         seed: reserved for variants that draw; the decisions are deterministic.
         prior_curves: curves of the same task in the study's own units and direction, each the
             values of consecutive steps from the first one on. They inform the forecast before
@@ -85,7 +87,7 @@ class DoraPruner(BasePruner):
         related_curves: Sequence[Sequence[ArrayLike]] | None = None,
         thaw: bool = False,
         is_continuable: Callable[[FrozenTrial], bool] | None = None,
-        first_share: float = 0.25,
+        first_share: float | None = None,
     ) -> None:
         if min_resource < 1:
             raise InvalidInputError(f"`min_resource >= 1` must hold, but got {min_resource}.")
@@ -98,7 +100,7 @@ class DoraPruner(BasePruner):
             raise InvalidInputError(
                 f"`reduction_factor >= 2` must hold, but got {reduction_factor}."
             )
-        if not 0 < first_share <= 1:
+        if first_share is not None and not 0 < first_share <= 1:
             raise InvalidInputError(
                 f"`first_share` must be within 0 (excluded) and 1, but got {first_share}."
             )
@@ -114,7 +116,6 @@ class DoraPruner(BasePruner):
             () if related_curves is None else related_curves,
             max_resource,
         )
-        self._rates = pyramid.quota_rates(self._rungs, max_resource, first_share)
         self._histories = Histories()
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
@@ -151,21 +152,27 @@ class DoraPruner(BasePruner):
             failed = [rung for rung in crossed if not self._passes(history, standing, rung)]
             if failed:
                 decision = "stop"
-                reason = f"not among the best {self._share(failed[-1]):.0%} at step {failed[-1]}"
+                share = self._share(history, failed[-1])
+                reason = f"not among the best {share:.0%} at step {failed[-1]}"
         if crossed or decision != "continue":
             self._write(study, standing, forecast, history.best_final(), decision, reason)
         return decision != "continue"
 
-    def next_continuation(self, study: Study) -> FrozenTrial | None:
+    def next_continuation(self, study: Study, *, is_closing: bool = False) -> FrozenTrial | None:
         """Return the paused trial to continue now, or None to start a new configuration.
 
         To be called under a lock that also covers the creation of the continuing trial: the
         paused trial counts as taken once a trial names it as its origin.
+
+        Args:
+            is_closing: no new configuration will be started any more. Then a study in which
+                nothing has finished continues its best trial, however few there are, so that it
+                does not end without a result; None means that nothing is left to do.
         """
         if not self._thaw:
             return None
         history = self._histories.read(study)
-        number = self._choose(history, None)
+        number = self._choose(history, None, is_closing=is_closing)
         return None if number is None else history.paused[number]
 
     def promising(self, study: Study, k: int = 50) -> list[int]:
@@ -175,7 +182,8 @@ class DoraPruner(BasePruner):
         history = self._histories.read(study)
         paused = {number: self._rung_index(trial) for number, trial in history.paused.items()}
         values = [history.rung_values(rung) for rung in self._rungs]
-        return pyramid.by_distance_to_promotion(values, paused, self._rates)[:k]
+        rates = self._quota_rates(history)
+        return pyramid.by_distance_to_promotion(values, paused, rates)[:k]
 
     def _mark_rungs(self, study: Study, history: History, standing: _Standing) -> list[int]:
         """Store the values at rungs just reached, or reached without a mark; return those."""
@@ -187,21 +195,40 @@ class DoraPruner(BasePruner):
                 break
             is_here = standing.step == min(step for step in standing.curve if step >= rung)
             if is_here or rung not in marks:
-                value = standing.sign * value_at(standing.curve, rung)
+                value = standing.sign * self._value_at(standing, rung)
                 study._storage.set_trial_system_attr(
                     standing.trial._trial_id, f"{RUNG}{rung}", value
                 )
                 crossed.append(rung)
         return crossed
 
-    def _share(self, rung: int) -> float:
+    def _share(self, history: History, rung: int) -> float:
         """Return the share of the values at a rung that passes it."""
-        return self._first_share if rung == self._rungs[0] else 1 / self._reduction_factor
+        if rung != self._rungs[0]:
+            return 1 / self._reduction_factor
+        if self._first_share is not None:
+            return self._first_share
+        second = history.rung_values(self._rungs[1]) if len(self._rungs) > 1 else {}
+        return informed_share(history.rung_values(self._rungs[0]), second)
+
+    def _quota_rates(self, history: History) -> list[float]:
+        if not self._rungs:
+            return []
+        first_share = self._share(history, self._rungs[0])
+        return pyramid.quota_rates(self._rungs, self._max_resource, first_share)
 
     def _passes(self, history: History, standing: _Standing, rung: int) -> bool:
         rivals = list(history.rung_values(rung, without=standing.trial.number).values())
         rivals += self._priors.rung_values(rung, history.sign, _N_PRIOR_RIVALS - len(rivals))
-        return is_in_top(value_at(standing.curve, rung), rivals, self._share(rung))
+        return is_in_top(self._value_at(standing, rung), rivals, self._share(history, rung))
+
+    def _value_at(self, standing: _Standing, rung: int) -> float:
+        """Return what the trial is ranked by at a rung.
+
+        Paused trials are ranked against all that ever came, so that a lucky report would count
+        for ever: there the value is the mean of the later half of the reports up to the rung.
+        """
+        return value_at(standing.curve, rung, window=(rung + 1) // 2 if self._thaw else 1)
 
     def _forecast(self, history: History, step: int, value: float) -> Forecast | None:
         first_values = list(history.rung_values(self._rungs[0]).values()) if self._rungs else []
@@ -216,7 +243,9 @@ class DoraPruner(BasePruner):
         forecast = self._forecast(history, step, value)
         return forecast is None or anticipation_bound(value, forecast) >= incumbent
 
-    def _choose(self, history: History, standing: _Standing | None) -> int | None:
+    def _choose(
+        self, history: History, standing: _Standing | None, *, is_closing: bool = False
+    ) -> int | None:
         """Return the number of the trial to go on with: a paused one, or the one in `standing`."""
         own = None if standing is None else standing.trial.number
         values = [history.rung_values(rung) for rung in self._rungs]
@@ -224,7 +253,7 @@ class DoraPruner(BasePruner):
         if standing is not None and own is not None:
             for i, rung in enumerate(self._rungs):
                 if rung <= standing.step:
-                    values[i][own] = value_at(standing.curve, rung)
+                    values[i][own] = self._value_at(standing, rung)
                     paused[own] = i
 
         def is_allowed(number: int) -> bool:
@@ -237,19 +266,26 @@ class DoraPruner(BasePruner):
                 return False
             return self._is_continuable is None or self._is_continuable(trial)
 
-        candidates = pyramid.open_promotions(values, paused, self._rates)
+        candidates = pyramid.open_promotions(values, paused, self._quota_rates(history))
         chosen = pyramid.first_allowed(candidates, is_allowed)
-        if chosen is None and self._needs_leader(history, own, len(values[0])):
+        n_first = len(values[0]) if values else 0
+        if chosen is None and self._needs_leader(history, own, n_first, is_closing):
             chosen = pyramid.first_allowed(pyramid.leaders(values, paused), is_allowed)
         return chosen
 
-    def _needs_leader(self, history: History, own: int | None, n_first: int) -> bool:
-        """Tell whether one trial should be trained to the end, whatever the quotas."""
+    def _needs_leader(
+        self, history: History, own: int | None, n_first: int, is_closing: bool
+    ) -> bool:
+        """Tell whether one trial should be trained to the end, whatever the quotas.
+
+        A first result makes forecasts possible, and a short study must not end without one.
+        """
         if history.n_finished:
             return False
         others = [trial for trial in history.live if trial.number != own]
         n_workers = 1 + sum(trial.state == TrialState.RUNNING for trial in others)
-        if n_first < (12 if n_workers == 1 else 8):
+        n_needed = _FIRST_LEADER_AFTER if n_workers == 1 else _FIRST_LEADER_AFTER_WITH_WORKERS
+        if n_first < n_needed and not is_closing:
             return False
         return not any(rung_marks(trial) for trial in others)
 

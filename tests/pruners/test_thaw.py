@@ -237,3 +237,39 @@ def test_quotas_give_every_upper_rung_equal_epochs() -> None:
 )
 def test_ranks(values: dict[int, float], expected: list[int]) -> None:
     assert pyramid.ranks(values, [0, 1, 2]) == expected
+
+
+def test_closing_study_finishes_its_best_trial_however_few_there_are() -> None:
+    study = thaw_study()
+    curves = np.array([[0.5] * LENGTH, [0.7] * LENGTH, [0.6] * LENGTH])
+    run_worker(study, curves, 3)
+    pruner = study.pruner
+    assert isinstance(pruner, DoraPruner)
+    assert pruner.next_continuation(study) is None
+    while (parent := pruner.next_continuation(study, is_closing=True)) is not None:
+        continue_trial(study, parent)
+        trial = study.ask()
+        inherited = max(study.trials[trial.number].intermediate_values)
+        for step in range(inherited + 1, LENGTH + 1):
+            trial.report(0.7, step)
+            if step < LENGTH and trial.should_prune():
+                study.tell(trial, state=TrialState.PRUNED)
+                break
+        else:
+            study.tell(trial, 0.7)
+    complete = [t for t in study.trials if t.state == TrialState.COMPLETE]
+    assert len(complete) == 1 and complete[0].user_attrs[ROOT] == 1
+
+
+def test_one_lucky_report_does_not_lead_for_ever() -> None:
+    study = thaw_study()
+    lucky = [0.5, 0.5, 0.9, *[0.5] * 6]
+    steady = [0.5, 0.75, 0.75, *[0.75] * 6]
+    for curve in (lucky, steady):
+        trial = study.ask()
+        for step in (1, 2, 3):
+            trial.report(curve[step - 1], step)
+        trial.should_prune()
+        study.tell(trial, state=TrialState.PRUNED)
+    # Ranked by the mean of steps 2 and 3.
+    assert study.pruner.promising(study) == [1, 0]

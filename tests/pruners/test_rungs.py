@@ -1,0 +1,77 @@
+"""Rungs: where they lie, what a trial is worth there, and who passes."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from optuna_deepweeds.pruners.rungs import informed_share, is_in_top, rung_steps, value_at
+
+NAN = math.nan
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ((1, 27, 3), [1, 3, 9]),
+        ((1, 28, 3), [1, 3, 9, 27]),
+        ((1, 243, 3), [1, 3, 9, 27, 81]),
+        ((2, 9, 2), [2, 4, 8]),
+        ((1, 1, 3), []),
+    ],
+)
+def test_rung_steps(arguments: tuple[int, int, int], expected: list[int]) -> None:
+    assert rung_steps(*arguments) == expected
+
+
+@pytest.mark.parametrize(
+    ("curve", "rung", "window", "expected"),
+    [
+        ({1: 0.1, 2: 0.2, 3: 0.6}, 3, 1, 0.6),
+        ({1: 0.1, 2: 0.2, 3: 0.6}, 3, 2, 0.4),
+        ({3: 0.6, 1: 0.1, 2: 0.2}, 3, 2, 0.4),
+        ({1: 0.1, 2: 0.2, 3: 0.6}, 1, 2, 0.1),
+        ({1: 0.1, 5: 0.5, 9: 0.9}, 3, 1, 0.5),
+        ({1: 0.1, 2: 0.2}, 3, 1, NAN),
+        ({2: NAN, 3: 0.5}, 3, 1, 0.5),
+        ({2: NAN, 3: 0.5}, 3, 2, NAN),
+        ({}, 1, 1, NAN),
+    ],
+)
+def test_value_at(curve: dict[int, float], rung: int, window: int, expected: float) -> None:
+    assert value_at(curve, rung, window) == pytest.approx(expected, nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("value", "others", "share", "expected"),
+    [
+        (0.1, [], 1 / 3, True),
+        (0.1, [0.2], 1 / 3, False),
+        (0.2, [0.3, 0.1, 0.1], 1 / 3, False),
+        (0.2, [0.3, 0.1, 0.1, 0.1, 0.1], 1 / 3, True),
+        (0.2, [0.2], 1 / 3, False),
+        (0.2, [NAN, NAN], 1 / 3, True),
+        (NAN, [], 1 / 3, False),
+        (0.1, [0.2, 0.3], 1.0, True),
+    ],
+)
+def test_is_in_top(value: float, others: list[float], share: float, expected: bool) -> None:
+    assert is_in_top(value, others, share) is expected
+
+
+def test_first_rung_is_strict_where_it_foretells_the_second() -> None:
+    first = {number: float(number) for number in range(30)}
+    assert informed_share(first, first) == pytest.approx(1 / 5)
+
+
+def test_first_rung_is_lenient_where_it_misleads() -> None:
+    first = {number: float(number) for number in range(30)}
+    reversed_order = {number: -value for number, value in first.items()}
+    assert informed_share(first, reversed_order) == pytest.approx(1 / 3)
+
+
+def test_first_rung_is_as_usual_while_little_is_known() -> None:
+    first = {number: float(number) for number in range(30)}
+    second = {number: first[number] for number in range(11)}
+    assert informed_share(first, second) == 1 / 4
