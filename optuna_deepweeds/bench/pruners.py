@@ -93,6 +93,8 @@ def grid(
 ) -> list[Cell]:
     """Every combination as a cell; an empty `max_resources` means the curves' own length.
 
+    Seeds vary slowest, so that an interrupted grid has all tasks and pruners of its first seeds.
+
     Raises:
         InvalidInputError: If a pruner or an order is unknown, curves are too short, or two
             sources have the same task name.
@@ -125,7 +127,7 @@ def grid(
                 for seed in seeds
                 for pruner in pruners
             ]
-    return cells
+    return sorted(cells, key=lambda cell: cell.seed)
 
 
 def run_grid(
