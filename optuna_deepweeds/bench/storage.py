@@ -33,7 +33,6 @@ from optuna_deepweeds.bench.storage_worker import (
 from optuna_deepweeds.errors import DeepWeedsError
 
 _LONGEST_SECONDS = 1800.0
-_EPOCHS = 3
 
 
 @dataclass
@@ -89,14 +88,20 @@ def claims(places: Places, *, workers: int, n_trials: int = 60, n_enqueued: int 
 
 
 def kills(
-    places: Places, *, workers: int, n_kills: int = 100, seed: int = 0, mean_seconds: float = 2.0
+    places: Places,
+    *,
+    workers: int,
+    n_kills: int = 100,
+    seed: int = 0,
+    mean_seconds: float = 2.0,
+    n_trials: int = 60,
 ) -> Outcome:
     """Workers are killed at random moments; others start in their place."""
     outcome = Outcome("kills", places.backend, workers)
     generator = random.Random(seed)
-    n_trials = 60
+    n_enqueued = n_trials // 3
     with places.new(grace_seconds=15.0) as bench, _timed(outcome):
-        study = bench.create(n_trials=n_trials, n_enqueued=20, epochs=12)
+        study = bench.create(n_trials=n_trials, n_enqueued=n_enqueued, epochs=12)
         running = [_start(work, bench) for _ in range(workers)]
         deadline = time.monotonic() + _LONGEST_SECONDS
         while outcome.events < n_kills and time.monotonic() < deadline:
@@ -114,16 +119,23 @@ def kills(
                 study.set_user_attr("deepweeds:budget", {"trials": n_trials})
             running[victim] = _start(work, bench)
         _finish(running, outcome)
-        outcome.problems += check_study(bench, n_trials=n_trials, n_enqueued=20)
+        outcome.problems += check_study(bench, n_trials=n_trials, n_enqueued=n_enqueued)
     return outcome
 
 
-def outages(places: Places, *, workers: int, n_outages: int = 5, seconds: float = 10.0) -> Outcome:
+def outages(
+    places: Places,
+    *,
+    workers: int,
+    n_outages: int = 5,
+    seconds: float = 10.0,
+    n_trials: int = 60,
+) -> Outcome:
     """The server restarts, or another program locks the SQLite file, during a study."""
     outcome = Outcome("outages", places.backend, workers)
     with places.new(grace_seconds=60.0) as bench, _timed(outcome):
-        study = bench.create(n_trials=60, n_enqueued=20, epochs=12)
-        n_trials = 60
+        n_enqueued = n_trials // 3
+        study = bench.create(n_trials=n_trials, n_enqueued=n_enqueued, epochs=12)
         running = [_start(work, bench) for _ in range(workers)]
         for _ in range(n_outages):
             time.sleep(5)
@@ -140,7 +152,7 @@ def outages(places: Places, *, workers: int, n_outages: int = 5, seconds: float 
                 _lock_file(bench.folder / "optuna.db", seconds)
             outcome.events += 1
         _finish(running, outcome)
-        outcome.problems += check_study(bench, n_trials=n_trials, n_enqueued=20)
+        outcome.problems += check_study(bench, n_trials=n_trials, n_enqueued=n_enqueued)
     return outcome
 
 

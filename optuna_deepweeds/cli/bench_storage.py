@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from optuna_deepweeds.bench.postgres import find_programs, local_postgres
 from optuna_deepweeds.cli._output import emit, format_option, info
 
 _COLUMNS = ("case", "backend", "workers", "events", "seconds", "problems")
+_SPEED_CASES = ("overhead", "scale")
 _SPEED_COLUMNS = ("case", "backend", "what", "seconds", "stock_seconds", "difference_ms")
 
 
@@ -91,19 +91,13 @@ def storage(
     for backend in backends:
         with local_postgres() if backend == "postgresql" else nullcontext() as server:
             places = bench.Places(backend, server)
-            runs: dict[str, Callable[[int, int], bench.Outcome]] = {
-                "claims": lambda n, i: bench.claims(places, workers=n),
-                "kills": lambda n, i: bench.kills(
-                    places, workers=n, n_kills=n_kills, seed=seed + i
-                ),
-                "outages": lambda n, i: bench.outages(places, workers=n, n_outages=n_outages),
-                "starts": lambda n, i: bench.starts(places, workers=n),
-            }
             for case in cases or tuple(bench.CASES):
-                if case in runs:
+                if case not in _SPEED_CASES:
                     for n in workers or _default_workers(case):
                         for i in range(repetitions):
-                            rows.append(_row(runs[case](n, i)))
+                            rows.append(
+                                _row(_repetition(case, places, n, n_kills, n_outages, seed + i))
+                            )
                             info(
                                 f"{case} {backend} {n} workers {i + 1}/{repetitions}: "
                                 f"{rows[-1]['problems'] or 'ok'}"
@@ -115,6 +109,18 @@ def storage(
     if speeds:
         emit(speeds, columns=_SPEED_COLUMNS, fmt=fmt)
     return 1 if any(row["problems"] for row in rows) else 0
+
+
+def _repetition(
+    case: str, places: bench.Places, workers: int, n_kills: int, n_outages: int, seed: int
+) -> bench.Outcome:
+    if case == "claims":
+        return bench.claims(places, workers=workers)
+    if case == "kills":
+        return bench.kills(places, workers=workers, n_kills=n_kills, seed=seed)
+    if case == "outages":
+        return bench.outages(places, workers=workers, n_outages=n_outages)
+    return bench.starts(places, workers=workers)
 
 
 def _default_workers(case: str) -> tuple[int, ...]:
