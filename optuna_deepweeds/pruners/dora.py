@@ -180,7 +180,7 @@ class DoraPruner(BasePruner):
         if not self._thaw:
             return []
         history = self._histories.read(study)
-        paused = {number: self._rung_index(trial) for number, trial in history.paused.items()}
+        paused = self._paused(history)
         values = [history.rung_values(rung) for rung in self._rungs]
         rates = self._quota_rates(history)
         return pyramid.by_distance_to_promotion(values, paused, rates)[:k]
@@ -197,7 +197,9 @@ class DoraPruner(BasePruner):
             if is_here or rung not in marks:
                 value = standing.sign * self._value_at(standing, rung)
                 study._storage.set_trial_system_attr(
-                    standing.trial._trial_id, f"{RUNG}{rung}", value
+                    standing.trial._trial_id,
+                    f"{RUNG}{rung}",
+                    value if math.isfinite(value) else None,  # JSON has no NaN
                 )
                 crossed.append(rung)
         return crossed
@@ -231,7 +233,9 @@ class DoraPruner(BasePruner):
         return value_at(standing.curve, rung, window=(rung + 1) // 2 if self._thaw else 1)
 
     def _forecast(self, history: History, step: int, value: float) -> Forecast | None:
-        first_values = list(history.rung_values(self._rungs[0]).values()) if self._rungs else []
+        first_values: list[float] = []
+        if self._priors.is_related and self._rungs:
+            first_values = list(history.rung_values(self._rungs[0]).values())
         prior = self._priors.gains(min(step, self._max_resource), history.sign, first_values)
         return forecast_final(value, history.gains_after(step), prior)
 
@@ -249,7 +253,7 @@ class DoraPruner(BasePruner):
         """Return the number of the trial to go on with: a paused one, or the one in `standing`."""
         own = None if standing is None else standing.trial.number
         values = [history.rung_values(rung) for rung in self._rungs]
-        paused = {number: self._rung_index(trial) for number, trial in history.paused.items()}
+        paused = self._paused(history)
         if standing is not None and own is not None:
             for i, rung in enumerate(self._rungs):
                 if rung <= standing.step:
@@ -289,9 +293,11 @@ class DoraPruner(BasePruner):
             return False
         return not any(rung_marks(trial) for trial in others)
 
-    def _rung_index(self, trial: FrozenTrial) -> int:
-        marks = rung_marks(trial)
-        return max(i for i, rung in enumerate(self._rungs) if rung in marks)
+    def _paused(self, history: History) -> dict[int, int]:
+        """Return the rung index of each paused trial; other rungs than ours are passed over."""
+        index = {rung: i for i, rung in enumerate(self._rungs)}
+        rungs = {number: max(rung_marks(trial)) for number, trial in history.paused.items()}
+        return {number: index[rung] for number, rung in rungs.items() if rung in index}
 
     def _write(
         self,

@@ -43,6 +43,11 @@ class PriorCurves:
         tasks = (as_curves(task, max_resource, "related_curves") for task in related)
         self._related = [task for task in tasks if len(task) >= _MIN_CURVES]
 
+    @property
+    def is_related(self) -> bool:
+        """Whether curves of other tasks are used, which need the study's first values."""
+        return len(self._same) < _MIN_CURVES and bool(self._related)
+
     def gains(self, step: int, sign: float, first_values: Sequence[float]) -> GainPrior | None:
         """Return what to expect of the gains after `step`, None if the curves do not tell.
 
@@ -51,15 +56,16 @@ class PriorCurves:
             sign: turns the study's values into "larger is better".
             first_values: what the study's own trials had at the first step, larger is better.
         """
-        prior = gain_prior(gains_of_leaders(sign * self._same, step))
-        if prior is not None or len(first_values) < _MIN_FIRST_VALUES:
-            return prior
+        if not self.is_related:
+            return gain_prior(gains_of_leaders(sign * self._same, step))
+        if len(first_values) < _MIN_FIRST_VALUES:
+            return None
         target = np.asarray(first_values)
         mapped = [
             gains_of_leaders(quantile_map(sign * task[:, 0], target)(sign * task), step)
             for task in self._related
         ]
-        return gain_prior(np.concatenate(mapped), _RELATED_WORTH) if mapped else None
+        return gain_prior(np.concatenate(mapped), _RELATED_WORTH)
 
     def rung_values(self, rung: int, sign: float, n: int) -> list[float]:
         """Return `n` values that stand for those of the study's own task at `rung`."""
