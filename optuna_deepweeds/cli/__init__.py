@@ -42,6 +42,7 @@ another specification, 5 storage, 130 and 143 interrupted (the running trial is 
         "worker": (f"{_ROOM}.worker:worker", "Join a study from this machine."),
         "data": (f"{_ROOM}.data:data", "Get and describe the image data sets."),
         "priors": (f"{_ROOM}.priors:priors", "List, import and export earlier trials."),
+        "experiment": (f"{_ROOM}.experiment:experiment", "Compare methods on a grid of studies."),
         "predict": (f"{_ROOM}.predict:predict", "Classify photographs with a saved network."),
         "dashboard": (f"{_ROOM}.dashboard:dashboard", "Browse the studies with optuna-dashboard."),
         "bench": (f"{_ROOM}.bench:bench", "Measure samplers, pruners, training and storage."),

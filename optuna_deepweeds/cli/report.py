@@ -48,7 +48,7 @@ def report(
     name: str, output: Path | None, png_folder: Path | None, storage_url: str | None
 ) -> None:
     """Write everything about study NAME as one HTML file that opens offline."""
-    _require_plots()
+    require_plots()
     from optuna_deepweeds.report.study_report import write_html, write_pngs
 
     view = _views([name], storage_url)[0]
@@ -106,7 +106,7 @@ def compare(
         info(sentence)
     if html_file is None and png_folder is None:
         return
-    _require_plots()
+    require_plots()
     from optuna_deepweeds.report import compare_report
 
     if html_file is not None:
@@ -132,7 +132,8 @@ def _file_name(name: str) -> str:
     return "_" + safe[1:] if safe.startswith(".") else safe
 
 
-def _require_plots() -> None:
+def require_plots() -> None:
+    """Refuse to begin where the libraries that draw are missing."""
     try:
         import matplotlib  # noqa: F401
         import plotly  # noqa: F401

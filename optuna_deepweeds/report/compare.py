@@ -254,7 +254,7 @@ def _label(view: StudyView, facts: Mapping[str, Any], differing: Sequence[str]) 
     label = f"{facts['sampler']} + {facts['pruner']}"
     for name in differing:
         value = facts.get(name)
-        if name in _NAMING:
+        if name in _NAMING or value is None:
             continue
         if isinstance(value, bool):
             label += f" + {name}" if value else ""

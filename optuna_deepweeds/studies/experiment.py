@@ -1,0 +1,178 @@
+"""An experiment: a grid of samplers, pruners and seeds at equal budget, one study a cell.
+
+The grid is a TOML file; its studies are ordinary ones, so that an experiment goes on where it
+was interrupted, any worker may join a cell, and every other command reads it.
+
+| key | meaning |
+|---|---|
+| name | start of the studies' names |
+| dataset, space, epochs, fold | as for `study run` |
+| samplers, pruners, seeds | the grid |
+| trials, seconds, total_epochs | budget of each study, at least one of them |
+| thaw | whether DORA continues stopped trials |
+| priors | table with `files`, `samplers` (all by default) and `enqueue_best` |
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from optuna_deepweeds.errors import InvalidInputError, NotFoundError
+from optuna_deepweeds.studies.accounting import progress
+from optuna_deepweeds.studies.manager import check_name, study_budget
+from optuna_deepweeds.studies.spec import MAX_EPOCHS, Budget, StudySpec
+
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    "name": str,
+    "dataset": str,
+    "space": str,
+    "epochs": int,
+    "fold": int,
+    "samplers": list,
+    "pruners": list,
+    "seeds": list,
+    "trials": int,
+    "seconds": (int, float),
+    "total_epochs": int,
+    "thaw": bool,
+    "priors": dict,
+}
+_REQUIRED = ("name", "dataset", "samplers", "pruners", "seeds")
+_PRIOR_TYPES: dict[str, type | tuple[type, ...]] = {
+    "files": list,
+    "samplers": list,
+    "enqueue_best": int,
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One study of an experiment.
+
+    Attributes:
+        name: Of the study.
+        spec: Of the study, without the fingerprint of the images.
+        budget: Of the study.
+        priors: Files or URL#STUDY to import first.
+        enqueue_best: How many of them to train again.
+    """
+
+    name: str
+    spec: StudySpec
+    budget: Budget
+    priors: tuple[str, ...] = ()
+    enqueue_best: int = 0
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A grid of studies; cells of one seed stand together, so that seeds finish one by one."""
+
+    name: str
+    cells: tuple[Cell, ...]
+
+
+def read_experiment(path: Path) -> Experiment:
+    """Read an experiment's file; relative prior files are taken from its own folder.
+
+    Raises:
+        NotFoundError: The file does not exist.
+        InvalidInputError: It is not TOML, or a key is unknown, missing or of a wrong kind.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise NotFoundError(f"the experiment file {path} does not exist.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInputError(f"{path} cannot be read as text: {error}.") from None
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidInputError(f"{path} must be TOML, but {error}.") from None
+    _check(path, content, _TYPES, _REQUIRED)
+    priors = content.get("priors", {})
+    _check(path, priors, _PRIOR_TYPES, ("files",) if priors else ())
+    for key in ("samplers", "pruners", "seeds"):
+        if not content[key] or len(set(map(str, content[key]))) < len(content[key]):
+            raise InvalidInputError(
+                f"{path}: {key} must be a list of different entries, but is {content[key]!r}."
+            )
+    try:
+        cells = [
+            _cell(path, content, sampler, pruner, seed)
+            for seed in content["seeds"]
+            for sampler in content["samplers"]
+            for pruner in content["pruners"]
+        ]
+    except (InvalidInputError, TypeError) as error:
+        raise InvalidInputError(f"{path}: {error}") from None
+    return Experiment(content["name"], tuple(cells))
+
+
+def is_finished(study: optuna.Study) -> bool:
+    """Whether the study's budget is spent and no trial is under way."""
+    state = progress(study.get_trials(deepcopy=False), study.direction)
+    budget = study_budget(study)
+    limits = (
+        (budget.trials, state.finished),
+        (budget.seconds, state.seconds),
+        (budget.epochs, state.epochs),
+    )
+    spent = any(limit is not None and used >= limit for limit, used in limits)
+    return spent and not state.running
+
+
+def _cell(path: Path, content: Mapping[str, Any], sampler: str, pruner: str, seed: int) -> Cell:
+    name = f"{content['name']}-{sampler}-{pruner}-seed{seed}"
+    check_name(name)
+    priors = content.get("priors", {})
+    takes_priors = sampler in priors.get("samplers", content["samplers"])
+    budget = Budget(content.get("trials"), content.get("seconds"), content.get("total_epochs"))
+    if budget == Budget():
+        raise InvalidInputError("one of trials, seconds and total_epochs must be set.")
+    return Cell(
+        name=name,
+        spec=StudySpec(
+            dataset=content["dataset"],
+            space=content.get("space", "course"),
+            epochs=content.get("epochs", MAX_EPOCHS),
+            fold=content.get("fold", 0),
+            sampler=sampler,
+            pruner=pruner,
+            seed=seed,
+            thaw=pruner == "dora" and content.get("thaw", True),
+        ),
+        budget=budget,
+        priors=tuple(_place(path, file) for file in priors.get("files", ()) if takes_priors),
+        enqueue_best=priors.get("enqueue_best", 0),
+    )
+
+
+def _place(path: Path, file: str) -> str:
+    return file if "://" in file else str(path.parent / file)
+
+
+def _check(
+    path: Path,
+    content: Mapping[str, Any],
+    types: Mapping[str, type | tuple[type, ...]],
+    required: tuple[str, ...],
+) -> None:
+    for key, value in content.items():
+        if key not in types:
+            close = difflib.get_close_matches(key, list(types), n=1)
+            hint = f" Did you mean {close[0]}?" if close else f" Keys: {', '.join(types)}."
+            raise InvalidInputError(f"{path}: no key {key!r}.{hint}")
+        kind = types[key]
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise InvalidInputError(f"{path}: {key} is of a wrong kind: {value!r}.")
+    missing = [key for key in required if key not in content]
+    if missing:
+        raise InvalidInputError(f"{path}: {', '.join(missing)} must be set, but is not.")

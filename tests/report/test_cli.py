@@ -1,0 +1,63 @@
+"""`study report` and `study compare` from the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from optuna_deepweeds.cli.report import compare, report
+from optuna_deepweeds.errors import InvalidInputError, NotFoundError
+from optuna_deepweeds.studies.manager import create_or_continue
+from optuna_deepweeds.studies.spec import Budget, StudySpec
+from optuna_deepweeds.studies.storage import open_storage
+from tests.report.conftest import trial_at
+
+
+@pytest.fixture
+def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A storage with two studies `a/1` and `b` of one trial each."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("OPTUNA_STORAGE", raising=False)
+    url = f"sqlite:///{tmp_path}/s.db"
+    for name, sampler in (("a/1", "random"), ("b", "tpe")):
+        spec = StudySpec("demo", sampler=sampler, pruner="none")
+        study, _ = create_or_continue(name, spec, Budget(trials=1), open_storage(url))
+        study.add_trials([trial_at(0, 1, 0.5, 3)])
+    return url
+
+
+def run(command: object, *args: str) -> Result:
+    result = CliRunner().invoke(command, args)  # type: ignore[arg-type]
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def test_report_goes_to_a_file_named_after_the_study(url: str, tmp_path: Path) -> None:
+    result = run(report, "a/1", "--storage", url)
+    assert "reports/a_1.html" in result.stderr and not result.stdout
+    assert (tmp_path / "reports" / "a_1.html").stat().st_size > 10_000
+
+
+def test_compare_prints_data_and_says_what_it_means(url: str, tmp_path: Path) -> None:
+    result = run(compare, "a/1", "b", "--storage", url, "-f", "json", "--html", "c.html")
+    rows = json.loads(result.stdout)
+    assert [r["method"] for r in rows] == ["random + none", "tpe + none"]
+    assert rows[0]["best"] == 0.5 and rows[0]["epochs"] == 3
+    assert "one seed tells nothing about chance" in result.stderr
+    assert (tmp_path / "c.html").exists()
+
+
+def test_compare_pairs(url: str) -> None:
+    result = run(compare, "a/1", "b", "--storage", url, "-f", "csv", "--pairs")
+    assert result.stdout.splitlines()[1].startswith("tpe + none,random + none,1,0.0")
+
+
+def test_unknown_names_are_refused(url: str) -> None:
+    with pytest.raises(NotFoundError, match="'c'"):
+        run(compare, "a/1", "c", "--storage", url)
+    with pytest.raises(InvalidInputError, match="baseline"):
+        run(compare, "a/1", "--storage", url, "--baseline", "x")
