@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import optuna
 from numpy.typing import NDArray
-from optuna.trial import FrozenTrial
 
 from optuna_deepweeds.datasets.dataset import Dataset
 from optuna_deepweeds.errors import InvalidInputError, NotFoundError, TrainingError
@@ -193,33 +192,25 @@ def evaluate_study(
     if not best:
         raise NotFoundError(f"study {study.study_name!r} has no complete trial yet.")
 
-    network: TrainedNetwork | None = None
     evaluated = []
+    networks = []
     for trial in best:
         config = {**trial.params, **spec.search_space.constants, **RECIPES[recipe]}
-        scores: list[Score] = []
-        failures: list[str] = []
-        for repetition in range(n_seeds):
-            for fold, data, train_on in _splits(dataset, protocol):
-                seed = _seed(spec.seed, trial, repetition, fold)
-                try:
-                    trained = _train(
-                        config, data, seed, spec.epochs, train_on, device, deterministic
-                    )
-                except TrainingError as error:
-                    failures.append(f"trial {trial.number}, seed {repetition}: {error}")
-                    continue
-                confusion = _confusion(trained, data, device)
-                score = Score(trial.number, repetition, fold, confusion, trained.train_seconds)
-                scores.append(score)
-                if network is None and protocol == "holdout" and trial is best[0]:
-                    network = trained
-                if on_score is not None:
-                    on_score(score)
-        value = float(trial.value) if trial.value is not None else math.nan
-        evaluated.append(
-            TrialEvaluation(trial.number, value, config, tuple(scores), tuple(failures))
+        scores, failures, network = evaluate_config(
+            config,
+            dataset,
+            seed=spec.seed,
+            number=trial.number,
+            n_seeds=n_seeds,
+            epochs=spec.epochs,
+            protocol=protocol,
+            device=device,
+            deterministic=deterministic,
+            on_score=on_score,
         )
+        value = float(trial.value) if trial.value is not None else math.nan
+        evaluated.append(TrialEvaluation(trial.number, value, config, scores, failures))
+        networks.append(network)
     return Evaluation(
         study=study.study_name,
         dataset=dataset.name,
@@ -227,8 +218,68 @@ def evaluate_study(
         recipe=recipe,
         classes=dataset.classes,
         trials=tuple(evaluated),
-        network=network,
+        network=networks[0],
     )
+
+
+def evaluate_config(
+    config: Mapping[str, Any],
+    dataset: Dataset,
+    *,
+    seed: int,
+    number: int = 0,
+    n_seeds: int = 3,
+    epochs: int = 20,
+    protocol: str = "holdout",
+    device: str | None = None,
+    deterministic: bool = False,
+    on_score: Callable[[Score], None] | None = None,
+) -> tuple[tuple[Score, ...], tuple[str, ...], TrainedNetwork | None]:
+    """Train one configuration and score it on unseen images, as `evaluate_study` does.
+
+    Args:
+        config: The configuration.
+        dataset: The images.
+        seed: Every repetition's seed is derived from it and `number`.
+        number: Stands in the scores as their trial.
+        n_seeds: Repetitions.
+        epochs: Of every training.
+        protocol: One of `PROTOCOLS`.
+        device: As for `training.train`.
+        deterministic: As for `training.train`.
+        on_score: Called with each score as it is there.
+
+    Returns:
+        The scores, one line a training that failed, and the first network of `holdout`.
+    """
+    from optuna_deepweeds.training import train
+
+    scores: list[Score] = []
+    failures: list[str] = []
+    first: TrainedNetwork | None = None
+    for repetition in range(n_seeds):
+        for fold, data, train_on in _splits(dataset, protocol):
+            try:
+                trained = train(
+                    config,
+                    data,
+                    seed=_seed(seed, number, repetition, fold),
+                    epochs=epochs,
+                    train_on=train_on,
+                    device=device,
+                    deterministic=deterministic,
+                )
+            except TrainingError as error:
+                failures.append(f"trial {number}, seed {repetition}: {error}")
+                continue
+            confusion = _confusion(trained, data, device)
+            score = Score(number, repetition, fold, confusion, trained.train_seconds)
+            scores.append(score)
+            if first is None and protocol == "holdout":
+                first = trained
+            if on_score is not None:
+                on_score(score)
+    return tuple(scores), tuple(failures), first
 
 
 def three_folds(data: Dataset) -> list[NDArray[np.int64]]:
@@ -263,28 +314,6 @@ def _splits(data: Dataset, protocol: str) -> Iterator[tuple[int, Dataset, str]]:
         )
 
 
-def _train(
-    config: Mapping[str, Any],
-    data: Dataset,
-    seed: int,
-    epochs: int,
-    train_on: str,
-    device: str | None,
-    deterministic: bool,
-) -> TrainedNetwork:
-    from optuna_deepweeds.training import train
-
-    return train(
-        config,
-        data,
-        seed=seed,
-        epochs=epochs,
-        train_on=train_on,
-        device=device,
-        deterministic=deterministic,
-    )
-
-
 def _confusion(trained: TrainedNetwork, data: Dataset, device: str | None) -> NDArray[np.int64]:
     predicted = trained.predict_proba(data.images[data.test], device=device).argmax(axis=1)
     n = len(data.classes)
@@ -292,7 +321,7 @@ def _confusion(trained: TrainedNetwork, data: Dataset, device: str | None) -> ND
     return np.bincount(pairs, minlength=n * n).reshape(n, n)
 
 
-def _seed(study_seed: int, trial: FrozenTrial, repetition: int, fold: int) -> int:
+def _seed(study_seed: int, number: int, repetition: int, fold: int) -> int:
     # Three numbers more than a trial's own seed is made of, so none of them repeats it.
-    sequence = np.random.SeedSequence([study_seed, trial.number, repetition, fold, 1])
+    sequence = np.random.SeedSequence([study_seed, number, repetition, fold, 1])
     return int(sequence.generate_state(1)[0])

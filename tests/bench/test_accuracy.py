@@ -1,0 +1,38 @@
+"""`bench accuracy`: configurations of the spaces, scored on test images."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from optuna_deepweeds.bench.accuracy import CONFIGS, measure
+from optuna_deepweeds.errors import InvalidInputError
+from optuna_deepweeds.spaces import SPACES
+from tests.training.conftest import make_squares
+
+
+def test_configurations_lie_in_their_spaces() -> None:
+    for name, config in CONFIGS.items():
+        space = SPACES[name.removesuffix("-wide")]
+        assert space.problem(config) is None, name
+    assert SPACES["modern"].unknown(CONFIGS["modern"]) == []
+    # What the published space fixes stays as it is.
+    assert "optimizer" not in CONFIGS["course"]
+    assert "label_smoothing" not in CONFIGS["course"]
+
+
+def test_measures_on_the_test_images() -> None:
+    data = make_squares()
+    data = replace(data, train=data.train[:16], valid=data.valid[:8])
+    result, network = measure("course", data, n_seeds=2, epochs=1, device="cpu")
+    assert len(result.accuracies) == 2
+    assert result.confusion.sum() == 2 * len(data.test)
+    assert network is not None
+    assert network.config == CONFIGS["course"]
+
+
+@pytest.mark.parametrize(("name", "n_seeds"), [("ancient", 1), ("course", 0)])
+def test_wrong_arguments(name: str, n_seeds: int) -> None:
+    with pytest.raises(InvalidInputError, match="ancient|n_seeds >= 1"):
+        measure(name, make_squares(), n_seeds=n_seeds)
