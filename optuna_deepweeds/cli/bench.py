@@ -15,6 +15,7 @@ _ROOM = "optuna_deepweeds.cli"
         "samplers": (f"{_ROOM}.bench_samplers:samplers", "Samplers on tabular problems."),
         "fcnet": (f"{_ROOM}.bench_samplers:fcnet", "Random, forest and DNGO on the FCNet tables."),
         "pruners": (f"{_ROOM}.bench_pruners:pruners", "Pruners on recorded learning curves."),
+        "accuracy": (f"{_ROOM}.bench_accuracy:accuracy", "Configurations picked by hand."),
         "training": (f"{_ROOM}.bench_training:training", "Training speed against a usual loader."),
         "storage": (f"{_ROOM}.bench_storage:storage", "Claims, crashes and overhead."),
     },
