@@ -206,3 +206,15 @@ def test_an_unknown_option_is_refused_at_once(name: str) -> None:
 def test_impossible_options_are_refused_at_once(options: dict[str, int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make_sampler("rf_ei", **options)  # type: ignore[arg-type]
+
+
+def test_a_branch_that_looks_bad_at_first_is_still_tuned() -> None:
+    def objective(trial: optuna.Trial) -> float:
+        if trial.suggest_categorical("branch", ["easy", "hard"]) == "easy":
+            return 0.5 - 0.01 * abs(trial.suggest_float("x", 0, 1) - 0.5)
+        return 1.0 - 3.0 * abs(trial.suggest_float("y", 0, 1) - 0.07)
+
+    study = run(make_sampler("rf_ei", seed=3, n_trees=10), 50, objective=objective)
+    tried = [trial.params["branch"] for trial in study.get_trials()]
+    assert tried[20:].count("hard") >= 3
+    assert study.best_value > 0.5
