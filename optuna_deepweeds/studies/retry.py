@@ -18,6 +18,7 @@ _T = TypeVar("_T")
 
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 2.0
+_NOTABLE_OUTAGE_SECONDS = 3.0
 
 # https://www.sqlite.org/rescode.html: BUSY, LOCKED, PROTOCOL (a race at opening the WAL).
 _SQLITE_TRANSIENT = frozenset({5, 6, 15})
@@ -79,7 +80,7 @@ class Retrier:
     def __init__(self, *, patience: float, name: str) -> None:
         self.patience = patience
         self.name = name
-        # time.monotonic() of the last call that only succeeded on a later attempt.
+        # time.monotonic() at the end of the last outage that was long enough to miss heartbeats.
         self.recovered_at: float | None = None
 
     def call(
@@ -109,7 +110,9 @@ class Retrier:
                 failure = error
             else:
                 if deadline is not None:
-                    self.recovered_at = time.monotonic()
+                    now = time.monotonic()
+                    if now - (deadline - self.patience) >= _NOTABLE_OUTAGE_SECONDS:
+                        self.recovered_at = now
                     _logger.info("The storage %s answers again.", self.name)
                 return result
             if not is_transient(failure):

@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
 import weakref
@@ -335,6 +336,8 @@ def open_storage(
         # Optuna's start-up reads the schema version, which must also sit out a restart.
         starter = Retrier(patience=max(wait, _SQLITE_BUSY_SECONDS), name=name)
         if not create:
+            if not must_exist:
+                _use_wal(resolved)
             return starter.call(lambda: ResilientStorage(resolved, create_tables=False, **options))
         return starter.call(lambda: _create(resolved, options))
     except DeepWeedsError:
@@ -350,10 +353,22 @@ def _create(url: URL, options: dict[str, Any]) -> ResilientStorage:
         if sqlite_path(url) is None and url.get_backend_name() == "sqlite":
             return ResilientStorage(url, create_tables=True, **options)
         with locks.exclusive(engine, "schema"):
-            if url.get_backend_name() == "sqlite":
-                with engine.connect() as connection:
-                    connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+            _use_wal(url)
             return ResilientStorage(url, create_tables=True, **options)
+    finally:
+        engine.dispose()
+
+
+def _use_wal(url: URL) -> None:
+    """Let readers and one writer of a SQLite file work at the same time, if nobody uses it now."""
+    path = sqlite_path(url)
+    if path is None or is_read_only(url):
+        return
+    engine = sqlalchemy.create_engine(url, **_engine_options(url))
+    try:
+        with engine.connect() as connection, contextlib.suppress(exc.OperationalError):
+            if connection.exec_driver_sql("PRAGMA journal_mode").scalar() != "wal":
+                connection.exec_driver_sql("PRAGMA journal_mode = WAL")
     finally:
         engine.dispose()
 

@@ -127,6 +127,17 @@ def test_sqlite_is_set_up_for_many_workers(tmp_path: Path) -> None:
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 1
 
 
+def test_file_made_by_optuna_is_set_up_too(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/a.db"
+    theirs = optuna.storages.RDBStorage(url)
+    optuna.create_study(study_name="s", storage=theirs)
+    theirs.engine.dispose()
+    storage = open_storage(url)
+    assert storage.get_study_id_from_name("s") == 1
+    with storage.engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+
+
 def test_looking_at_a_missing_file_creates_nothing(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="no file"):
         open_storage(f"sqlite:///{tmp_path}/none.db", must_exist=True)

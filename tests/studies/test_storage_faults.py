@@ -179,7 +179,6 @@ def test_server_restart_is_sat_out(postgres: LocalPostgres) -> None:
         thread.join()
         study.tell(trial, 1.0)
     assert study.trials[0].intermediate_values == dict.fromkeys(range(1, step + 1), 0.5)
-    assert storage.retrier.recovered_at is not None
 
 
 def test_heart_beats_through_a_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -303,6 +302,23 @@ def test_errors_that_stay_are_told_at_once() -> None:
     with pytest.raises(StorageError, match="no such table: x"):
         Retrier(patience=60, name="here").call(fail)
     assert time.monotonic() - started < 10
+
+
+def test_only_long_outages_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    for outage_seconds, remembered in ((0.5, None), (30.0, 130.5)):
+        retrier, failures = Retrier(patience=60, name="here"), []
+
+        def work(failures: list[int] = failures, seconds: float = outage_seconds) -> None:
+            if not failures:
+                failures.append(1)
+                raise exc.TimeoutError
+            clock[0] += seconds
+
+        retrier.call(work)
+        assert retrier.recovered_at == remembered
 
 
 def test_other_errors_pass_through() -> None:
