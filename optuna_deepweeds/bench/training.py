@@ -88,8 +88,11 @@ class Measurement:
         limit_share: Share of the device's arithmetic limit that the training used: its
             multiplications and additions a second over those of a large matrix product in the
             same run (bfloat16 on CUDA, float32 on the CPU).
+        cpu_seconds: Processor time of one training, of all its threads; on a machine that others
+            use as well it says more than `seconds`.
         usual_epochs: Epochs of the usual pipeline; 0 if it was not run.
         usual_seconds: Its time for them.
+        usual_cpu_seconds: Its processor time, that of its loader processes included.
         usual_peak_mib: Its peak memory, without that of its loader processes.
         ratio: Time of an epoch of the usual pipeline over ours.
     """
@@ -99,11 +102,13 @@ class Measurement:
     workers: int
     epochs: int
     seconds: float
+    cpu_seconds: float
     images_per_second: float
     peak_mib: float
     limit_share: float
     usual_epochs: int
     usual_seconds: float | None
+    usual_cpu_seconds: float | None
     usual_peak_mib: float | None
     ratio: float | None
 
@@ -173,11 +178,13 @@ def measure(
                 workers=workers,
                 epochs=epochs,
                 seconds=seconds,
+                cpu_seconds=max(run["cpu_seconds"] for run in ours),
                 images_per_second=n_train * epochs * workers / seconds,
                 peak_mib=max(run["peak_mib"] for run in ours),
                 limit_share=work / seconds / limit["flops"],
                 usual_epochs=usual_epochs,
                 usual_seconds=usual.get("seconds"),
+                usual_cpu_seconds=usual.get("cpu_seconds"),
                 usual_peak_mib=usual.get("peak_mib"),
                 ratio=ratio,
             )
@@ -338,6 +345,7 @@ class _measured:
             torch.cuda.reset_peak_memory_stats(self._device)
             torch.cuda.synchronize(self._device)
         self._result: dict[str, Any] = {}
+        self._cpu_start = _cpu_seconds()
         self._start = time.perf_counter()
         return self._result
 
@@ -349,7 +357,17 @@ class _measured:
             peak = torch.cuda.max_memory_allocated(self._device)
         else:
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        self._result.update(seconds=time.perf_counter() - self._start, peak_mib=peak / 2**20)
+        self._result.update(
+            seconds=time.perf_counter() - self._start,
+            cpu_seconds=_cpu_seconds() - self._cpu_start,
+            peak_mib=peak / 2**20,
+        )
+
+
+def _cpu_seconds() -> float:
+    """Processor time of this process and of those children that have ended."""
+    usages = [resource.getrusage(w) for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 def _arithmetic_limit(device: str) -> dict[str, Any]:

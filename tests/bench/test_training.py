@@ -61,6 +61,8 @@ def test_measures_both_pipelines(tmp_path: Path) -> None:
     assert result.images_per_second == pytest.approx(256 / result.seconds)
     assert 0 < result.limit_share < 1.5
     assert result.peak_mib > 50
+    assert result.cpu_seconds > 0
+    assert result.usual_cpu_seconds is not None and result.usual_cpu_seconds > 0
     path = tmp_path / "out" / "training.csv"
     bench.write_csv([result], path)
     with path.open() as file:
