@@ -107,7 +107,7 @@ def _traces(go: Any, mark: Mark, *, is_first: bool) -> list[Any]:
             go.Bar(
                 x=x, y=[html.escape(str(name)) for name in y], orientation="h",
                 marker={"color": list(mark.colours) or ink},
-                error_x={"type": "data", "array": list(mark.error), "thickness": 1.2}
+                error_x={"array": list(mark.error), "thickness": 1.2, "color": _PLAIN}
                 if mark.error else None,
                 **shown,
             )

@@ -83,7 +83,7 @@ def optimisation_history(view: StudyView) -> Chart | None:
         (t, v) for t in view.own if (v := last_value(t)) is not None and t.state.is_finished()
     ]
     failures = view.failures
-    if not points and not failures:
+    if not points:
         return None
     marks = []
     for kind in ("stopped", "continued", "finished"):
@@ -98,7 +98,7 @@ def optimisation_history(view: StudyView) -> Chart | None:
                 )
             )  # fmt: skip
     if failures:
-        values = [v for _, v in points] or [0.0]
+        values = [v for _, v in points]
         foot = min(values) if view.sign > 0 else max(values)
         marks.append(
             Mark(

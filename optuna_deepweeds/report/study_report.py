@@ -51,9 +51,9 @@ def write_html(view: StudyView, path: Path) -> None:
         "summary",
         "Summary",
         table(tables.spec_table(view)),
-        heading("Go on with it"),
-        code(tables.resume_command(view)) if view.spec else "",
-        "" if view.spec else paragraph("This study was made by another program.", soft=True),
+        heading("Go on with it") + code(tables.resume_command(view))
+        if view.spec
+        else paragraph("This study was made by another program.", soft=True),
     )
     page.section("curves", "Learning curves", chart("learning-curves", "No epoch reported yet."))
     page.section(

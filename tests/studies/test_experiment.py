@@ -1,0 +1,92 @@
+"""Grids of studies: read strictly, named once, finished when their budget is spent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from optuna_deepweeds.errors import InvalidInputError, NotFoundError
+from optuna_deepweeds.studies.experiment import is_finished, read_experiment
+from optuna_deepweeds.studies.manager import create_or_continue
+from optuna_deepweeds.studies.storage import open_storage
+
+GRID = """
+name = "mine"
+dataset = "demo"
+space = "course-small"
+epochs = 2
+samplers = ["random", "rf_ei"]
+pruners = ["none", "dora"]
+seeds = [1, 2]
+trials = 3
+
+[priors]
+files = ["runs.csv", "sqlite:///a.db#old"]
+samplers = ["rf_ei"]
+enqueue_best = 1
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "grid.toml"
+    path.write_text(text)
+    return path
+
+
+def test_grid_has_a_cell_for_every_combination(tmp_path: Path) -> None:
+    cells = read_experiment(write(tmp_path, GRID)).cells
+    assert len({cell.name for cell in cells}) == 8
+    assert [cell.spec.seed for cell in cells] == [1] * 4 + [2] * 4
+    last = cells[-1]
+    assert last.name == "mine-rf_ei-dora-seed2"
+    assert last.spec.thaw and last.spec.epochs == 2 and last.budget.trials == 3
+    assert last.priors == (str(tmp_path / "runs.csv"), "sqlite:///a.db#old")
+    assert cells[0].priors == () and not cells[0].spec.thaw
+
+
+@pytest.mark.parametrize("name", ["published", "small"])
+def test_shipped_grids_can_be_read(name: str) -> None:
+    root = Path(__file__).resolve().parents[2]
+    cells = read_experiment(root / "experiments" / f"{name}.toml").cells
+    assert len(cells) == {"published": 18, "small": 12}[name]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("name =", "nme =", "no key 'nme'. Did you mean name?"),
+        ('name = "mine"\n', "", "name must be set"),
+        ("trials = 3", "", "one of trials, seconds and total_epochs"),
+        ("trials = 3", "trials = 0", "`trials >= 1` must hold"),
+        ("trials = 3", "trials = true", "trials is of a wrong kind"),
+        ("seeds = [1, 2]", "seeds = [1, 1]", "different entries"),
+        ("seeds = [1, 2]", "seeds = []", "different entries"),
+        ('"random", ', '"rndom", ', "no sampler 'rndom'"),
+        ("seeds = [1, 2]", 'seeds = ["one"]', "grid.toml"),
+        ("[priors]", "[[priors]]", "priors is of a wrong kind"),
+        ("enqueue_best", "enqueue", "Did you mean enqueue_best?"),
+        ("name =", "name", "must be TOML"),
+    ],
+)
+def test_wrong_files_are_one_line(tmp_path: Path, old: str, new: str, expected: str) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        read_experiment(write(tmp_path, GRID.replace(old, new, 1)))
+    assert expected in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="does not exist"):
+        read_experiment(tmp_path / "none.toml")
+
+
+def test_cell_is_finished_when_its_budget_is_spent(tmp_path: Path) -> None:
+    cell = read_experiment(write(tmp_path, GRID)).cells[0]
+    storage = open_storage(f"sqlite:///{tmp_path}/s.db")
+    study, _ = create_or_continue(cell.name, cell.spec, cell.budget, storage)
+    for _ in range(3):
+        assert not is_finished(study)
+        trial = study.ask()
+        assert not is_finished(study)
+        study.tell(trial, 0.5)
+    assert is_finished(study)
