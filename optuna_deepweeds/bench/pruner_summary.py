@@ -20,7 +20,7 @@ from optuna_deepweeds.bench.replay import regret_after
 from optuna_deepweeds.bench.statistics import bootstrap, mean_and_error
 from optuna_deepweeds.errors import InvalidInputError
 
-SETTING = ("max_resource", "workers", "order", "noise", "mislead")
+SETTING = ("max_resource", "workers", "order", "noise", "mislead", "storage")
 
 MEAN = "mean"
 """In the column `task`: the mean over tasks."""

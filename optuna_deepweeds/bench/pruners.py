@@ -44,6 +44,7 @@ class Cell:
         order: "random" or the name of one of our samplers.
         noise: Standard deviation of the noise on reports.
         mislead: Share of the first epochs in which the configurations' order is reversed.
+        storage: Where the study lives: "memory" or "sqlite", a file of its own.
         budget: Full trainings to pay for.
         seed: Of the order, the noise, the sampler and the pruner.
     """
@@ -55,6 +56,7 @@ class Cell:
     order: str
     noise: float
     mislead: float
+    storage: str
     budget: int
     seed: int
 
@@ -88,6 +90,7 @@ def grid(
     orders: Sequence[str],
     noises: Sequence[float],
     misleads: Sequence[float],
+    storage: str = "memory",
     budget: int,
     seeds: Sequence[int],
 ) -> list[Cell]:
@@ -119,7 +122,18 @@ def grid(
         for n_epochs in max_resources or (table.n_epochs,):
             table.cut(n_epochs)
             cells += [
-                Cell(source, n_epochs, pruner, n_workers, order, noise, mislead, budget, seed)
+                Cell(
+                    source,
+                    n_epochs,
+                    pruner,
+                    n_workers,
+                    order,
+                    noise,
+                    mislead,
+                    storage,
+                    budget,
+                    seed,
+                )
                 for n_workers in workers
                 for order in orders
                 for noise in noises
@@ -135,7 +149,6 @@ def run_grid(
     output: Path,
     *,
     processes: int = 1,
-    sqlite: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Run the cells that `output` lacks and append a row for each as it ends.
@@ -144,8 +157,6 @@ def run_grid(
         cells: What to run.
         output: CSV file, created if missing.
         processes: Processes to run cells in.
-        sqlite: Directory in which each study gets a SQLite file, deleted after its run; None
-            keeps studies in memory.
         progress: Called with (cells done, cells in all) after each.
 
     Raises:
@@ -157,7 +168,7 @@ def run_grid(
     _prepare(output)
     with output.open("a", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        for row in _results(missing, processes, sqlite):
+        for row in _results(missing, processes):
             writer.writerow(row)
             file.flush()
             n_done += 1
@@ -194,7 +205,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def run_cell(cell: Cell, sqlite: Path | None = None) -> dict[str, Any]:
+def run_cell(cell: Cell) -> dict[str, Any]:
     """Replay one cell and return its row."""
     table = _table(cell.curves).cut(cell.max_resource)
     started = time.perf_counter()
@@ -205,7 +216,7 @@ def run_cell(cell: Cell, sqlite: Path | None = None) -> dict[str, Any]:
     sampler = None
     if cell.order != "random":
         sampler = make_sampler(cell.order, seed=cell.seed)
-    with _storage(sqlite) as storage:
+    with _storage(cell.storage) as storage:
         outcome, _ = replay(
             table,
             make_peer(cell.pruner, max_resource=cell.max_resource, seed=cell.seed),
@@ -236,12 +247,12 @@ def run_cell(cell: Cell, sqlite: Path | None = None) -> dict[str, Any]:
 
 
 @contextmanager
-def _storage(parent: Path | None) -> Iterator[BaseStorage | None]:
-    """A SQLite storage in a directory of its own that is deleted; None without a parent."""
-    if parent is None:
+def _storage(kind: str) -> Iterator[BaseStorage | None]:
+    """A SQLite storage that is deleted afterwards; None, for Optuna's default, in memory."""
+    if kind == "memory":
         yield None
         return
-    with tempfile.TemporaryDirectory(dir=parent) as directory:
+    with tempfile.TemporaryDirectory() as directory:
         storage = open_storage(f"sqlite:///{directory}/replay.db")
         try:
             yield storage
@@ -255,19 +266,17 @@ def _table(source: str) -> Curves:
     return load(source)
 
 
-def _results(
-    cells: Sequence[Cell], processes: int, sqlite: Path | None
-) -> Iterator[dict[str, Any]]:
+def _results(cells: Sequence[Cell], processes: int) -> Iterator[dict[str, Any]]:
     if processes <= 1 or len(cells) < 2:
         for cell in cells:
-            yield run_cell(cell, sqlite)
+            yield run_cell(cell)
         return
     # Spawned, because storages and thread pools do not survive a fork.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(
         processes, mp_context=context, initializer=_quiet, initargs=()
     ) as pool:
-        futures = [pool.submit(run_cell, cell, sqlite) for cell in cells]
+        futures = [pool.submit(run_cell, cell) for cell in cells]
         try:
             for future in as_completed(futures):
                 yield future.result()
@@ -304,7 +313,7 @@ def _dump(trajectory: Sequence[tuple[int, float]]) -> str:
 
 
 _PARSERS: dict[str, Callable[[Any], Any]] = {
-    **{column: str for column in ("curves", "pruner", "order", "task", "digest")},
+    **{column: str for column in ("curves", "pruner", "order", "storage", "task", "digest")},
     **{
         column: int
         for column in ("max_resource", "workers", "budget", "seed", "epochs", "trials")

@@ -2,7 +2,7 @@
 
 Simulated workers ask the study for trials as real ones do; only training is replaced by a look
 into the table of curves. Every epoch costs one unit of simulated time, so a worker is free again
-after its trial's epochs, whatever the others do. What a decision costs in real time is measured.
+after its trial's epochs, whatever the others do. What a decision really costs is measured.
 """
 
 from __future__ import annotations
@@ -119,7 +119,8 @@ class Outcome:
         trials: Trials created, continuations included.
         continuations: Trials that continued a stopped one.
         decisions: Times the pruner was asked.
-        decision_seconds: What those took together, choosing continuations included.
+        decision_seconds: What those took together, choosing continuations included: processor
+            time for a study in memory, else time on the clock, which includes the database.
     """
 
     paid: np.ndarray
@@ -198,6 +199,7 @@ class _Simulation:
             # Hyperband draws brackets from the name; a random one would make runs differ.
             study_name=f"replay-{curves.name}-{seed}",
         )
+        self._clock = time.process_time if storage is None else time.perf_counter
         self._next_continuation = getattr(pruner, "next_continuation", None)
         n = len(curves.values)
         self._outcome = Outcome(np.zeros(n, dtype=int), np.zeros(n, dtype=bool))
@@ -247,11 +249,11 @@ class _Simulation:
     def _choose_continuation(self) -> FrozenTrial | None:
         if self._next_continuation is None:
             return None
-        started = time.perf_counter()
+        started = self._clock()
         parent: FrozenTrial | None = self._next_continuation(self._study)
         if parent is not None:
             continue_trial(self._study, parent)
-        self._outcome.decision_seconds += time.perf_counter() - started
+        self._outcome.decision_seconds += self._clock() - started
         return parent
 
     def _train_one_epoch(self, job: _Job) -> bool:
@@ -270,9 +272,9 @@ class _Simulation:
         if epoch == self._curves.n_epochs:
             self._finish(job, value)
             return False
-        started = time.perf_counter()
+        started = self._clock()
         is_stopped = job.trial.should_prune()
-        outcome.decision_seconds += time.perf_counter() - started
+        outcome.decision_seconds += self._clock() - started
         outcome.decisions += 1
         if is_stopped:
             self._tell(job, TrialState.PRUNED, value)

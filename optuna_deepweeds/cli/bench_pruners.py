@@ -87,7 +87,9 @@ def _comma_list(kind: Callable[[str], Any]) -> Callable[..., Any]:
     help="Share of the first epochs in which the order of the configurations is reversed.",
 )
 @click.option("--processes", default=1, show_default=True, type=click.IntRange(min=1))
-@click.option("--sqlite", is_flag=True, help="Keep the studies in SQLite files, not in memory.")
+@click.option(
+    "--sqlite", is_flag=True, help="Studies in SQLite files: slower, with real times of decisions."
+)
 @click.option(
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -142,18 +144,13 @@ def pruners(
         orders=orders,
         noises=noises,
         misleads=misleads,
+        storage="sqlite" if sqlite else "memory",
         budget=max(budgets),
         seeds=range(first_seed, first_seed + seeds),
     )
     with tempfile.TemporaryDirectory() as scratch:
         path = output or Path(scratch) / "runs.csv"
-        bench.run_grid(
-            cells,
-            path,
-            processes=processes,
-            sqlite=Path(scratch) if sqlite else None,
-            progress=_progress,
-        )
+        bench.run_grid(cells, path, processes=processes, progress=_progress)
         rows = bench.read_rows(path)
     table = pruner_summary.summarise(rows, budgets=budgets)
     if not per_task:

@@ -96,13 +96,18 @@ def test_processes_give_the_rows_of_one(source: str, tmp_path: Path) -> None:
 
 
 def test_studies_on_sqlite_give_the_same_row_and_leave_no_file(
-    source: str, tmp_path: Path
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cell = _cells(source, pruners=("dora-thaw",), seeds=(0,), budget=2)[0]
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
-    assert _same(run_cell(cell, scratch)) == _same(run_cell(cell))
-    assert os.listdir(scratch) == []
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    before = sorted(os.listdir(tmp_path))
+    rows = []
+    for storage in ("memory", "sqlite"):
+        options = {"pruners": ("dora-thaw",), "seeds": (0,), "budget": 2, "storage": storage}
+        row = _same(run_cell(_cells(source, **options)[0]))
+        assert row.pop("storage") == storage
+        rows.append(row)
+    assert rows[0] == rows[1]
+    assert sorted(os.listdir(tmp_path)) == before
 
 
 @pytest.mark.parametrize(
@@ -129,8 +134,8 @@ def test_two_sources_of_one_name_are_refused(source: str, tmp_path: Path) -> Non
 def _row(pruner: str, task: str, seed: int, finished: list[list[float]]) -> dict[str, Any]:
     return {
         "max_resource": 10, "workers": 1, "order": "random", "noise": 0.0, "mislead": 0.0,
-        "budget": 4, "pruner": pruner, "task": task, "digest": task, "seed": seed,
-        "finished": finished, "seen": finished, "outside_top_tenth": 0.5,
+        "storage": "memory", "budget": 4, "pruner": pruner, "task": task, "digest": task,
+        "seed": seed, "finished": finished, "seen": finished, "outside_top_tenth": 0.5,
         "top_started": seed, "top_stopped": 1,
         "decision_ms": 2.0,
     }  # fmt: skip
