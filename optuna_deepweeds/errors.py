@@ -38,6 +38,10 @@ class StorageError(DeepWeedsError):
     exit_code = 5
 
 
+class UnusableCheckpointError(InvalidInputError):
+    """A checkpoint is damaged, or belongs to another run or another version."""
+
+
 class TrainingError(DeepWeedsError):
     """One network could not be trained; its trial fails and the study goes on."""
 

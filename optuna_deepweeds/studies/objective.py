@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,11 +13,17 @@ import optuna
 
 from optuna_deepweeds import attributes
 from optuna_deepweeds.datasets.dataset import Dataset
-from optuna_deepweeds.errors import TrainingError, TrainingInterrupted
+from optuna_deepweeds.errors import (
+    TrainingError,
+    TrainingInterrupted,
+    UnusableCheckpointError,
+)
 from optuna_deepweeds.studies.spec import StudySpec
 
 if TYPE_CHECKING:
-    from optuna_deepweeds.training import EpochReport
+    from optuna_deepweeds.training import EpochReport, TrainedNetwork
+
+logger = logging.getLogger(__name__)
 
 CHECKPOINT_SECONDS = 10.0
 """A running trial saves its checkpoint at the first epoch's end after this many seconds."""
@@ -109,8 +116,8 @@ class Objective:
                 save(report)
                 raise TrialInterrupted
 
-        try:
-            network = train(
+        def run(resume_from: Path | None) -> TrainedNetwork:
+            return train(
                 config,
                 self._dataset,
                 seed=seed,
@@ -118,9 +125,19 @@ class Objective:
                 device=self._device,
                 deterministic=self._deterministic,
                 on_epoch=finish_epoch,
-                resume_from=checkpoint if checkpoint.exists() else None,
+                resume_from=resume_from,
                 should_stop=self._should_stop,
             )
+
+        try:
+            try:
+                network = run(checkpoint if checkpoint.exists() else None)
+            except UnusableCheckpointError as error:
+                # Written by another version, or damaged by a full disk: worth its epochs again,
+                # not worth the trial.
+                logger.warning("trial %d starts anew: %s", trial.number, error)
+                checkpoint.unlink(missing_ok=True)
+                network = run(None)
         except optuna.exceptions.UpdateFinishedTrialError as error:
             raise TrialTakenOver from error
         except TrainingInterrupted as error:

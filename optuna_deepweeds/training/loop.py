@@ -16,7 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from optuna_deepweeds.datasets.dataset import Dataset
-from optuna_deepweeds.errors import DivergedError, InvalidInputError, OutOfMemoryError
+from optuna_deepweeds.errors import (
+    DivergedError,
+    InvalidInputError,
+    OutOfMemoryError,
+    UnusableCheckpointError,
+)
 from optuna_deepweeds.training import checkpoint, runtime
 from optuna_deepweeds.training.run import Run
 from optuna_deepweeds.training.trained import TrainedNetwork
@@ -86,8 +91,8 @@ def train(
 
     Raises:
         TrainingInterrupted: If `should_stop` returned true.
-        InvalidInputError: If the configuration or another argument is not valid, or the
-            checkpoint belongs to another run.
+        InvalidInputError: If the configuration or another argument is not valid.
+        UnusableCheckpointError: If the checkpoint is damaged or belongs to another run.
         NotFoundError: If there is no checkpoint at `resume_from`.
         DivergedError: If an epoch's loss is NaN or infinite.
         OutOfMemoryError: If the device's memory does not suffice.
@@ -110,7 +115,7 @@ def train(
         try:
             run = Run(config, data, seed=seed, epochs=epochs, device=target, train_on=train_on)
             if saved is not None:
-                run.load_state(saved["state"])
+                _load(run, saved, resume_from)
             return _epochs(run, identity, saved, on_epoch, should_stop)
         except (RuntimeError, MemoryError) as error:
             if runtime.is_out_of_memory(error):
@@ -166,11 +171,31 @@ def _epochs(
 
 
 def _read_checkpoint(path: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
-    saved = checkpoint.read(path, _CHECKPOINT)
+    try:
+        saved = checkpoint.read(path, _CHECKPOINT)
+    except InvalidInputError as error:
+        raise UnusableCheckpointError(str(error)) from error
     for key, value in identity.items():
         if saved.get(key) != value:
-            raise InvalidInputError(
+            raise UnusableCheckpointError(
                 f"the checkpoint {path} must belong to this run, but its {key} is "
                 f"{saved.get(key)!r} instead of {value!r}."
             )
     return saved
+
+
+def _load(run: Run, saved: Mapping[str, Any], path: Path | None) -> None:
+    try:
+        run.load_state(saved["state"])
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise UnusableCheckpointError(
+            f"the checkpoint {path} must hold the state of this version's network, "
+            f"but: {type(error).__name__} {error}."
+        ) from error
+    except RuntimeError as error:
+        if runtime.is_out_of_memory(error):
+            raise
+        raise UnusableCheckpointError(
+            f"the checkpoint {path} must fit this version's network, "
+            f"but: {str(error).splitlines()[0]}"
+        ) from error

@@ -163,6 +163,16 @@ def test_a_killed_worker_loses_no_checkpointed_epoch(bench: Bench) -> None:
     assert progress(again.get_trials(), again.direction).epochs == 4
 
 
+def test_a_damaged_checkpoint_costs_its_epochs_and_not_the_trial(bench: Bench) -> None:
+    study = bench.study(trials=1, epochs=3)
+    bench.work(study, Recorder(lambda number, epoch: epoch == 2))
+    manager.study_checkpoints(study).path(0).write_bytes(b"torn")
+    again = bench.study(trials=1, epochs=3)
+    _, recorder = bench.work(again)
+    assert [epoch for _, epoch in recorder.epochs] == [1, 2, 3]
+    assert again.get_trials()[0].state == TrialState.COMPLETE
+
+
 def test_a_worker_drops_a_trial_that_another_took_over(bench: Bench) -> None:
     study = bench.study(trials=1, epochs=3)
 
