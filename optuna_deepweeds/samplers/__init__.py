@@ -12,7 +12,7 @@ from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.samplers.dngo import DNGOSampler
 from optuna_deepweeds.samplers.peers import PerTrialSampler
 from optuna_deepweeds.samplers.random_forest_ei import RandomForestEISampler
-from optuna_deepweeds.samplers.sources import SourceMatch
+from optuna_deepweeds.samplers.sources import SourceMatch, summarise_sources
 from optuna_deepweeds.samplers.transfer import PriorSource
 from optuna_deepweeds.spaces import SearchSpace
 
@@ -74,4 +74,5 @@ __all__ = [
     "RandomForestEISampler",
     "SourceMatch",
     "make_sampler",
+    "summarise_sources",
 ]

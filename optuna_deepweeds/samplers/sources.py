@@ -78,6 +78,12 @@ def match_source(
     return filled, average_ranks(np.array(values).reshape(-1, 1)), match
 
 
+def summarise_sources(priors: Sequence[PriorSource], space: SearchSpace) -> list[SourceMatch]:
+    """What of each source a study on `space` will use, for telling the user."""
+    encoder = Encoder(space.distributions)
+    return [match_source(source, encoder, space)[2] for source in priors]
+
+
 class SourceReader:
     """The prior means of a study: of given sources and of prior trials within the study.
 

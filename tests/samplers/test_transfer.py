@@ -9,7 +9,7 @@ from optuna.distributions import BaseDistribution, FloatDistribution, IntDistrib
 from optuna.trial import create_trial
 
 from optuna_deepweeds import attributes
-from optuna_deepweeds.samplers import PriorSource, RandomForestEISampler
+from optuna_deepweeds.samplers import PriorSource, RandomForestEISampler, summarise_sources
 from optuna_deepweeds.samplers.encoding import MISSING, Encoder
 from optuna_deepweeds.samplers.sources import match_source
 from optuna_deepweeds.samplers.transfer import PriorMean, Transfer
@@ -179,3 +179,10 @@ def test_priors_without_a_space_are_used_once_the_ranges_are_known() -> None:
         trial = study.ask(ranges)
         study.tell(trial, _height(trial.params["x"], trial.params["y"]))
     assert _height(study.trials[1].params["x"], study.trials[1].params["y"]) > -0.1
+
+
+def test_a_summary_tells_what_of_each_source_is_used() -> None:
+    outside = PriorSource("outside", [{"x": 2.0, "y": 0.5}], [1.0])
+    first, second = summarise_sources([_source(n=5), outside], PLANE)
+    assert (first.name, first.n_used, first.n_dropped) == ("sister", 5, 0)
+    assert (second.name, second.n_used, second.n_dropped) == ("outside", 0, 1)
