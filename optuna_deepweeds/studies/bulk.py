@@ -22,7 +22,7 @@ from optuna_deepweeds.studies._optuna import (
     scoped_transaction,
 )
 from optuna_deepweeds.studies.locks import backend
-from optuna_deepweeds.studies.storage import ResilientStorage
+from optuna_deepweeds.studies.resilient import ResilientStorage
 
 _TRIALS_A_TRANSACTION = 1000  # Bounds how long other workers wait for SQLite's write lock.
 

@@ -19,7 +19,7 @@ from sqlalchemy import Connection, text
 from optuna_deepweeds import attributes
 from optuna_deepweeds.studies.accounting import Progress, active_seconds
 from optuna_deepweeds.studies.locks import backend
-from optuna_deepweeds.studies.storage import ResilientStorage
+from optuna_deepweeds.studies.resilient import ResilientStorage
 
 _KEYS = {
     "prior": attributes.PRIOR,

@@ -18,8 +18,8 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import text
 
 from optuna_deepweeds.studies.locks import backend
+from optuna_deepweeds.studies.resilient import ResilientStorage
 from optuna_deepweeds.studies.retry import backoff
-from optuna_deepweeds.studies.storage import ResilientStorage
 
 _logger = logging.getLogger(__name__)
 

@@ -1,0 +1,323 @@
+"""Optuna's RDBStorage, made to outlive restarts, locks and races.
+
+- Every call is repeated with growing pauses while the database is locked or away, and a write
+  whose outcome got lost with the connection is recognised when it did happen.
+- On SQLite, write transactions take the write lock first, so that two workers never claim the
+  same waiting trial.
+- A running trial has a heartbeat from the moment it exists (see `heartbeat.py`).
+- Creating or claiming a trial under a study's lock verifies that the lock still holds.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+import weakref
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy
+from optuna.exceptions import DuplicatedStudyError
+from optuna.storages import RDBStorage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import event, exc
+from sqlalchemy.engine import URL
+
+from optuna_deepweeds.studies import locks
+from optuna_deepweeds.studies._optuna import models, scoped_transaction
+from optuna_deepweeds.studies.retry import Retrier
+from optuna_deepweeds.studies.storage_url import is_read_only, sqlite_path
+
+SQLITE_BUSY_SECONDS = 15.0
+
+_CONNECT_SECONDS = 5
+
+
+class ResilientStorage(RDBStorage):
+    """An RDBStorage for many workers; made by `open_storage`.
+
+    Attributes:
+        beat_seconds: How often a worker tells that its trial lives.
+        grace_seconds: After how long without a beat a trial counts as abandoned.
+        retrier: Repeats calls while the database is away.
+    """
+
+    def __init__(
+        self,
+        url: URL,
+        *,
+        beat_seconds: float,
+        grace_seconds: float,
+        patience: float,
+        create_tables: bool,
+    ) -> None:
+        self.beat_seconds = beat_seconds
+        self.grace_seconds = grace_seconds
+        self.retrier = Retrier(patience=patience, name=url.render_as_string(hide_password=True))
+        self._local = threading.local()
+        text = url.render_as_string(hide_password=False)
+        # Optuna formats the URL as a template: braces in a password must survive that. Its own
+        # heartbeat stays off, since it serves `optimize` only and dies of the first error.
+        super().__init__(
+            text.replace("{", "{{").replace("}", "}}"),
+            engine_kwargs=engine_options(url),
+            skip_table_creation=not create_tables,
+        )
+        self._listen()
+
+    def __getstate__(self) -> dict[Any, Any]:
+        state = super().__getstate__()
+        del state["_local"]
+        return state
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        self._local = threading.local()
+        super().__setstate__(state)
+        self._listen()
+
+    def _listen(self) -> None:
+        """Set up connections; those made before are dropped."""
+        if self.engine.dialect.name == "sqlite":
+            event.listen(self.engine, "connect", _set_up_sqlite)
+            # Without a reference to the storage, which is to be collected before its engine.
+            event.listen(self.engine, "begin", functools.partial(_begin_sqlite, self._local))
+        elif self.engine.dialect.name == "postgresql":
+            event.listen(self.engine, "connect", _set_up_postgres)
+        else:
+            event.listen(self.engine, "connect", _set_up_mysql)
+        if sqlite_path(self.engine.url) is not None or self.engine.dialect.name != "sqlite":
+            self.engine.dispose()
+        weakref.finalize(self, self.engine.dispose)
+
+    def create_new_study(
+        self, directions: Sequence[StudyDirection], study_name: str | None = None
+    ) -> int:
+        """As Optuna's; a repeated attempt finds the study that the first one made."""
+        name = study_name
+        if name is None:
+            with scoped_transaction(self.scoped_session) as session:
+                name = self._create_unique_study_name(session)
+        lost_answer = False
+
+        def note_failure() -> None:
+            nonlocal lost_answer
+            lost_answer = True
+
+        def create() -> int:
+            try:
+                with self.writing():
+                    return RDBStorage.create_new_study(self, directions, name)
+            except DuplicatedStudyError:
+                if not lost_answer:
+                    raise
+                return RDBStorage.get_study_id_from_name(self, name)
+
+        return self.retrier.call(create, after_failure=note_failure)
+
+    def delete_study(self, study_id: int) -> None:
+        """As Optuna's; a repeated attempt does not mind that the first one succeeded."""
+        lost_answer = False
+
+        def note_failure() -> None:
+            nonlocal lost_answer
+            lost_answer = True
+
+        def delete() -> None:
+            try:
+                with self.writing():
+                    RDBStorage.delete_study(self, study_id)
+            except KeyError:
+                if not lost_answer:
+                    raise
+
+        self.retrier.call(delete, after_failure=note_failure)
+
+    def _create_new_trial(
+        self, study_id: int, template_trial: FrozenTrial | None = None
+    ) -> FrozenTrial:
+        # Id of the trial whose commit was attempted. Ids are never handed out twice where an
+        # answer can get lost (PostgreSQL and MySQL; a SQLite commit is never in doubt).
+        attempted: int | None = None
+
+        def create() -> FrozenTrial:
+            nonlocal attempted
+            with self.writing(), scoped_transaction(self.scoped_session) as session:
+                # The row lock makes numbers unique, and waits for a lost transaction to end.
+                models.StudyModel.find_or_raise_by_id(study_id, session, for_update=True)
+                if attempted is not None:
+                    made = session.get(models.TrialModel, attempted)
+                    if made is not None:
+                        return self._build_frozen_trial_from_trial_model(made)
+                row: Any = self._get_prepared_new_trial(study_id, template_trial, session)
+                if row.state == TrialState.RUNNING:
+                    session.add(models.TrialHeartbeatModel(trial_id=row.trial_id))
+                session.flush()
+                self._verify_lock(study_id)
+                attempted = row.trial_id
+                return self._build_frozen_trial_from_trial_model(row)
+
+        return self.retrier.call(create)
+
+    def set_trial_state_values(
+        self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
+    ) -> bool:
+        """As Optuna's; a repeated attempt recognises what the first one did."""
+        now = datetime.now()
+        attempted = False
+
+        def is_own(row: Any) -> bool:
+            stamp = row.datetime_start if state == TrialState.RUNNING else row.datetime_complete
+            return bool(attempted and row.state == state and stamp == now)
+
+        def change() -> bool:
+            nonlocal attempted
+            with self.writing(), scoped_transaction(self.scoped_session) as session:
+                row: Any = models.TrialModel.find_or_raise_by_id(trial_id, session, True)
+                if is_own(row):
+                    return True
+                self.check_trial_is_updatable(trial_id, row.state)
+                if state == TrialState.RUNNING and row.state != TrialState.WAITING:
+                    return False
+                for objective, value in enumerate(values or ()):
+                    self._set_trial_value_without_commit(session, row, objective, value)
+                row.state = state
+                if state == TrialState.RUNNING:
+                    row.datetime_start = now
+                    # A trial that was put back still has the heartbeat of its first worker.
+                    beat: Any = models.TrialHeartbeatModel.where_trial_id(trial_id, session)
+                    if beat is None:
+                        session.add(models.TrialHeartbeatModel(trial_id=trial_id))
+                    else:
+                        beat.heartbeat = session.execute(sqlalchemy.func.now()).scalar()
+                if state.is_finished():
+                    row.datetime_complete = now
+                session.flush()
+                self._verify_lock(row.study_id)
+                attempted = True
+                return True
+
+        try:
+            return self.retrier.call(change)
+        except exc.IntegrityError:  # Another worker was faster.
+            return False
+
+    def beat(self, trial_id: int) -> None:
+        """Record a heartbeat, in a single attempt."""
+        with self.writing():
+            RDBStorage.record_heartbeat(self, trial_id)
+
+    def _verify_lock(self, study_id: int) -> None:
+        lock = locks.held_lock(self, study_id)
+        if lock is not None:
+            lock.verify()
+
+    def writing(self) -> _Writing:
+        """Within this `with` block, the thread's SQLite transactions take the write lock first."""
+        return _Writing(self._local)
+
+
+class _Writing:
+    """Marks this thread's SQLite transactions as writing ones."""
+
+    def __init__(self, local: threading.local) -> None:
+        self._local = local
+
+    def __enter__(self) -> None:
+        self._local.writes = True
+
+    def __exit__(self, *exception: object) -> None:
+        self._local.writes = False
+
+
+def _resilient(name: str, *, writes: bool) -> Any:
+    """Optuna's method of that name, repeated while the storage is away."""
+    original = getattr(RDBStorage, name)
+
+    @functools.wraps(original)
+    def method(self: ResilientStorage, *args: Any, **kwargs: Any) -> Any:
+        def attempt() -> Any:
+            if writes:
+                with self.writing():
+                    return original(self, *args, **kwargs)
+            return original(self, *args, **kwargs)
+
+        return self.retrier.call(attempt)
+
+    return method
+
+
+# All of these may be repeated: they read, or they set something to a given value.
+for _name in (
+    "set_study_user_attr",
+    "set_study_system_attr",
+    "_set_trial_param",
+    "set_trial_intermediate_value",
+    "set_trial_user_attr",
+    "set_trial_system_attr",
+    "record_heartbeat",
+):
+    setattr(ResilientStorage, _name, _resilient(_name, writes=True))
+for _name in (
+    "get_study_id_from_name",
+    "get_study_name_from_id",
+    "get_study_directions",
+    "get_study_user_attrs",
+    "get_study_system_attrs",
+    "get_trial_user_attrs",
+    "get_trial_system_attrs",
+    "get_all_studies",
+    "get_trial_param",
+    "get_trial_id_from_study_id_trial_number",
+    "get_trial",
+    "_get_trials",
+    "_get_best_trial_id",
+):
+    setattr(ResilientStorage, _name, _resilient(_name, writes=False))
+
+
+def engine_options(url: URL) -> dict[str, Any]:
+    """Keyword arguments of SQLAlchemy's `create_engine` for a storage."""
+    backend = url.get_backend_name()
+    if backend == "sqlite":
+        # SQLAlchemy's "begin" event opens transactions, not the driver.
+        options: dict[str, Any] = {"connect_args": {"timeout": SQLITE_BUSY_SECONDS}}
+        if sqlite_path(url) is not None:
+            options["connect_args"]["isolation_level"] = None
+        return options
+    connect: dict[str, Any] = {"connect_timeout": _CONNECT_SECONDS}
+    if backend == "postgresql":
+        # A machine that vanished is noticed within a minute instead of hours.
+        connect |= {"keepalives_idle": 20, "keepalives_interval": 10, "keepalives_count": 3}
+        connect |= {"tcp_user_timeout": 30_000, "application_name": "optuna-deepweeds"}
+    return {"connect_args": connect, "pool_pre_ping": True, "pool_use_lifo": True}
+
+
+def _set_up_sqlite(connection: Any, record: Any) -> None:
+    connection.isolation_level = None
+    connection.execute("PRAGMA synchronous = NORMAL")
+
+
+def _begin_sqlite(local: threading.local, connection: sqlalchemy.Connection) -> None:
+    # A transaction that first reads and then writes loses the race to another writer, or,
+    # worse, overwrites a claim that it has not seen: writers queue up before they read.
+    writes = getattr(local, "writes", False) and not is_read_only(connection.engine.url)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _set_up_postgres(connection: Any, record: Any) -> None:
+    # One time zone for all heartbeats; the server drops sessions of machines that vanished
+    # together with the locks that they hold.
+    with connection.cursor() as cursor:
+        cursor.execute("SET TIME ZONE 'UTC'")
+        cursor.execute("SET idle_in_transaction_session_timeout = '60s'")
+        cursor.execute("SET tcp_keepalives_idle = 20")
+        cursor.execute("SET tcp_keepalives_interval = 10")
+        cursor.execute("SET tcp_keepalives_count = 3")
+    connection.commit()
+
+
+def _set_up_mysql(connection: Any, record: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SET time_zone = '+00:00'")
