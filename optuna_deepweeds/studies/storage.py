@@ -7,6 +7,7 @@ any number of workers may start on an empty database, and tells in one line what
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import sqlalchemy
 from sqlalchemy import exc
 from sqlalchemy.engine import URL
 
-from optuna_deepweeds.errors import DeepWeedsError, NotFoundError, StorageError
+from optuna_deepweeds.errors import DeepWeedsError, InvalidInputError, NotFoundError, StorageError
 from optuna_deepweeds.studies import locks
 from optuna_deepweeds.studies.resilient import (
     SQLITE_BUSY_SECONDS,
@@ -33,6 +34,8 @@ from optuna_deepweeds.studies.storage_url import (
 
 __all__ = ["ResilientStorage", "default_url", "open_storage", "redact"]
 
+HEARTBEAT_VARIABLE = "DEEPWEEDS_HEARTBEAT_SECONDS"
+GRACE_VARIABLE = "DEEPWEEDS_GRACE_SECONDS"
 HEARTBEAT_SECONDS = 10.0
 GRACE_SECONDS = 90.0  # Well above the longest lock or restart that a worker sits out unharmed.
 PATIENCE_SECONDS = 300.0
@@ -44,8 +47,8 @@ def open_storage(
     url: str | None = None,
     *,
     must_exist: bool = False,
-    heartbeat_interval: float = HEARTBEAT_SECONDS,
-    grace_period: float = GRACE_SECONDS,
+    heartbeat_interval: float | None = None,
+    grace_period: float | None = None,
     patience: float = PATIENCE_SECONDS,
     wait: float = 0.0,
 ) -> ResilientStorage:
@@ -54,8 +57,10 @@ def open_storage(
     Args:
         url: A database URL or the path of a SQLite file; None for `default_url()`.
         must_exist: Create nothing: reading commands must not leave an empty database behind.
-        heartbeat_interval: Seconds between two heartbeats of a running trial.
-        grace_period: Seconds without a heartbeat after which a trial counts as abandoned.
+        heartbeat_interval: Seconds between two heartbeats of a running trial; by default those
+            of the variable DEEPWEEDS_HEARTBEAT_SECONDS, else 10.
+        grace_period: Seconds without a heartbeat after which a trial counts as abandoned; by
+            default those of the variable DEEPWEEDS_GRACE_SECONDS, else 90.
         patience: Seconds for which later calls sit out a storage that is locked or away.
         wait: Seconds to wait for a storage that is away right now.
 
@@ -73,8 +78,8 @@ def open_storage(
         retrier = Retrier(patience=wait, name=name)
         create = retrier.call(lambda: _missing_tables(resolved, must_exist=must_exist))
         options: dict[str, Any] = {
-            "beat_seconds": heartbeat_interval,
-            "grace_seconds": grace_period,
+            "beat_seconds": _seconds(heartbeat_interval, HEARTBEAT_VARIABLE, HEARTBEAT_SECONDS),
+            "grace_seconds": _seconds(grace_period, GRACE_VARIABLE, GRACE_SECONDS),
             "patience": patience,
         }
         # Optuna's start-up reads the schema version, which must also sit out a restart.
@@ -88,6 +93,19 @@ def open_storage(
         raise
     except RuntimeError as error:  # Optuna: tables of another version.
         raise StorageError(f"The storage {name} cannot be used: {error}") from error
+
+
+def _seconds(given: float | None, variable: str, default: float) -> float:
+    if given is not None:
+        return given
+    text = os.environ.get(variable) or str(default)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds < 1e6:
+        raise InvalidInputError(f"{variable} must be a positive number, but got {text!r}.")
+    return seconds
 
 
 def _create(url: URL, options: dict[str, Any]) -> ResilientStorage:

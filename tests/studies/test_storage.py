@@ -191,6 +191,16 @@ def test_variable_names_the_default(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert (tmp_path / "mine.db").exists()
 
 
+def test_heartbeat_comes_from_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEEPWEEDS_HEARTBEAT_SECONDS", "0.5")
+    monkeypatch.setenv("DEEPWEEDS_GRACE_SECONDS", "3")
+    storage = open_storage(str(tmp_path / "a.db"))
+    assert (storage.beat_seconds, storage.grace_seconds) == (0.5, 3.0)
+    monkeypatch.setenv("DEEPWEEDS_GRACE_SECONDS", "soon")
+    with pytest.raises(InvalidInputError, match="'soon'"):
+        open_storage(str(tmp_path / "a.db"))
+
+
 @pytest.mark.parametrize(
     "url",
     [
