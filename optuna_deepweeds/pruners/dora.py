@@ -14,11 +14,17 @@ from optuna.trial import FrozenTrial, TrialState
 from optuna_deepweeds.attributes import ANTICIPATION, RUNG
 from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.pruners import pyramid
-from optuna_deepweeds.pruners.forecaster import Forecast, anticipation_bound, forecast_final
+from optuna_deepweeds.pruners.forecaster import (
+    Forecast,
+    GainPrior,
+    anticipation_bound,
+    forecast_final,
+)
 from optuna_deepweeds.pruners.history import Histories, History, rung_marks, sign_of
 from optuna_deepweeds.pruners.prior_curves import PriorCurves
 from optuna_deepweeds.pruners.rungs import informed_share, is_in_top, rung_steps, value_at
 
+_MIN_GAINS_TO_STOP = 5
 _N_PRIOR_RIVALS = 6
 _FIRST_LEADER_AFTER = 12
 _FIRST_LEADER_AFTER_WITH_WORKERS = 8
@@ -43,8 +49,8 @@ class DoraPruner(BasePruner):
 
     A trial is stopped when it is not among the best `1 / reduction_factor` of the values seen at
     a rung (`min_resource` times the powers of `reduction_factor`); when, from a tenth of
-    `max_resource` on, the upper end of its forecast final value is below the best final value so
-    far; and when it reports NaN or infinity.
+    `max_resource` and from five finished trials on, the upper end of its forecast final value is
+    below the best final value so far; and when it reports NaN or infinity.
 
     With `thaw`, a trial pauses at each rung unless it is the one that is worth going on with now;
     `next_continuation` names a paused trial to go on with before a new one is started.
@@ -140,7 +146,11 @@ class DoraPruner(BasePruner):
 
         history = self._histories.read(study)
         crossed = self._mark_rungs(study, history, standing)
-        forecast = self._forecast(history, standing.step, standing.value)
+        forecast = forecast_final(
+            standing.value,
+            history.gains_after(standing.step),
+            self._gain_prior(history, standing.step),
+        )
         decision = "continue"
         reason = ""
         if not self._is_worth(history, standing.step, standing.value):
@@ -149,11 +159,11 @@ class DoraPruner(BasePruner):
             if self._choose(history, standing) != trial.number:
                 decision, reason = "pause", f"others go first at step {max(crossed)}"
         elif not self._thaw:
-            failed = [rung for rung in crossed if not self._passes(history, standing, rung)]
-            if failed:
-                decision = "stop"
-                share = self._share(history, failed[-1])
-                reason = f"not among the best {share:.0%} at step {failed[-1]}"
+            for rung in crossed:
+                share = self._share(history, rung)
+                if not self._passes(history, standing, rung, share):
+                    decision = "stop"
+                    reason = f"not among the best {share:.0%} at step {rung}"
         if crossed or decision != "continue":
             self._write(study, standing, forecast, history.best_final(), decision, reason)
         return decision != "continue"
@@ -219,10 +229,10 @@ class DoraPruner(BasePruner):
         first_share = self._share(history, self._rungs[0])
         return pyramid.quota_rates(self._rungs, self._max_resource, first_share)
 
-    def _passes(self, history: History, standing: _Standing, rung: int) -> bool:
+    def _passes(self, history: History, standing: _Standing, rung: int, share: float) -> bool:
         rivals = list(history.rung_values(rung, without=standing.trial.number).values())
         rivals += self._priors.rung_values(rung, history.sign, _N_PRIOR_RIVALS - len(rivals))
-        return is_in_top(self._value_at(standing, rung), rivals, self._share(history, rung))
+        return is_in_top(self._value_at(standing, rung), rivals, share)
 
     def _value_at(self, standing: _Standing, rung: int) -> float:
         """Return what the trial is ranked by at a rung.
@@ -232,19 +242,25 @@ class DoraPruner(BasePruner):
         """
         return value_at(standing.curve, rung, window=(rung + 1) // 2 if self._thaw else 1)
 
-    def _forecast(self, history: History, step: int, value: float) -> Forecast | None:
+    def _gain_prior(self, history: History, step: int) -> GainPrior | None:
         first_values: list[float] = []
         if self._priors.is_related and self._rungs:
             first_values = list(history.rung_values(self._rungs[0]).values())
-        prior = self._priors.gains(min(step, self._max_resource), history.sign, first_values)
-        return forecast_final(value, history.gains_after(step), prior)
+        return self._priors.gains(min(step, self._max_resource), history.sign, first_values)
 
     def _is_worth(self, history: History, step: int, value: float) -> bool:
-        """Tell whether the curve may still beat the best final value."""
+        """Tell whether the curve may still beat the best final value.
+
+        Three gains are enough to show a forecast, but too few to stop by it: those of the first
+        trials to finish are alike by chance more often than the interval allows for.
+        """
         incumbent = history.best_final()
         if incumbent is None or step < self._first_bound_step:
             return True
-        forecast = self._forecast(history, step, value)
+        gains, prior = history.gains_after(step), self._gain_prior(history, step)
+        if len(gains) + (0 if prior is None else prior.worth) < _MIN_GAINS_TO_STOP:
+            return True
+        forecast = forecast_final(value, gains, prior)
         return forecast is None or anticipation_bound(value, forecast) >= incumbent
 
     def _choose(

@@ -70,7 +70,7 @@ def test_rungs_are_the_powers_of_the_reduction_factor_below_the_end() -> None:
 
 def test_trial_whose_bound_is_below_the_incumbent_stops_between_rungs() -> None:
     study = new_study(DoraPruner(max_resource=20))
-    for final_gain in (0.10, 0.11, 0.12, 0.13):
+    for final_gain in (0.10, 0.11, 0.12, 0.13, 0.14):
         # Each begins a little better than the one before, so all pass the rungs.
         assert not any(run_trial(study, line(0.5 + final_gain, final_gain, 20)))
     stalling = line(0.7, 0.12, 20) | {step: 0.6 for step in range(4, 21)}
@@ -81,11 +81,11 @@ def test_trial_whose_bound_is_below_the_incumbent_stops_between_rungs() -> None:
     assert attribute["low"] < attribute["expected"] < attribute["high"] < attribute["incumbent"]
 
 
-def test_bound_waits_for_three_finished_trials() -> None:
+def test_bound_waits_for_five_finished_trials() -> None:
     study = new_study(DoraPruner(max_resource=20))
-    for final_gain in (0.10, 0.11):
+    for final_gain in (0.10, 0.11, 0.12, 0.13):
         run_trial(study, line(0.5 + final_gain, final_gain, 20))
-    stalling = line(0.7, 0.12, 20) | {step: 0.66 for step in range(4, 9)}
+    stalling = line(0.7, 0.12, 20) | {step: 0.6 for step in range(4, 9)}
     answers = run_trial(study, {s: v for s, v in stalling.items() if s < 9})
     assert not any(answers)
 
