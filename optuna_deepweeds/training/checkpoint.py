@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 import tempfile
 import warnings
 from collections.abc import Mapping
@@ -54,7 +53,10 @@ def read(path: Path, kind: str) -> dict[str, Any]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch muses about foreign pickles; we refuse them
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, ValueError, EOFError, KeyError, OSError, pickle.UnpicklingError):
+    except MemoryError:
+        raise
+    except Exception:
+        # Damaged bytes make the unpickler raise nearly anything (IndexError, UnicodeError, …).
         raise InvalidInputError(
             f"{path} must be of the kind {kind!r}, but cannot be read."
         ) from None
