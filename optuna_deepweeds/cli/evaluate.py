@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from optuna_deepweeds import attributes
 from optuna_deepweeds.cli._output import emit, emit_record, format_option, info, storage_option
 from optuna_deepweeds.errors import DeepWeedsError, InvalidInputError
 from optuna_deepweeds.studies.evaluate import PROTOCOLS, RECIPES
@@ -99,6 +100,8 @@ def evaluate(
         for failure in trial.failures:
             info(f"Failed: {failure}")
     _emit(evaluation, fmt)
+    if protocol == "holdout":  # What `study report` and `study compare` show as test results.
+        study.set_user_attr(attributes.EVALUATION, _record(evaluation))
     if not evaluation.trials[0].scores:
         raise DeepWeedsError("the best trial must train at least once, but every training failed.")
     network = evaluation.network
@@ -128,31 +131,36 @@ def _emit(evaluation: Evaluation, fmt: str) -> None:
     if fmt == "csv":
         emit(rows, columns=_COLUMNS, fmt=fmt)
         return
-    published = _published(evaluation)
     if fmt == "json":
-        details = [
-            row | {"recall": _recall(evaluation, trial), "confusion": trial.confusion.tolist()}
-            | {"config": trial.config, "failures": list(trial.failures)}
-            for row, trial in zip(rows, evaluation.trials, strict=True)
-        ]  # fmt: skip
-        record = {
-            "study": evaluation.study,
-            "dataset": evaluation.dataset,
-            "protocol": evaluation.protocol,
-            "recipe": evaluation.recipe,
-            "classes": list(evaluation.classes),
-            "trials": details,
-            "published": published,
-        }
-        emit_record(record, fmt=fmt)
+        emit_record(_record(evaluation), fmt=fmt)
         return
     emit(rows, columns=_COLUMNS, fmt=fmt)
     best = evaluation.trials[0]
     if best.scores:
         _emit_confusion(evaluation, best)
+    published = _published(evaluation)
     if published:
         click.echo("\nPublished on the same task (other images in each split, 3 seeds):")
         emit(published, columns=("sampler", "pruner", "mean", "seeds"), fmt=fmt)
+
+
+def _record(evaluation: Evaluation) -> dict[str, Any]:
+    """Everything about an evaluation as plain values."""
+    details = [
+        _row(trial)
+        | {"recall": _recall(evaluation, trial), "confusion": trial.confusion.tolist()}
+        | {"config": trial.config, "failures": list(trial.failures)}
+        for trial in evaluation.trials
+    ]
+    return {
+        "study": evaluation.study,
+        "dataset": evaluation.dataset,
+        "protocol": evaluation.protocol,
+        "recipe": evaluation.recipe,
+        "classes": list(evaluation.classes),
+        "trials": details,
+        "published": _published(evaluation),
+    }
 
 
 def _emit_confusion(evaluation: Evaluation, trial: TrialEvaluation) -> None:
