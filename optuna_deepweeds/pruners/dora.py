@@ -231,7 +231,10 @@ class DoraPruner(BasePruner):
 
     def _passes(self, history: History, standing: _Standing, rung: int, share: float) -> bool:
         rivals = list(history.rung_values(rung, without=standing.trial.number).values())
-        rivals += self._priors.rung_values(rung, history.sign, _N_PRIOR_RIVALS - len(rivals))
+        # At the first rung a wrong prior costs a few epochs; later it could stop every leader.
+        first = list(history.rung_values(self._rungs[0]).values())
+        if rung == self._rungs[0] or self._priors.agree(self._rungs[0], history.sign, first):
+            rivals += self._priors.rung_values(rung, history.sign, _N_PRIOR_RIVALS - len(rivals))
         return is_in_top(self._value_at(standing, rung), rivals, share)
 
     def _value_at(self, standing: _Standing, rung: int) -> float:

@@ -67,6 +67,16 @@ class PriorCurves:
         ]
         return gain_prior(np.concatenate(mapped), _RELATED_WORTH)
 
+    def agree(self, rung: int, sign: float, values: Sequence[float]) -> bool:
+        """Tell whether the median of the study's `values` at `rung` is an ordinary one here.
+
+        Curves of another protocol may lie above everything that the study can reach.
+        """
+        if len(self._same) < _MIN_CURVES or len(values) == 0:
+            return False
+        low, high = np.quantile(sign * self._same[:, rung - 1], (_QUANTILES[0], _QUANTILES[-1]))
+        return bool(low <= np.median(values) <= high)
+
     def rung_values(self, rung: int, sign: float, n: int) -> list[float]:
         """Return `n` values that stand for those of the study's own task at `rung`."""
         if n < 1 or len(self._same) < _MIN_CURVES:

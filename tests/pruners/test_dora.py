@@ -255,6 +255,9 @@ def test_misleading_prior_curves_cannot_stop_a_study() -> None:
     for curve in random_curves(40):
         run_trial(study, curve_to(*curve))
     assert any(t.state == TrialState.COMPLETE for t in study.trials)
+    lengths = [max(t.intermediate_values) for t in study.trials]
+    assert lengths[:6] == [1] * 6  # what the wrong prior costs
+    assert max(lengths[6:12]) == 9
 
 
 @pytest.mark.parametrize(
