@@ -12,6 +12,7 @@ from optuna_deepweeds.cli._output import duration, info
 from optuna_deepweeds.cli._progress import Display
 from optuna_deepweeds.cli._signals import StopFlag
 from optuna_deepweeds.datasets import Dataset
+from optuna_deepweeds.report.dashboard_note import publish
 from optuna_deepweeds.studies.accounting import progress
 from optuna_deepweeds.studies.spec import Budget, StudySpec
 
@@ -66,6 +67,7 @@ def work(
     """Run one worker here, or several elsewhere, and print how the study stands afterwards."""
     from optuna_deepweeds.studies import manager
 
+    publish(study, with_figures=False)
     display = Display(study, manager.study_budget(study))
     stop = StopFlag()
     if workers == 1 and engine == "local":
@@ -88,6 +90,7 @@ def work(
         code = _launch(study, workers, engine, gpus, arguments, display, stop)
         ending = "All workers ended." if code == 0 else f"The workers ended with code {code}."
     display.clear()
+    publish(study)
     if not stop():
         info(ending)
     print_result(study)
