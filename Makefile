@@ -11,6 +11,8 @@ SAMPLER ?= rf_ei
 PRUNER ?= dora
 SEED ?= 0
 WORKERS ?= 1
+# experiment
+FILE ?= small
 # Also taken, where set: NAME DATASET SPACE TRIALS TIMEOUT PRIORS ENQUEUE DEVICE ARGS,
 # and STORAGE, a database URL in place of the SQLite file in storage/.
 STORAGE ?=
@@ -65,9 +67,9 @@ report: install ## Write the HTML report of the study NAME=
 	@test -n '$(NAME)' || { echo 'Error: make report needs NAME=STUDY; see: $(RUN) study list' >&2; exit 2; }
 	$(RUN) study report '$(NAME)' $(ARGS)
 
-experiment: install ## Run a grid of studies: FILE=experiments.toml
-	@test -n '$(FILE)' || { echo 'Error: make experiment needs FILE=GRID.toml' >&2; exit 2; }
+experiment: install ## Run a grid of studies and report: FILE=small, published or GRID.toml
 	$(RUN) experiment run '$(FILE)' $(ARGS)
+	$(RUN) experiment report '$(FILE)'
 
 test: $(VENV)/.installed-dev ## Run the tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)

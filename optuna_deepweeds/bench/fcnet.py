@@ -112,6 +112,7 @@ def draw(rows: Sequence[Row], plan: Plan, directory: Path) -> list[Path]:
         ) from error
     matplotlib.use("agg")
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     directory.mkdir(parents=True, exist_ok=True)
     best = float(load_table(TASK).means.min())
@@ -135,7 +136,7 @@ def draw(rows: Sequence[Row], plan: Plan, directory: Path) -> list[Path]:
             xlim=(1, budget),
             ylim=(best - 0.01, 0.45),
         )
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(frameon=False)
         paths.append(directory / file_name)
         figure.savefig(paths[-1], dpi=150)

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 _EPILOG = """
 \b
 Examples:
-  optuna-deepweeds experiment plan experiments/small.toml
-  optuna-deepweeds experiment run experiments/small.toml
-  optuna-deepweeds experiment report experiments/small.toml -o small.html
+  optuna-deepweeds experiment plan small
+  optuna-deepweeds experiment run small
+  optuna-deepweeds experiment report small -o small.html
 """
 
 _FILE = click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
@@ -30,7 +30,8 @@ _FILE = click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 def experiment() -> None:
     """Compare samplers and pruners over seeds at equal budget.
 
-    FILE is a grid in TOML; experiments/published.toml and experiments/small.toml are examples.
+    FILE is a grid in TOML, or the name of a shipped one: small (the demo images, for a CPU) or
+    published (the grid of the published comparison).
     """
 
 

@@ -186,6 +186,12 @@ def run(
     print_plan(name, spec, total, str(storage.url), chosen, images)
     if not is_new:
         info(f"Going on with the study, which has {standing(study)}.")
+    for match in manager.source_summary(study, spec):
+        info(
+            f"Source {match.name}: {match.n_used} trials inform the sampler, {match.n_dropped} "
+            f"dropped (outside the space), {match.n_imputed} values filled in, "
+            f"{len(match.ignored)} parameters ignored."
+        )
     if priors:
         for line in manager.add_priors(study, priors, enqueue_best=enqueue_best).lines():
             info(line)

@@ -79,17 +79,33 @@ class Experiment:
     cells: tuple[Cell, ...]
 
 
+_SHIPPED = Path(__file__).with_name("experiments")
+
+
+def shipped_experiments() -> list[str]:
+    """Names of the grids that come with the package."""
+    return sorted(path.stem for path in _SHIPPED.glob("*.toml"))
+
+
 def read_experiment(path: Path) -> Experiment:
-    """Read an experiment's file; relative prior files are taken from its own folder.
+    """Read an experiment's file, or the shipped grid of that name.
+
+    Relative prior files are taken from the file's own folder, those of a shipped grid from the
+    current one.
 
     Raises:
         NotFoundError: The file does not exist.
         InvalidInputError: It is not TOML, or a key is unknown, missing or of a wrong kind.
     """
+    if str(path) in shipped_experiments() and not path.exists():
+        path = _SHIPPED / f"{path}.toml"
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise NotFoundError(f"the experiment file {path} does not exist.") from None
+        raise NotFoundError(
+            f"the experiment file {path} does not exist. "
+            f"Shipped grids: {', '.join(shipped_experiments())}."
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInputError(f"{path} cannot be read as text: {error}.") from None
     try:
@@ -156,7 +172,8 @@ def _cell(path: Path, content: Mapping[str, Any], sampler: str, pruner: str, see
 
 
 def _place(path: Path, file: str) -> str:
-    return file if "://" in file else str(path.parent / file)
+    is_elsewhere = "://" in file or path.parent == _SHIPPED
+    return file if is_elsewhere else str(path.parent / file)
 
 
 def _check(

@@ -20,7 +20,7 @@ from optuna_deepweeds import attributes
 from optuna_deepweeds.errors import InvalidInputError, NotFoundError, SpecMismatchError
 from optuna_deepweeds.priors import ImportSummary, PriorTrial, import_priors
 from optuna_deepweeds.pruners import make_pruner
-from optuna_deepweeds.samplers import make_sampler
+from optuna_deepweeds.samplers import SourceMatch, make_sampler, summarise_sources
 from optuna_deepweeds.samplers.transfer import PriorSource
 from optuna_deepweeds.studies.bulk import bulk_add_trials
 from optuna_deepweeds.studies.checkpoints import CheckpointFolder, default_base, new_uid
@@ -212,6 +212,12 @@ def source_trials(name: str, storage: BaseStorage) -> PriorSource:
         params=[dict(t.params) for t in trials],
         values=[sign * float(t.value) for t in trials if t.value is not None],
     )
+
+
+def source_summary(study: optuna.Study, spec: StudySpec) -> list[SourceMatch]:
+    """What of each source of `spec` a study can use."""
+    sources = [source_trials(name, study._storage) for name in spec.sources]
+    return summarise_sources(sources, spec.search_space)
 
 
 def check_name(name: str) -> None:
