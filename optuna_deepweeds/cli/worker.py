@@ -10,6 +10,9 @@ from optuna_deepweeds.cli._output import info, storage_option
 from optuna_deepweeds.cli._progress import Display
 from optuna_deepweeds.cli._signals import StopFlag
 
+_LAUNCHED_WAIT = 60.0
+"""Seconds for which a worker that a launcher started waits for its storage."""
+
 
 @click.command()
 @click.argument("name")
@@ -35,7 +38,8 @@ def worker(
     from optuna_deepweeds.studies.worker import Worker
 
     stop = StopFlag()
-    study = manager.open_study(name, storage_url)
+    # Nobody watches a launched worker: it sits out a restart of the server instead of failing.
+    study = manager.open_study(name, storage_url, wait=_LAUNCHED_WAIT if quiet else 0.0)
     images = load_images(manager.study_spec(study), data_dir)
     display = Display(study, manager.study_budget(study), quiet=quiet)
     ending = Worker(

@@ -82,16 +82,17 @@ def set_budget(study: optuna.Study, budget: Budget) -> Budget:
     return total
 
 
-def open_study(name: str, storage_url: str | None) -> optuna.Study:
+def open_study(name: str, storage_url: str | None, *, wait: float = 0.0) -> optuna.Study:
     """Open an existing study with the sampler and pruner of its specification.
 
-    A study that this package did not create is opened as it is.
+    A study that this package did not create is opened as it is. For `wait` seconds a storage
+    that is away is asked again.
 
     Raises:
         NotFoundError: If there is no such study; names the studies there are.
         StorageError: If the storage cannot be reached.
     """
-    study = load_plain(name, open_storage(storage_url, must_exist=True))
+    study = load_plain(name, open_storage(storage_url, must_exist=True, wait=wait))
     if attributes.SPEC not in study.user_attrs:
         return study
     return equip(study, study_spec(study))

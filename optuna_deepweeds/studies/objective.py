@@ -52,6 +52,9 @@ class Objective:
         deterministic: Ask for reproducible kernels on CUDA.
         should_stop: Polled during training; true interrupts the trial.
         on_epoch: Told the epoch and its validation accuracy, for display.
+
+    Attributes:
+        must_finish: Train the next trial to its last epoch whatever the pruner says.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class Objective:
         self._deterministic = deterministic
         self._should_stop = should_stop
         self._on_epoch = on_epoch
+        self.must_finish = False
 
     def __call__(
         self, trial: optuna.Trial, config: Mapping[str, Any], *, seed: int, checkpoint: Path
@@ -109,7 +113,7 @@ class Objective:
             self._on_epoch(report.epoch, report.valid_accuracy)
             if report.epoch >= self._spec.epochs:
                 save(report)
-            elif trial.should_prune():
+            elif trial.should_prune() and not self.must_finish:
                 save(report)
                 raise optuna.TrialPruned
             elif self._should_stop():

@@ -147,8 +147,12 @@ class Worker:
             return ending
         if budget.trials is not None and state.finished + state.running >= budget.trials:
             return None
+        # A study that may continue stopped trials must not end without a finished network: its
+        # last trial goes on with the best one, to the end.
+        is_last = budget.trials is not None and state.finished + state.running + 1 >= budget.trials
+        self._objective.must_finish = self._spec.thaw and is_last and state.complete == 0
         if state.waiting == 0:
-            self._thaw()
+            self._thaw(is_closing=self._objective.must_finish)
         trial = self._study.ask()
         trial.set_user_attr(attributes.WORKER, this_worker())
         try:
@@ -175,12 +179,12 @@ class Worker:
             return Ending.TIME
         return None
 
-    def _thaw(self) -> None:
+    def _thaw(self, *, is_closing: bool) -> None:
         next_continuation = getattr(self._study.pruner, "next_continuation", None)
         if self._spec.thaw and next_continuation is not None:
             from optuna_deepweeds.studies.continuation import continue_trial
 
-            parent = next_continuation(self._study)
+            parent = next_continuation(self._study, is_closing=is_closing)
             if parent is not None:
                 continue_trial(self._study, parent)
 

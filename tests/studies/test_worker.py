@@ -203,6 +203,17 @@ def test_paused_trials_are_continued_and_no_epoch_is_trained_twice(bench: Bench)
             assert parent.intermediate_values.items() <= trial.intermediate_values.items()
 
 
+@pytest.mark.parametrize("trials", [1, 4])
+def test_a_short_study_with_thaw_ends_with_a_finished_network(bench: Bench, trials: int) -> None:
+    study = bench.study(trials=trials, epochs=9, pruner="dora", thaw=True)
+    bench.work(study)
+    state = progress(study.get_trials(), study.direction)
+    assert (state.finished, state.complete) == (trials, 1)
+    first = [t.intermediate_values[1] for t in study.get_trials()]
+    assert state.best is not None
+    assert state.best.intermediate_values[1] == max(first)
+
+
 def test_only_checkpoints_worth_keeping_stay(bench: Bench) -> None:
     study = bench.study(trials=9)
     bench.work(study)
