@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -143,29 +144,28 @@ def run(
     if enqueue_best and not prior_files:
         raise InvalidInputError("--enqueue-best takes the best of --priors, but none are given.")
     budget = Budget(trials=trials, seconds=timeout, epochs=total_epochs)
-    if dataset not in ("auto", *DATASETS):
-        StudySpec(dataset=dataset)  # Raises with the names there are.
-    images, is_fallback = _images(dataset, data_dir, fold)
-    chosen = check_device(device)
-    is_first_look = images.name == "demo" and chosen == "cpu"
-    if space == "auto":
-        space = "course-small" if is_first_look else "course"
     spec = StudySpec(
-        dataset=images.name,
+        dataset="demo" if dataset == "auto" else dataset,
         fold=fold,
-        space=space,
+        space="course" if space == "auto" else space,
         sampler=sampler,
         pruner=pruner,
         seed=seed,
         epochs=epochs,
         thaw=pruner == "dora" if thaw is None else thaw,
         sources=sources,
-        dataset_fingerprint=images.fingerprint,
     )
     priors = [prior for file in prior_files for prior in read_priors(file)]
+    if name is not None:
+        manager.check_name(name)
+    chosen = check_device(device)
+    images, is_fallback = _images(dataset, data_dir, fold)
+    is_first_look = images.name == "demo" and chosen == "cpu"
+    spec = replace(spec, dataset=images.name, dataset_fingerprint=images.fingerprint)
+    if space == "auto" and is_first_look:
+        spec = replace(spec, space="course-small")
     if name is None:
         name = f"{spec.dataset}-{spec.space}-{spec.sampler}-{spec.pruner}-seed{spec.seed}"
-    manager.check_name(name)
     default = Budget(trials=_TRIALS, seconds=_DEMO_SECONDS if is_first_look else _SECONDS)
 
     if is_fallback:

@@ -55,7 +55,7 @@ def _mixed_study(url: str) -> optuna.Study:
         _trial(9, **{attributes.PRIOR: "course"}),
         _trial(2),
         _trial(3, TrialState.PRUNED),
-        _trial(4, **{attributes.ORIGIN: 3, attributes.INHERITED: 2}),
+        _trial(4, **{attributes.ORIGIN: 3, attributes.ROOT: 3, attributes.INHERITED: 2}),
         _trial(5, TrialState.FAIL),
         _trial(6, TrialState.FAIL),
         _trial(7, TrialState.WAITING),
