@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,6 +32,41 @@ Examples:
   study run --name mine --priors runs.csv --enqueue-best 3
   study run --name mine --workers 4 --storage postgresql://me@host/studies
 """
+
+
+def _worker_options(command: Callable[..., int]) -> Callable[..., int]:
+    """Add what `run` and `resume` take about the workers."""
+    for option in reversed(
+        (
+            click.option(
+                "--workers", default=1, show_default=True, help="Number of worker processes."
+            ),
+            click.option(
+                "--engine",
+                type=click.Choice(ENGINES),
+                default="local",
+                show_default=True,
+                help="What starts the workers: this machine, a Ray cluster or Slurm.",
+            ),
+            click.option(
+                "--gpus",
+                default=0.0,
+                show_default=True,
+                help="With ray and slurm: GPUs a worker; a fraction shares one.",
+            ),
+            click.option(
+                "--device", help="cpu, cuda or cuda:N; the default is CUDA where there is one."
+            ),
+            click.option(
+                "--deterministic", is_flag=True, help="Reproducible kernels on CUDA, slower."
+            ),
+            click.option(
+                "--data-dir", type=click.Path(path_type=Path), help="Where the images lie."
+            ),
+        )
+    ):
+        command = option(command)
+    return command
 
 
 @click.command(epilog=_RUN_EPILOG)
@@ -85,23 +121,7 @@ Examples:
     metavar="STUDY",
     help="A study of another task in this storage that informs the sampler; may be given again.",
 )
-@click.option("--workers", default=1, show_default=True, help="Number of worker processes.")
-@click.option(
-    "--engine",
-    type=click.Choice(ENGINES),
-    default="local",
-    show_default=True,
-    help="What starts the workers: this machine, a Ray cluster or Slurm.",
-)
-@click.option(
-    "--gpus",
-    default=0.0,
-    show_default=True,
-    help="With ray and slurm: GPUs a worker; a fraction shares one.",
-)
-@click.option("--device", help="cpu, cuda or cuda:N; the default is CUDA where there is one.")
-@click.option("--deterministic", is_flag=True, help="Reproducible kernels on CUDA, slower.")
-@click.option("--data-dir", type=click.Path(path_type=Path), help="Where the images lie.")
+@_worker_options
 @click.option("--dry-run", is_flag=True, help="Check everything, print the plan, do nothing.")
 @storage_option
 def run(
@@ -213,23 +233,7 @@ def run(
 @click.option("--trials", type=int, help="A new total of finished trials.")
 @click.option("--timeout", type=Duration(), help="A new total running time.")
 @click.option("--total-epochs", type=int, help="A new total of epochs.")
-@click.option("--workers", default=1, show_default=True, help="Number of worker processes.")
-@click.option(
-    "--engine",
-    type=click.Choice(ENGINES),
-    default="local",
-    show_default=True,
-    help="What starts the workers: this machine, a Ray cluster or Slurm.",
-)
-@click.option(
-    "--gpus",
-    default=0.0,
-    show_default=True,
-    help="With ray and slurm: GPUs a worker; a fraction shares one.",
-)
-@click.option("--device", help="cpu, cuda or cuda:N; the default is CUDA where there is one.")
-@click.option("--deterministic", is_flag=True, help="Reproducible kernels on CUDA, slower.")
-@click.option("--data-dir", type=click.Path(path_type=Path), help="Where the images lie.")
+@_worker_options
 @storage_option
 def resume(
     name: str,
