@@ -70,7 +70,7 @@ class Display:
         if not self._shown:
             return
         self.clear()
-        click.echo(self._fit(trial_line(trial, note)), err=True)
+        click.echo(self._fit(trial_line(trial, note, _columns())), err=True)
         self._line("", force=True)
 
     def refresh(self, study: optuna.Study) -> None:
@@ -99,12 +99,16 @@ class Display:
 
     @staticmethod
     def _fit(line: str) -> str:
-        # One column is left free: a full line makes some terminals scroll.
-        return line[: shutil.get_terminal_size((80, 24)).columns - 1]
+        return line[: _columns()]
 
 
-def trial_line(trial: FrozenTrial, note: str = "") -> str:
-    """One finished trial in one line."""
+def _columns() -> int:
+    # One column is left free: a full line makes some terminals scroll.
+    return shutil.get_terminal_size((80, 24)).columns - 1
+
+
+def trial_line(trial: FrozenTrial, note: str, width: int) -> str:
+    """One finished trial in one line; with its pruner's reason where `width` allows."""
     curve = trial.intermediate_values
     last = max(curve, default=0)
     words = {
@@ -115,9 +119,13 @@ def trial_line(trial: FrozenTrial, note: str = "") -> str:
     line = f"trial {trial.number:>4} {note or words.get(trial.state, trial.state.name.lower())}"
     if curve:
         line += f" at epoch {last} with {curve[last]:.4f}"
-    foreseen = trial.user_attrs.get(attributes.ANTICIPATION)
-    if trial.state == TrialState.PRUNED and foreseen and foreseen.get("expected") is not None:
-        line += f", {foreseen['expected']:.3f} expected"
-        if foreseen.get("reason"):
-            line += f": {foreseen['reason']}"
+    foreseen = trial.user_attrs.get(attributes.ANTICIPATION) or {}
+    if trial.state == TrialState.PRUNED and foreseen.get("epoch") == last:
+        expected = foreseen.get("expected")
+        # Without finished curves nothing better is expected than the last value.
+        if expected is not None and expected != curve[last]:
+            line += f", {expected:.3f} expected"
+        reason = foreseen.get("reason")
+        if reason and len(line) + len(reason) + 2 <= width:
+            line += f": {reason}"
     return line
