@@ -168,4 +168,6 @@ def print_result(study: optuna.Study) -> None:
     )
     if state.best is not None and state.best.value is not None:
         info(f"Best: trial {state.best.number}, {spec.metric} {state.best.value:.4f}.")
+    if state.best is None:
+        info(f"No network is trained to its end yet: study resume {name} --timeout 2h goes on.")
     info(f"Next: study best {name} | study report {name} | study resume {name} | dashboard")

@@ -1,0 +1,58 @@
+"""The dashboard as a browser meets it: a real server on a real storage."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import optuna
+
+from optuna_deepweeds.studies.storage import open_storage
+
+
+@contextmanager
+def _dashboard(url: str, *options: str) -> Iterator[str]:
+    """The address of a running dashboard."""
+    command = [sys.executable, "-m", "optuna_deepweeds", "dashboard", "--port", "0", *options]
+    with subprocess.Popen(
+        [*command, "--storage", url], stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        try:
+            for line in process.stderr:
+                if line.startswith("Dashboard: "):
+                    yield line.split()[1]
+                    break
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.stderr.read()
+    assert process.returncode == 0
+
+
+def _status(address: str, method: str) -> int:
+    request = urllib.request.Request(f"{address}api/studies/1", method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error.code
+
+
+def test_it_serves_the_studies_and_read_only_refuses_changes(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'studies.db'}"
+    optuna.create_study(study_name="mine", storage=open_storage(url))
+    with _dashboard(url, "--read-only") as address:
+        with urllib.request.urlopen(f"{address}api/studies", timeout=30) as answer:
+            assert [s["study_name"] for s in json.load(answer)["study_summaries"]] == ["mine"]
+        assert _status(address, "DELETE") == 403
+    with _dashboard(url) as address:
+        assert _status(address, "DELETE") == 204
+    assert open_storage(url).get_all_studies() == []
