@@ -143,3 +143,15 @@ def test_a_specification_survives_its_storage() -> None:
     assert StudySpec.from_json(spec.to_json()) == spec
     with pytest.raises(InvalidInputError, match="fields of this version"):
         StudySpec.from_json({"dataset": "demo", "colour": "green"})
+
+
+def test_a_study_of_another_task_informs_the_sampler(bench: Bench) -> None:
+    bench.work(bench.study("old", trials=2))
+    study = bench.study("new", trials=1, sampler="rf_ei", sources=("old",))
+    (match,) = manager.source_summary(study, manager.study_spec(study))
+    assert (match.name, match.n_used, match.n_dropped) == ("old", 2, 0)
+    bench.work(study)
+    assert len(study.get_trials()) == 1
+    with pytest.raises(NotFoundError, match="no study 'odl'"):
+        bench.study("newer", sources=("odl",))
+    assert "newer" not in manager.study_names(open_storage(bench.url))
