@@ -23,6 +23,7 @@ from optuna.distributions import (
 )
 
 from optuna_deepweeds.bench import synthetic
+from optuna_deepweeds.bench.generated import GENERATED_FAMILIES, generate_table
 from optuna_deepweeds.bench.tables import TABLE_FAMILIES, Table, load_table
 from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.spaces import Parameter, SearchSpace
@@ -32,6 +33,7 @@ N_REFERENCE = 2**15
 
 FAMILIES: dict[str, tuple[str, ...]] = {
     **TABLE_FAMILIES,
+    **GENERATED_FAMILIES,
     "synthetic": tuple(synthetic.FUNCTIONS),
 }
 """Families and their tasks; a task name occurs once."""
@@ -97,6 +99,8 @@ def load_problem(name: str) -> Problem:
     """
     if name in synthetic.FUNCTIONS:
         return _synthetic_problem(synthetic.FUNCTIONS[name])
+    if any(name in members for members in GENERATED_FAMILIES.values()):
+        return table_problem(generate_table(name))
     return table_problem(load_table(name))
 
 

@@ -39,7 +39,8 @@ def parse_seeds(text: str) -> list[int]:
     "--tasks",
     default="fcnet",
     show_default=True,
-    help="Families (fcnet, hpobench, nasbench201, synthetic) or tasks, separated by commas.",
+    help="Families (fcnet, hpobench, nasbench201: tables of real trainings; grids, cells: "
+    "generated tables; synthetic: functions) or tasks, separated by commas.",
 )
 @click.option(
     "--samplers",
