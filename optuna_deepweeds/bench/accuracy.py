@@ -55,7 +55,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "cutout": 0,
         "use_mixup": False,
         "use_ema": False,
-        "flip_average": True,
+        "views": 4,
     },
 }
 CONFIGS["modern-wide"] = {**CONFIGS["modern"], "width": 64, "rotate90": True}

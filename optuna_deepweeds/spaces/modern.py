@@ -43,6 +43,6 @@ MODERN = SearchSpace(
         Parameter(
             "ema_decay", FloatDistribution(0.9, 0.999), Condition("use_ema", values=(True,))
         ),
-        Parameter("flip_average", CategoricalDistribution((False, True))),
+        Parameter("views", CategoricalDistribution((1, 2, 4, 8))),
     ),
 )

@@ -26,7 +26,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "schedule": "one_cycle",
         "flips": True,
         "shift": 2,
-        "flip_average": True,
+        "views": 4,
     },
 }
 """Training keys that replace a configuration's when it is retrained. `study` trains as the

@@ -32,13 +32,13 @@ class _Complete(nn.Module):
     def __init__(self, trained: TrainedNetwork) -> None:
         super().__init__()
         self.network = trained.network
-        self.flip_average = read_settings(trained.config).flip_average
+        self.views = read_settings(trained.config).views
         self.register_buffer("mean", trained.mean)
         self.register_buffer("std", trained.std)
 
     def forward(self, images: Tensor) -> Tensor:
         x = ((images.float() - self.mean) / self.std).permute(0, 3, 1, 2)
-        return predict_logits(self.network, x, flip_average=self.flip_average).softmax(1)
+        return predict_logits(self.network, x, views=self.views).softmax(1)
 
 
 def export_onnx(trained: TrainedNetwork, path: Path) -> float:

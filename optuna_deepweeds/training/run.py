@@ -217,9 +217,8 @@ class Run:
         indices = torch.arange(len(self._valid_labels), device=self._device)
         with self._autocast():
             for index in indices.split(_EVALUATION_BATCH):
-                logits = predict_logits(
-                    network, self._valid.plain(index), flip_average=self.settings.flip_average
-                )
+                x = self._valid.plain(index)
+                logits = predict_logits(network, x, views=self.settings.views)
                 correct += (logits.argmax(1) == self._valid_labels[index]).sum()
         return correct
 

@@ -21,7 +21,7 @@ keys below may be added to a `course` configuration.
 | `cutout` | side of a random square set to the mean colour, in pixels |
 | `mixup` | alpha of the Beta distribution that mixes pairs of images; 0 is off |
 | `ema_decay` | per-step decay of the averaged weights that are evaluated; 0 is off |
-| `flip_average` | average the prediction over the image and its mirror image |
+| `views` | average the prediction over so many views of the image, see `VIEWS` |
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ from optuna_deepweeds.errors import InvalidInputError
 
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("constant", "one_cycle", "cosine")
+VIEWS = (1, 2, 4, 8)
+"""1: the image; 2: and its mirror image; 4: mirrored at both axes; 8: and turned by 90 degrees."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +62,7 @@ class Settings:
     cutout: int = 0
     mixup: float = 0.0
     ema_decay: float = 0.0
-    flip_average: bool = False
+    views: int = 1
 
     def __post_init__(self) -> None:
         self._require("batch_size >= 1", self.batch_size >= 1, "batch_size")
@@ -68,6 +70,7 @@ class Settings:
         self._require("learning_rate_init > 0", 0 < lr < math.inf, "learning_rate_init")
         self._require(f"optimizer in {OPTIMIZERS}", self.optimizer in OPTIMIZERS, "optimizer")
         self._require(f"schedule in {SCHEDULES}", self.schedule in SCHEDULES, "schedule")
+        self._require(f"views in {VIEWS}", self.views in VIEWS, "views")
         for name in ("momentum", "label_smoothing", "ema_decay", "warmup_share"):
             self._require(f"0 <= {name} < 1", 0 <= getattr(self, name) < 1, name)
         for name in ("weight_decay", "color_jitter", "mixup"):

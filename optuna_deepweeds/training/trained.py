@@ -23,13 +23,24 @@ _KIND = "optuna_deepweeds model"
 _BATCH = 512
 
 
-def predict_logits(network: nn.Module, x: Tensor, *, flip_average: bool) -> Tensor:
-    """Log-probabilities up to a constant, (batch, n_classes); `x` is normalised."""
-    logits = network(x)
-    if not flip_average:
-        return logits
-    mirrored = network(x.flip(3))
-    return torch.logaddexp(logits.log_softmax(1), mirrored.log_softmax(1))
+def predict_logits(network: nn.Module, x: Tensor, *, views: int) -> Tensor:
+    """Logits (batch, n_classes) whose softmax is the mean probability over `views` of `x`.
+
+    Args:
+        network: In evaluation mode.
+        x: (batch, 3, size, size), normalised.
+        views: One of `settings.VIEWS`.
+    """
+    if views == 1:
+        return network(x)
+    seen = [x, x.flip(3)]
+    if views >= 4:
+        seen += [x.flip(2), x.flip(2, 3)]
+    if views == 8:
+        seen += [view.transpose(2, 3) for view in seen]
+    # One after the other: together they would take `views` times the memory.
+    logits = [network(v.contiguous(memory_format=torch.channels_last)) for v in seen]
+    return torch.stack([one.log_softmax(1) for one in logits]).logsumexp(0)
 
 
 @dataclass(kw_only=True)
@@ -91,13 +102,13 @@ class TrainedNetwork:
         network = self.network.to(target)
         resident = torch.tensor(images, device=target)
         batches = Batches(resident, self.mean.to(target), self.std.to(target))
-        flip_average = read_settings(self.config).flip_average
+        views = read_settings(self.config).views
         parts = [torch.empty(0, len(self.classes), device=target)]
         try:
             with torch.inference_mode():
                 for index in torch.arange(len(images), device=target).split(_BATCH):
                     x = batches.plain(index)
-                    parts.append(predict_logits(network, x, flip_average=flip_average).softmax(1))
+                    parts.append(predict_logits(network, x, views=views).softmax(1))
             return torch.cat(parts).float().cpu().numpy()
         finally:
             self.network.to("cpu")

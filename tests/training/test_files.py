@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from optuna_deepweeds.training import TrainedNetwork, checkpoint, train
 def network(squares: Dataset) -> TrainedNetwork:
     from tests.training.conftest import SMALL
 
-    return train({**SMALL, "flip_average": True}, squares, seed=0, epochs=1, device="cpu")
+    return train({**SMALL, "views": 8}, squares, seed=0, epochs=1, device="cpu")
 
 
 def test_saved_network_answers_the_same(
@@ -46,6 +47,22 @@ def test_probabilities_do_not_depend_on_the_batch(
     assert together == pytest.approx(alone, abs=1e-6)
     assert together.sum(axis=1) == pytest.approx(np.ones(9), abs=1e-5)
     assert network.predict_proba(squares.images[:0]).shape == (0, 4)
+
+
+@pytest.mark.parametrize("views", [2, 4, 8])
+def test_views_are_averaged(network: TrainedNetwork, squares: Dataset, views: int) -> None:
+    def answer(images: Any, views: int) -> Any:
+        changed = replace(network, config={**network.config, "views": views})
+        return changed.predict_proba(np.ascontiguousarray(images))
+
+    images = squares.images[:9]
+    seen = [images, images[:, :, ::-1], images[:, ::-1], images[:, ::-1, ::-1]][:views]
+    if views == 8:
+        seen += [view.swapaxes(1, 2) for view in seen]
+    expected = np.mean([answer(view, 1) for view in seen], axis=0)
+    assert answer(images, views) == pytest.approx(expected, abs=1e-6)
+    for view in seen[1:]:
+        assert answer(view, views) == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize(

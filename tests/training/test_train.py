@@ -38,7 +38,7 @@ EVERYTHING = {
     "cutout": 8,
     "mixup": 0.2,
     "ema_decay": 0.9,
-    "flip_average": True,
+    "views": 8,
 }
 
 
@@ -231,6 +231,7 @@ def test_test_images_are_never_read(squares: Dataset, small: dict[str, Any]) -> 
         ({"schedule": "steps"}, "schedule in"),
         ({"label_smoothing": 1.0}, "label_smoothing < 1"),
         ({"shift": 40}, "shift <= 16"),
+        ({"views": 3}, "views in"),
         ({"batch_size": "many"}, "batch_size must be of type int"),
         ({"block": "residual"}, "exactly one of"),
     ],
