@@ -66,6 +66,7 @@ def measure(
     name: str,
     dataset: Dataset,
     *,
+    first_seed: int = 0,
     n_seeds: int = 3,
     epochs: int = 20,
     device: str | None = None,
@@ -79,12 +80,14 @@ def measure(
     """
     if name not in CONFIGS:
         raise InvalidInputError(f"no configuration {name!r}; there are {', '.join(CONFIGS)}.")
-    if n_seeds < 1:
-        raise InvalidInputError(f"`n_seeds >= 1` must hold, but got n_seeds={n_seeds}.")
+    for what, number, least in (("first_seed", first_seed, 0), ("n_seeds", n_seeds, 1)):
+        if number < least:
+            raise InvalidInputError(f"`{what} >= {least}` must hold, but got {what}={number}.")
     scores, failures, network = evaluate_config(
         CONFIGS[name],
         dataset,
         seed=0,
+        first_seed=first_seed,
         n_seeds=n_seeds,
         epochs=epochs,
         device=device,

@@ -29,6 +29,12 @@ _COLUMNS = ("config", "mean", "sd", "macro_f1", "seeds", "seconds")
 @click.option("--dataset", default="deepweeds-balanced", show_default=True, help="Images.")
 @click.option("--fold", default=0, show_default=True, help="Official fold of deepweeds, 0 to 4.")
 @click.option("--seeds", "n_seeds", default=3, show_default=True, help="Trainings of each.")
+@click.option(
+    "--first-seed",
+    default=0,
+    show_default=True,
+    help="Number of the first training: 3 times `--seeds 1` with 0, 1, 2 are `--seeds 3`.",
+)
 @click.option("--epochs", default=20, show_default=True, type=click.IntRange(1, 20))
 @click.option(
     "--device", metavar="DEVICE", help="cpu, cuda or cuda:N; by default the best there is."
@@ -45,6 +51,7 @@ def accuracy(
     dataset: str,
     fold: int,
     n_seeds: int,
+    first_seed: int,
     epochs: int,
     device: str | None,
     data_dir: Path | None,
@@ -61,7 +68,13 @@ def accuracy(
     rows = []
     for name in names:
         result, network = measure(
-            name, images, n_seeds=n_seeds, epochs=epochs, device=device, on_score=_show
+            name,
+            images,
+            first_seed=first_seed,
+            n_seeds=n_seeds,
+            epochs=epochs,
+            device=device,
+            on_score=_show,
         )
         for failure in result.failures:
             info(f"Failed: {failure}")

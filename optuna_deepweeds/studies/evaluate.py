@@ -228,6 +228,7 @@ def evaluate_config(
     *,
     seed: int,
     number: int = 0,
+    first_seed: int = 0,
     n_seeds: int = 3,
     epochs: int = 20,
     protocol: str = "holdout",
@@ -242,6 +243,7 @@ def evaluate_config(
         dataset: The images.
         seed: Every repetition's seed is derived from it and `number`.
         number: Stands in the scores as their trial.
+        first_seed: Number of the first repetition.
         n_seeds: Repetitions.
         epochs: Of every training.
         protocol: One of `PROTOCOLS`.
@@ -257,7 +259,7 @@ def evaluate_config(
     scores: list[Score] = []
     failures: list[str] = []
     first: TrainedNetwork | None = None
-    for repetition in range(n_seeds):
+    for repetition in range(first_seed, first_seed + n_seeds):
         for fold, data, train_on in _splits(dataset, protocol):
             try:
                 trained = train(

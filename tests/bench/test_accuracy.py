@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from optuna_deepweeds.bench.accuracy import CONFIGS, measure
@@ -32,7 +33,23 @@ def test_measures_on_the_test_images() -> None:
     assert network.config == CONFIGS["course"]
 
 
-@pytest.mark.parametrize(("name", "n_seeds"), [("ancient", 1), ("course", 0)])
-def test_wrong_arguments(name: str, n_seeds: int) -> None:
-    with pytest.raises(InvalidInputError, match="ancient|n_seeds >= 1"):
-        measure(name, make_squares(), n_seeds=n_seeds)
+def test_one_seed_at_a_time_is_the_same() -> None:
+    data = make_squares()
+    data = replace(data, train=data.train[:16], valid=data.valid[:8])
+    together, _ = measure("course", data, n_seeds=2, epochs=1, device="cpu")
+    second, _ = measure("course", data, first_seed=1, n_seeds=1, epochs=1, device="cpu")
+    assert [score.seed for score in second.scores] == [1]
+    assert np.array_equal(second.scores[0].confusion, together.scores[1].confusion)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("ancient", {}, "ancient"),
+        ("course", {"n_seeds": 0}, "n_seeds >= 1"),
+        ("course", {"first_seed": -1}, "first_seed >= 0"),
+    ],
+)
+def test_wrong_arguments(name: str, options: dict[str, int], words: str) -> None:
+    with pytest.raises(InvalidInputError, match=words):
+        measure(name, make_squares(), **options)  # type: ignore[arg-type]
