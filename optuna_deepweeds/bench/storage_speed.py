@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
@@ -18,14 +18,18 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import event
 
 from optuna_deepweeds import attributes
+from optuna_deepweeds.bench.storage_training import QuickTraining
+from optuna_deepweeds.bench.storage_worker import BenchStudy, run_worker
+from optuna_deepweeds.spaces import SPACES
+from optuna_deepweeds.studies import manager
 from optuna_deepweeds.studies.bulk import bulk_add_trials
 from optuna_deepweeds.studies.counts import counted_progress, list_studies
-from optuna_deepweeds.studies.heartbeat import Heartbeat
-from optuna_deepweeds.studies.locks import run_locked
+from optuna_deepweeds.studies.spec import Budget
 from optuna_deepweeds.studies.storage import open_storage
 from optuna_deepweeds.studies.storage_url import resolve_url
 from optuna_deepweeds.studies.transfer_file import export_study, import_study
 
+_TRIALS_A_ROUND = 5
 _REPORTS = 20
 _SPACE = {
     "lr": FloatDistribution(1e-5, 1.0, log=True),
@@ -49,21 +53,34 @@ class Speed:
     stock_seconds: float | None = None
 
 
-def overhead(url: str, stock_url: str, *, n_trials: int = 50) -> list[Speed]:
+def overhead(ours: BenchStudy, stock_url: str, *, n_rounds: int = 12) -> list[Speed]:
     """Median time of a trial without its reports, and of a report: ours and stock Optuna's.
 
-    Stock Optuna gets the same SQLite settings (WAL, synchronous NORMAL); on PostgreSQL both are
-    as they come. Ours counts, asks and suggests under the study's lock, with a heartbeat.
+    Ours is the real worker loop (locks, heartbeat, attributes, checkpoint files) around a
+    training that takes no time; stock Optuna's is `optimize` on its own storage with the same
+    parameters, reports and pruning decisions, and with the same settings of SQLite. Both run in
+    turns, in trials of 1 and of 20 reports; the difference tells the report from the trial.
     """
-    ours = optuna.create_study(storage=open_storage(url), sampler=_sampler())
-    stock = optuna.create_study(storage=_stock_storage(stock_url), sampler=_sampler())
-    timed: dict[str, list[list[float]]] = {"trial": [[], []], "report": [[], []]}
-    for _ in range(n_trials):
-        for side, run in enumerate((lambda: _our_trial(ours), lambda: _stock_trial(stock))):
-            trial_seconds, report_seconds = run()
-            timed["trial"][side].append(trial_seconds)
-            timed["report"][side].append(report_seconds)
-    return [Speed(what, median(a), median(b)) for what, (a, b) in timed.items()]
+    storage = _stock_storage(stock_url)
+    sides: list[dict[int, Callable[[], object]]] = [{}, {}]
+    for n_reports in (1, _REPORTS):
+        name = f"reports-{n_reports}"
+        sides[0][n_reports] = _our_round(
+            replace(ours, name=name, pruner="none", epochs=n_reports, n_trials=1)
+        )
+        sides[1][n_reports] = _stock_round(storage, name, n_reports)
+    seconds: list[dict[int, list[float]]] = [{1: [], _REPORTS: []} for _ in sides]
+    for _ in range(1 + n_rounds):
+        for side, rounds in enumerate(sides):
+            for n_reports, run in rounds.items():
+                seconds[side][n_reports].append(_seconds(run) / _TRIALS_A_ROUND)
+    reports, trials = [], []
+    for times in seconds:
+        # The first round warms up.
+        few, many = median(times[1][1:]), median(times[_REPORTS][1:])
+        reports.append((many - few) / (_REPORTS - 1))
+        trials.append(few - reports[-1])
+    return [Speed("trial", *trials), Speed("report", *reports)]
 
 
 def scale(url: str, other_url: str, folder: Any, *, n_trials: int = 10_000) -> list[Speed]:
@@ -86,37 +103,46 @@ def scale(url: str, other_url: str, folder: Any, *, n_trials: int = 10_000) -> l
     ]
 
 
-def _our_trial(study: optuna.Study) -> tuple[float, float]:
-    def claim() -> optuna.Trial:
-        study.get_trials(deepcopy=False)
-        return _ask(study)
+def _our_round(bench: BenchStudy) -> Callable[[], object]:
+    """Runs some more trials of a study by our worker."""
+    study = bench.create()
 
-    started = time.perf_counter()
-    trial = run_locked(study._storage, study._study_id, claim)
-    with Heartbeat(study._storage, trial._trial_id):
-        report_seconds = _report(trial)
-        study.tell(trial, 0.5)
-    return time.perf_counter() - started - report_seconds * _REPORTS, report_seconds
+    def run() -> None:
+        done = manager.study_budget(study).trials or 0
+        manager.set_budget(study, Budget(trials=done + _TRIALS_A_ROUND))
+        run_worker(study, QuickTraining())
+
+    run_worker(study, QuickTraining())
+    return run
 
 
-def _stock_trial(study: optuna.Study) -> tuple[float, float]:
-    started = time.perf_counter()
-    trial = _ask(study)
-    report_seconds = _report(trial)
-    study.tell(trial, 0.5)
-    return time.perf_counter() - started - report_seconds * _REPORTS, report_seconds
+def _stock_round(
+    storage: optuna.storages.RDBStorage, name: str, n_reports: int
+) -> Callable[[], object]:
+    """Runs some more trials of a study by stock Optuna."""
+    space = SPACES["course-small"]
+
+    def objective(trial: optuna.Trial) -> float:
+        space.suggest(trial)
+        for step in range(1, n_reports + 1):
+            trial.report(0.5, step)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+        return 0.5
+
+    study = optuna.create_study(
+        study_name=name,
+        storage=storage,
+        sampler=_sampler(),
+        pruner=optuna.pruners.NopPruner(),
+        direction="maximize",
+    )
+    study.optimize(objective, n_trials=1)
+    return lambda: study.optimize(objective, n_trials=_TRIALS_A_ROUND)
 
 
 def _ask(study: optuna.Study) -> optuna.Trial:
     return study.ask(dict(_SPACE))
-
-
-def _report(trial: optuna.Trial) -> float:
-    """Mean seconds of a report."""
-    started = time.perf_counter()
-    for step in range(1, _REPORTS + 1):
-        trial.report(0.5, step)
-    return (time.perf_counter() - started) / _REPORTS
 
 
 def _sampler() -> optuna.samplers.BaseSampler:

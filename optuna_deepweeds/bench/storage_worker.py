@@ -1,15 +1,13 @@
-"""The real worker loop on a training small enough that the storage is what is measured.
-
-Each worker writes a line for every epoch that it trained, from which `check_study` tells whether
-work was lost or done twice, independently of what the storage says.
-"""
+"""The real worker loop on trainings so small that the storage is what is measured."""
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,17 +17,18 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from optuna_deepweeds import attributes
+from optuna_deepweeds.bench.storage_training import QuickTraining, Recorded, retraining
 from optuna_deepweeds.datasets.dataset import Dataset
 from optuna_deepweeds.studies import manager, objective, worker
 from optuna_deepweeds.studies.accounting import progress
 from optuna_deepweeds.studies.checkpoints import root_number
+from optuna_deepweeds.studies.continuation import superseded
 from optuna_deepweeds.studies.spec import Budget, StudySpec
 from optuna_deepweeds.studies.storage import open_storage
 
-STUDY = "bench"
 _N_IMAGES = 48
 _N_CLASSES = 4
-_EPOCHS_LOG = "epochs.log"
+_LOG = "training.log"
 
 
 @dataclass(frozen=True)
@@ -39,78 +38,122 @@ class BenchStudy:
     Attributes:
         url: Its storage.
         folder: Where checkpoints and the log of trained epochs lie.
+        n_trials: Its total when it is created.
+        n_enqueued: Trials that are queued when it is created.
+        name: The study's.
+        epochs: Of a full training.
+        pruner: As in a specification; `dora` also continues the trials that it paused.
+        epoch_seconds: Time of an epoch that is not trained; None trains networks.
+        checkpoint_seconds: As `objective.CHECKPOINT_SECONDS`.
         heartbeat_seconds: Between two heartbeats.
         grace_seconds: After which a worker without a heartbeat counts as dead.
     """
 
     url: str
     folder: Path
+    name: str = "bench"
+    n_trials: int = 60
+    n_enqueued: int = 0
+    epochs: int = 1
+    pruner: str = "asha"
+    epoch_seconds: float | None = 0.0
+    checkpoint_seconds: float = 0.0
     heartbeat_seconds: float = 1.0
     grace_seconds: float = 20.0
 
     def open(self) -> optuna.Study:
         """The study, ready to be worked on."""
-        storage = open_storage(
+        study = manager.load_plain(self.name, self._storage())
+        return manager.equip(study, manager.study_spec(study))
+
+    def create(self) -> optuna.Study:
+        """Create the study with a queue of different trials, or open it."""
+        spec = StudySpec(
+            dataset="demo",
+            space="course-small",
+            sampler="random",
+            pruner=self.pruner,
+            epochs=self.epochs,
+            thaw=self.pruner == "dora",
+        )
+        budget = Budget(trials=self.n_trials)
+        study, is_new = manager.create_or_continue(self.name, spec, budget, self._storage())
+        for i in range(self.n_enqueued if is_new else 0):
+            study.enqueue_trial({"learning_rate_init": 1e-3 * (1 + i / 1000)})
+        return study
+
+    def _storage(self) -> Any:
+        return open_storage(
             self.url,
             heartbeat_interval=self.heartbeat_seconds,
             grace_period=self.grace_seconds,
             wait=60,
         )
-        study = manager.load_plain(STUDY, storage)
-        return manager.equip(study, manager.study_spec(study))
-
-    def create(self, *, n_trials: int, n_enqueued: int, epochs: int) -> optuna.Study:
-        """Create the study with a queue of different trials."""
-        spec = StudySpec(
-            dataset="demo", space="course-small", sampler="random", pruner="asha", epochs=epochs
-        )
-        storage = open_storage(self.url, wait=60)
-        study, _ = manager.create_or_continue(STUDY, spec, Budget(trials=n_trials), storage)
-        for i in range(n_enqueued):
-            study.enqueue_trial({"learning_rate_init": 1e-3 * (1 + i / 1000)})
-        return study
 
 
-class _Log:
-    """An observer that notes trained epochs in a file shared by all workers."""
-
-    def __init__(self, path: Path) -> None:
-        # Single short writes to a file opened for appending do not mix.
-        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+class _Silent:
+    """An observer that shows nothing."""
 
     def trial_started(self, number: int, config: dict[str, Any]) -> None:
-        """Nothing to note."""
+        """Nothing to show."""
 
     def epoch_finished(self, number: int, epoch: int, value: float) -> None:
-        os.write(self._file, f"{number} {epoch}\n".encode())
+        """Nothing to show."""
 
     def trial_ended(self, study: optuna.Study, trial: FrozenTrial, note: str) -> None:
-        """Nothing to note."""
+        """Nothing to show."""
 
 
 def work(bench: BenchStudy) -> None:
     """One worker process: run trials until the study is done."""
-    import torch
-
-    torch.set_num_threads(1)
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    os.environ["DEEPWEEDS_CHECKPOINTS"] = str(bench.folder / "checkpoints")
-    # Every epoch is saved before it is reported and noted, so an epoch noted twice was lost.
-    objective.CHECKPOINT_SECONDS = 0.0
-    worker.POLL_SECONDS = 0.1
-    log = _Log(bench.folder / _EPOCHS_LOG)
-    worker.Worker(bench.open(), _images(), observer=log, device="cpu").run()
+    _work_on(bench, bench.open)
 
 
-def open_empty(url: str, start_at: float) -> None:
-    """Open a storage at a given time, together with the other processes."""
+def create_and_work(bench: BenchStudy, start_at: float) -> None:
+    """At a given time, together with others: create or find the study, and work on it."""
     time.sleep(max(0.0, start_at - time.time()))
-    storage = open_storage(url)
-    optuna.create_study(storage=storage, study_name=str(os.getpid()))
+    _work_on(bench, bench.create)
 
 
-def check_study(bench: BenchStudy, *, n_trials: int, n_enqueued: int) -> list[str]:
-    """What is wrong with a study that has ended; empty if nothing is."""
+def _work_on(bench: BenchStudy, get: Callable[[], optuna.Study]) -> None:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    # The reaper's warnings are what the benchmark is about.
+    logging.getLogger("optuna_deepweeds").setLevel(logging.ERROR)
+    os.environ["DEEPWEEDS_CHECKPOINTS"] = str(bench.folder / "checkpoints")
+    objective.CHECKPOINT_SECONDS = bench.checkpoint_seconds
+    worker.POLL_SECONDS = 0.1
+    train: Callable[..., Any]
+    if bench.epoch_seconds is None:
+        import torch
+
+        from optuna_deepweeds.training import train
+
+        torch.set_num_threads(1)
+    else:
+        train = QuickTraining(bench.epoch_seconds)
+    run_worker(get(), Recorded(train, bench.folder / _LOG))
+
+
+def run_worker(study: optuna.Study, train: Callable[..., Any]) -> None:
+    """Work on a study until its total is reached."""
+    worker.Worker(study, _images(), observer=_Silent(), device="cpu", train=train).run()
+
+
+@dataclass
+class Findings:
+    """What became of a study that has ended.
+
+    Attributes:
+        problems: What is wrong with it; empty if nothing is.
+        again: Epochs that were trained again because their worker was killed before it saved.
+    """
+
+    problems: list[str]
+    again: int
+
+
+def check_study(bench: BenchStudy, *, n_trials: int) -> Findings:
+    """Look at a study that has ended with a total of `n_trials`."""
     study = bench.open()
     trials = study.get_trials(deepcopy=False)
     state = progress(trials, study.direction)
@@ -125,26 +168,28 @@ def check_study(bench: BenchStudy, *, n_trials: int, n_enqueued: int) -> list[st
     if [t.number for t in trials] != list(range(len(trials))):
         problems.append("trial numbers are not 0, 1, 2, …")
     finished = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
-    roots = Counter(root_number(t) for t in finished)
-    problems += [f"trial {root} finished {n} times" for root, n in roots.items() if n > 1]
-    if n_enqueued and sorted(r for r in roots if r < n_enqueued) != list(range(n_enqueued)):
-        problems.append("not every enqueued trial was finished")
-    params = Counter(repr(sorted(t.params.items())) for t in finished)
-    problems += [f"{text} run {n} times" for text, n in params.items() if n > 1]
-    by_number = {t.number: root_number(t) for t in trials}
-    lines = (bench.folder / _EPOCHS_LOG).read_text().split("\n")[:-1]
-    epochs = Counter(
-        (by_number[int(number)], int(epoch)) for number, epoch in map(str.split, lines)
-    )
+    # A continuation finishes its root once more, but nothing goes on from a complete trial.
+    continued = superseded(trials)
     problems += [
-        f"epoch {epoch} of trial {root} trained {n} times"
-        for (root, epoch), n in epochs.items()
-        if n > 1
+        f"trial {t.number} trained to the end and continued"
+        for t in finished
+        if t.state == TrialState.COMPLETE and t.number in continued
     ]
-    trained = {(root_number(t), step) for t in trials for step in t.intermediate_values}
-    if lost := set(epochs) - trained:
-        problems.append(f"{len(lost)} trained epochs are not in the storage")
-    return problems
+    roots = Counter(root_number(t) for t in finished if t.number not in continued)
+    problems += [f"trial {root} finished {n} times" for root, n in roots.items() if n > 1]
+    if not set(range(bench.n_enqueued)) <= set(roots):
+        problems.append("not every enqueued trial was finished")
+    params = Counter(repr(sorted(t.params.items())) for t in finished if t.number not in continued)
+    problems += [f"{text} run {n} times" for text, n in params.items() if n > 1]
+    log = retraining(bench.folder / _LOG)
+    root_by_seed = {
+        objective.training_seed(0, root): root for root in {root_number(t) for t in trials}
+    }
+    saved = {(root_by_seed[seed], epoch) for seed, epoch in log.saved}
+    stored = {(root_number(t), step) for t in trials for step in t.intermediate_values}
+    if lost := saved - stored:
+        problems.append(f"{len(lost)} saved epochs are not in the storage")
+    return Findings(problems + log.problems, log.again)
 
 
 def _images() -> Dataset:

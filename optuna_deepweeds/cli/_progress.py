@@ -66,9 +66,9 @@ class Display:
         self._line(f"trial {number} epoch {epoch} acc {value:.4f}")
 
     def trial_ended(self, study: optuna.Study, trial: FrozenTrial, note: str) -> None:
-        self._state = progress(study.get_trials(deepcopy=False), self._direction)
         if not self._shown:
             return
+        self._state = progress(study.get_trials(deepcopy=False), self._direction)
         self.clear()
         click.echo(self._fit(trial_line(trial, note, _columns())), err=True)
         self._line("", force=True)

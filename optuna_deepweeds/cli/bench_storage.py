@@ -13,7 +13,7 @@ from optuna_deepweeds.bench import storage as bench
 from optuna_deepweeds.bench.postgres import find_programs, local_postgres
 from optuna_deepweeds.cli._output import emit, format_option, info
 
-_COLUMNS = ("case", "backend", "workers", "events", "seconds", "problems")
+_COLUMNS = ("case", "backend", "workers", "events", "again", "seconds", "problems")
 _SPEED_CASES = ("overhead", "scale")
 _SPEED_COLUMNS = ("case", "backend", "what", "seconds", "stock_seconds", "difference_ms")
 
@@ -59,7 +59,15 @@ _SPEED_COLUMNS = ("case", "backend", "what", "seconds", "stock_seconds", "differ
     type=click.IntRange(min=1),
     help="Of the case outages.",
 )
-@click.option("--seed", default=0, show_default=True, help="Seed of the moments of the kills.")
+@click.option(
+    "--seed",
+    default=0,
+    show_default=True,
+    help="Seed of the moments of the kills; odd ones kill a study with thaw.",
+)
+@click.option(
+    "--networks", is_flag=True, help="Train small networks instead of letting time pass."
+)
 @format_option
 def storage(
     cases: tuple[str, ...],
@@ -69,18 +77,20 @@ def storage(
     n_kills: int,
     n_outages: int,
     seed: int,
+    networks: bool,
     fmt: str,
 ) -> int:
     """Check that studies lose nothing, on storages made for the purpose.
 
     PostgreSQL runs as a server of its own in a temporary folder. Exits with 1 if any repetition
-    had a problem. Durations are seconds of wall time.
+    had a problem. `again` counts epochs that were trained again because their worker was killed
+    before it saved. Durations are seconds of wall time.
 
     \b
     claims    60 trials, 20 of them enqueued: each run once, exactly 60 finished
     kills     workers killed at random moments: nothing lost, nothing trained twice
     outages   server restarted, or file locked for 10 s, five times: no worker dies
-    starts    all workers open an empty storage at once
+    starts    all workers begin one study on an empty storage at once
     overhead  time of a trial and an epoch report beside stock Optuna
     scale     import, counts and listing with 10,000 trials
     """
@@ -90,7 +100,7 @@ def storage(
     speeds: list[dict[str, Any]] = []
     for backend in backends:
         with local_postgres() if backend == "postgresql" else nullcontext() as server:
-            places = bench.Places(backend, server)
+            places = bench.Places(backend, server, with_networks=networks)
             for case in cases or tuple(bench.CASES):
                 if case not in _SPEED_CASES:
                     for n in workers or _default_workers(case):
@@ -140,7 +150,7 @@ def _speeds(case: str, places: bench.Places) -> list[dict[str, Any]]:
 
     with places.new() as one, places.new() as other, tempfile.TemporaryDirectory() as folder:
         if case == "overhead":
-            measured = overhead(one.url, other.url)
+            measured = overhead(one, other.url)
         else:
             measured = scale(one.url, other.url, Path(folder))
     return [

@@ -52,6 +52,7 @@ class Objective:
         deterministic: Ask for reproducible kernels on CUDA.
         should_stop: Polled during training; true interrupts the trial.
         on_epoch: Told the epoch and its validation accuracy, for display.
+        train: What stands in for `training.train`, in benchmarks of everything around it.
 
     Attributes:
         must_finish: Train the next trial to its last epoch whatever the pruner says.
@@ -66,6 +67,7 @@ class Objective:
         deterministic: bool = False,
         should_stop: Callable[[], bool] = lambda: False,
         on_epoch: Callable[[int, float], None] = lambda epoch, value: None,
+        train: Callable[..., TrainedNetwork] | None = None,
     ) -> None:
         self._spec = spec
         self._dataset = dataset
@@ -73,6 +75,7 @@ class Objective:
         self._deterministic = deterministic
         self._should_stop = should_stop
         self._on_epoch = on_epoch
+        self._train = train
         self.must_finish = False
 
     def __call__(
@@ -90,9 +93,10 @@ class Objective:
             TrialTakenOver: If another worker has finished the trial.
             TrainingError: If the network cannot be trained.
         """
-        from optuna_deepweeds.training import train
-
-        reported = set(trial.storage.get_trial(trial._trial_id).intermediate_values)
+        reported: set[int] = set()
+        if {attributes.INHERITED, attributes.SEGMENTS} & trial.user_attrs.keys():
+            # It goes on from an earlier spell or from another trial, with the curve so far.
+            reported |= trial.storage.get_trial(trial._trial_id).intermediate_values.keys()
         saved_at = time.monotonic()
 
         def save(report: EpochReport) -> None:
@@ -121,7 +125,7 @@ class Objective:
                 raise TrialInterrupted
 
         def run(resume_from: Path | None) -> TrainedNetwork:
-            return train(
+            return self._trainer()(
                 config,
                 self._dataset,
                 seed=seed,
@@ -150,3 +154,10 @@ class Objective:
             checkpoint.unlink(missing_ok=True)
             raise
         return float(network.valid_accuracy)
+
+    def _trainer(self) -> Callable[..., TrainedNetwork]:
+        if self._train is not None:
+            return self._train
+        from optuna_deepweeds.training import train
+
+        return train

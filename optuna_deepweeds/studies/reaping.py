@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import optuna
@@ -18,7 +19,11 @@ logger = logging.getLogger(__name__)
 REASON = "its worker died; the trial was run again"
 
 
-def requeue_dead_trials(study: optuna.Study, checkpoints: CheckpointFolder) -> list[FrozenTrial]:
+def requeue_dead_trials(
+    study: optuna.Study,
+    checkpoints: CheckpointFolder,
+    trials: Sequence[FrozenTrial] | None = None,
+) -> list[FrozenTrial]:
     """Fail every running trial whose worker is gone and queue its parameters again.
 
     A worker is gone when its process is (seen from the same machine), or its heartbeat.
@@ -27,21 +32,30 @@ def requeue_dead_trials(study: optuna.Study, checkpoints: CheckpointFolder) -> l
     its next report and drops it, so no trial is told twice. A reaper that dies half-way leaves
     nothing behind that the next one does not pick up.
 
+    Args:
+        study: The study.
+        checkpoints: Its checkpoints.
+        trials: Its trials, where they have just been read.
+
     Returns:
         The trials that were queued again.
     """
     storage = study._storage
-    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    if trials is None:
+        trials = study.get_trials(deepcopy=False)
+    running = [t for t in trials if t.state == TrialState.RUNNING]
     left = {t._trial_id: t for t in running if is_gone(t.user_attrs.get(attributes.WORKER, ""))}
-    left |= {t._trial_id: t for t in stale_trials(study)}
+    if running:
+        left |= {t._trial_id: t for t in stale_trials(study)}
     for trial in left.values():
-        storage.set_trial_system_attr(trial._trial_id, attributes.INTERRUPTED, True)
-        storage.set_trial_user_attr(trial._trial_id, attributes.FAILURE, REASON)
         try:
+            storage.set_trial_system_attr(trial._trial_id, attributes.INTERRUPTED, True)
+            storage.set_trial_user_attr(trial._trial_id, attributes.FAILURE, REASON)
             storage.set_trial_state_values(trial._trial_id, state=TrialState.FAIL)
         except optuna.exceptions.UpdateFinishedTrialError:
             continue  # It was only slow, and ended after all.
-    trials = study.get_trials(deepcopy=False)
+    if left:
+        trials = study.get_trials(deepcopy=False)
     retried = {t.user_attrs.get(attributes.RETRY_OF) for t in trials}
     dead = [
         t

@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -21,7 +21,7 @@ import sqlalchemy
 from optuna.exceptions import DuplicatedStudyError
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy import event, exc
 from sqlalchemy.engine import URL
 
@@ -203,6 +203,18 @@ class ResilientStorage(RDBStorage):
         except exc.IntegrityError:  # Another worker was faster.
             return False
 
+    def set_trial_user_attrs(self, trial_id: int, attrs: Mapping[str, Any]) -> None:
+        """Set several attributes in one transaction."""
+
+        def change() -> None:
+            with self.writing(), scoped_transaction(self.scoped_session, True) as session:
+                for key, value in attrs.items():
+                    self._set_trial_attr_without_commit(
+                        session, models.TrialUserAttributeModel, trial_id, key, value
+                    )
+
+        self.retrier.call(change)
+
     def beat(self, trial_id: int) -> None:
         """Record a heartbeat, in a single attempt."""
         with self.writing():
@@ -216,6 +228,16 @@ class ResilientStorage(RDBStorage):
     def writing(self) -> _Writing:
         """Within this `with` block, the thread's SQLite transactions take the write lock first."""
         return _Writing(self._local)
+
+
+def set_user_attrs(trial: Trial, attrs: Mapping[str, Any]) -> None:
+    """Set several user attributes of a running trial, at once where its storage is ours."""
+    storage = locks.backend(trial.storage)
+    if isinstance(storage, ResilientStorage):
+        storage.set_trial_user_attrs(trial._trial_id, attrs)
+    else:
+        for key, value in attrs.items():
+            trial.set_user_attr(key, value)
 
 
 class _Writing:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -26,14 +26,18 @@ from optuna_deepweeds.studies.accounting import Progress, progress, ranked
 from optuna_deepweeds.studies.checkpoints import root_number
 from optuna_deepweeds.studies.heartbeat import Heartbeat
 from optuna_deepweeds.studies.identity import this_worker
-from optuna_deepweeds.studies.locks import run_locked, study_lock
+from optuna_deepweeds.studies.locks import run_locked
 from optuna_deepweeds.studies.objective import (
     Objective,
     TrialInterrupted,
     TrialTakenOver,
     training_seed,
 )
+from optuna_deepweeds.studies.resilient import set_user_attrs
 from optuna_deepweeds.studies.spec import Budget
+
+if TYPE_CHECKING:
+    from optuna_deepweeds.training import TrainedNetwork
 
 logger = logging.getLogger(__name__)
 
@@ -68,8 +72,14 @@ class Observer(Protocol):
 
 @dataclass(frozen=True)
 class _Claim:
+    """A trial that is this worker's, with its network, the number of its chain's first trial,
+    its seed, and the seconds it was trained for before."""
+
     trial: optuna.Trial
     config: dict[str, Any]
+    root: int
+    seed: int
+    seconds: float
 
 
 class Worker:
@@ -82,6 +92,7 @@ class Worker:
         should_stop: Polled during training; true puts the running trial back and ends the worker.
         device: As for `training.train`.
         deterministic: As for `training.train`.
+        train: As for `Objective`.
     """
 
     def __init__(
@@ -93,6 +104,7 @@ class Worker:
         should_stop: Callable[[], bool] = lambda: False,
         device: str | None = None,
         deterministic: bool = False,
+        train: Callable[..., TrainedNetwork] | None = None,
     ) -> None:
         self._study = study
         self._storage = study._storage
@@ -105,6 +117,7 @@ class Worker:
         self._running_since = time.monotonic()
         self._current = -1
         self._failures = 0
+        self._is_untidy = False
         self._objective = Objective(
             self._spec,
             dataset,
@@ -112,6 +125,7 @@ class Worker:
             deterministic=deterministic,
             should_stop=self._should_stop,
             on_epoch=lambda epoch, value: observer.epoch_finished(self._current, epoch, value),
+            train=train,
         )
 
     def run(self) -> Ending:
@@ -138,11 +152,17 @@ class Worker:
 
     def _claim(self) -> _Claim | Ending | None:
         """The next trial, a reason to leave, or None while only others' trials are left."""
-        reaping.requeue_dead_trials(self._study, self._checkpoints)
         trials = self._study.get_trials(deepcopy=False)
-        budget = manager.study_budget(self._study)
+        if reaping.requeue_dead_trials(self._study, self._checkpoints, trials):
+            trials = self._study.get_trials(deepcopy=False)
+        if self._is_untidy:
+            self._tidy(trials)
+        attrs = self._study.user_attrs
+        budget = Budget.from_json(attrs.get(attributes.BUDGET))
         state = progress(trials, self._study.direction)
-        ending = self._spent(budget, state)
+        if attrs.get(attributes.STOP):
+            return Ending.STOPPED
+        ending = _spent(budget, state)
         if ending is not None:
             return ending
         if budget.trials is not None and state.finished + state.running >= budget.trials:
@@ -154,7 +174,10 @@ class Worker:
         if state.waiting == 0:
             self._thaw(is_closing=self._objective.must_finish)
         trial = self._study.ask()
-        trial.set_user_attr(attributes.WORKER, this_worker())
+        before = trial.user_attrs
+        root = int(before.get(attributes.ROOT, trial.number))
+        seed = training_seed(self._spec.seed, root)
+        set_user_attrs(trial, {attributes.WORKER: this_worker(), attributes.SEED: seed})
         try:
             # Suggested under the lock, so that the samplers of other workers see the parameters
             # and no two workers train the same network.
@@ -166,18 +189,7 @@ class Worker:
             float("inf") if budget.seconds is None else budget.seconds - state.seconds
         )
         self._running_since = time.monotonic()
-        return _Claim(trial, config)
-
-    def _spent(self, budget: Budget, state: Progress) -> Ending | None:
-        if self._study.user_attrs.get(attributes.STOP):
-            return Ending.STOPPED
-        if budget.trials is not None and state.finished >= budget.trials:
-            return Ending.TOTAL
-        if budget.epochs is not None and state.epochs >= budget.epochs:
-            return Ending.EPOCHS
-        if budget.seconds is not None and state.seconds >= budget.seconds:
-            return Ending.TIME
-        return None
+        return _Claim(trial, config, root, seed, float(before.get(attributes.TRAIN_SECONDS, 0.0)))
 
     def _thaw(self, *, is_closing: bool) -> None:
         next_continuation = getattr(self._study.pruner, "next_continuation", None)
@@ -190,44 +202,16 @@ class Worker:
 
     def _run_trial(self, claim: _Claim) -> None:
         trial = claim.trial
-        frozen = self._storage.get_trial(trial._trial_id)
-        root = root_number(frozen)
-        seed = training_seed(self._spec.seed, root)
         self._current = trial.number
         self._observer.trial_started(trial.number, claim.config)
-        note = ""
-        started = time.monotonic()
         with Heartbeat(self._storage, trial._trial_id):
             try:
-                trial.set_user_attr(attributes.SEED, seed)
-                checkpoint = self._checkpoints.path(root)
-                value = self._objective(trial, claim.config, seed=seed, checkpoint=checkpoint)
-                self._note_seconds(trial, frozen, started)
-                self._study.tell(trial, value)
-            except optuna.TrialPruned:
-                self._note_seconds(trial, frozen, started)
-                self._study.tell(trial, state=TrialState.PRUNED)
-            except TrialInterrupted:
-                self._note_seconds(trial, frozen, started)
-                self._put_back(trial)
-                note = "put back"
+                ended, note = self._train_and_settle(claim)
             except (TrialTakenOver, optuna.exceptions.UpdateFinishedTrialError):
                 logger.warning("trial %d was taken over by another worker.", trial.number)
-                note = "taken over"
-            except TrainingError as error:
-                self._fail(trial, str(error))
-                note = f"failed: {error}"
-            except DeepWeedsError:
-                raise
-            except KeyboardInterrupt:
-                self._put_back(trial)
-                raise
-            except Exception as error:
-                self._fail(trial, f"{type(error).__name__}: {error}", traceback.format_exc())
-                note = f"failed: {type(error).__name__}: {error}"
-        ended = self._storage.get_trial(trial._trial_id)
+                ended, note = self._storage.get_trial(trial._trial_id), "taken over"
         self._observer.trial_ended(self._study, ended, note)
-        self._tidy()
+        self._is_untidy = True
         if ended.state == TrialState.FAIL and note.startswith("failed"):
             self._failures += 1
             if self._failures >= MAX_FAILURES_IN_A_ROW:
@@ -238,12 +222,44 @@ class Worker:
         elif ended.state.is_finished():
             self._failures = 0
 
-    def _note_seconds(self, trial: optuna.Trial, before: FrozenTrial, started: float) -> None:
-        earlier = float(before.user_attrs.get(attributes.TRAIN_SECONDS, 0.0))
-        seconds = earlier + time.monotonic() - started
-        trial.set_user_attr(attributes.TRAIN_SECONDS, round(seconds, 3))
+    def _train_and_settle(self, claim: _Claim) -> tuple[FrozenTrial, str]:
+        """Train the claimed trial, store how it ended, and return it with a note.
 
-    def _put_back(self, trial: optuna.Trial) -> None:
+        Raises:
+            TrialTakenOver, UpdateFinishedTrialError: Another worker has settled it meanwhile.
+        """
+        trial = claim.trial
+        started = time.monotonic()
+
+        def note_seconds() -> None:
+            seconds = claim.seconds + time.monotonic() - started
+            trial.set_user_attr(attributes.TRAIN_SECONDS, round(seconds, 3))
+
+        try:
+            checkpoint = self._checkpoints.path(claim.root)
+            value = self._objective(trial, claim.config, seed=claim.seed, checkpoint=checkpoint)
+            note_seconds()
+            return self._study.tell(trial, value), ""
+        except optuna.TrialPruned:
+            note_seconds()
+            return self._study.tell(trial, state=TrialState.PRUNED), ""
+        except TrialInterrupted:
+            note_seconds()
+            return self._put_back(trial), "put back"
+        except (TrialTakenOver, optuna.exceptions.UpdateFinishedTrialError):
+            raise
+        except TrainingError as error:
+            return self._fail(trial, str(error)), f"failed: {error}"
+        except DeepWeedsError:
+            raise
+        except KeyboardInterrupt:
+            self._put_back(trial)
+            raise
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            return self._fail(trial, reason, traceback.format_exc()), f"failed: {reason}"
+
+    def _put_back(self, trial: optuna.Trial) -> FrozenTrial:
         """Queue a running trial again, as itself: who claims it goes on from its checkpoint."""
         frozen = self._storage.get_trial(trial._trial_id)
         segments = list(frozen.user_attrs.get(attributes.SEGMENTS, ()))
@@ -251,22 +267,34 @@ class Worker:
             segments.append([frozen.datetime_start.isoformat(), datetime.now().isoformat()])
         trial.set_user_attr(attributes.SEGMENTS, segments)
         self._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+        return self._storage.get_trial(trial._trial_id)
 
-    def _fail(self, trial: optuna.Trial, reason: str, details: str | None = None) -> None:
-        trial.set_user_attr(attributes.FAILURE, reason)
+    def _fail(self, trial: optuna.Trial, reason: str, details: str | None = None) -> FrozenTrial:
+        attrs = {attributes.FAILURE: reason}
         if details is not None:
-            trial.set_user_attr(attributes.TRACEBACK, details)
-        self._study.tell(trial, state=TrialState.FAIL)
+            attrs[attributes.TRACEBACK] = details
+        set_user_attrs(trial, attrs)
+        return self._study.tell(trial, state=TrialState.FAIL)
 
-    def _tidy(self) -> None:
+    def _tidy(self, trials: list[FrozenTrial]) -> None:
         """Delete the checkpoints that nothing will go on from."""
-        with study_lock(self._storage, self._study._study_id):
-            trials = self._study.get_trials(deepcopy=False)
-            keep = [t for t in trials if t.state in (TrialState.RUNNING, TrialState.WAITING)]
-            keep += ranked(trials, self._study.direction)[:N_BEST_KEPT]
-            roots = {root_number(t) for t in keep}
-            promising = getattr(self._study.pruner, "promising", None)
-            if self._spec.thaw and promising is not None:
-                numbers = set(promising(self._study, N_PAUSED_KEPT))
-                roots |= {root_number(t) for t in trials if t.number in numbers}
-            self._checkpoints.keep_only(roots)
+        keep = [t for t in trials if t.state in (TrialState.RUNNING, TrialState.WAITING)]
+        keep += ranked(trials, self._study.direction)[:N_BEST_KEPT]
+        roots = {root_number(t) for t in keep}
+        promising = getattr(self._study.pruner, "promising", None)
+        if self._spec.thaw and promising is not None:
+            numbers = set(promising(self._study, N_PAUSED_KEPT))
+            roots |= {root_number(t) for t in trials if t.number in numbers}
+        self._checkpoints.keep_only(roots)
+        self._is_untidy = False
+
+
+def _spent(budget: Budget, state: Progress) -> Ending | None:
+    """The limit of `budget` that is reached, if any."""
+    if budget.trials is not None and state.finished >= budget.trials:
+        return Ending.TOTAL
+    if budget.epochs is not None and state.epochs >= budget.epochs:
+        return Ending.EPOCHS
+    if budget.seconds is not None and state.seconds >= budget.seconds:
+        return Ending.TIME
+    return None
