@@ -342,8 +342,8 @@ class _measured:
         import torch
 
         if self._cuda:
+            torch.cuda.synchronize(self._device)  # first: it wakes the device
             torch.cuda.reset_peak_memory_stats(self._device)
-            torch.cuda.synchronize(self._device)
         self._result: dict[str, Any] = {}
         self._cpu_start = _cpu_seconds()
         self._start = time.perf_counter()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
@@ -65,8 +66,10 @@ def capture(
                 step()
         torch.cuda.current_stream(generator.device).wait_stream(side)
         optimizer.zero_grad(set_to_none=True)  # gradients must come from the graph's own memory
-        graph.register_generator_state(generator)
-        with torch.cuda.graph(graph):
+        _register(graph, generator)
+        # On the stream of the first runs, which the autograd nodes remember, and on this device,
+        # which torch's own capture stream need not belong to.
+        with torch.cuda.graph(graph, stream=side):
             step()
         captured = CapturedStep(graph)
     except torch.OutOfMemoryError:
@@ -84,6 +87,14 @@ def capture(
             else:
                 tensor.zero_()
     return captured
+
+
+def _register(graph: torch.cuda.CUDAGraph, generator: torch.Generator) -> None:
+    """Let every replay draw anew from `generator`; newer versions of torch do so by themselves."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if hasattr(graph, "register_generator_state"):
+            graph.register_generator_state(generator)
 
 
 def _state(optimizer: torch.optim.Optimizer) -> Iterator[Tensor]:

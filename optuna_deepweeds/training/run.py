@@ -214,6 +214,8 @@ class Run:
         """Number of validation images classified correctly, as a tensor on the device."""
         network = self._evaluated().eval()
         correct = torch.zeros((), dtype=torch.int64, device=self._device)
+        if not len(self._valid_labels):
+            return correct
         indices = torch.arange(len(self._valid_labels), device=self._device)
         with self._autocast():
             for index in indices.split(_EVALUATION_BATCH):

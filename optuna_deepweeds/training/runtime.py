@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
 from optuna_deepweeds.errors import InvalidInputError
+
+_EXPECTED_WARNINGS = (
+    # The optimiser's first steps before a capture, and the last, smaller one of every epoch.
+    "This instance was constructed with capturable=True",
+    # Of pooling, see `backend`.
+    ".*does not have a deterministic implementation",
+)
 
 
 def choose_device(name: str | None) -> torch.device:
@@ -38,7 +46,7 @@ def choose_device(name: str | None) -> torch.device:
 
 @contextmanager
 def backend(device: torch.device, *, deterministic: bool) -> Iterator[None]:
-    """Set torch's global flags for a run and restore them."""
+    """Set torch's global flags, and CUDA's current device, for a run and restore them."""
     if device.type != "cuda":
         yield  # the CPU operations in use are deterministic for a fixed number of threads
         return
@@ -53,9 +61,15 @@ def backend(device: torch.device, *, deterministic: bool) -> Iterator[None]:
         # some versions; windows that do not overlap, as ours, have nothing to add up.
         torch.use_deterministic_algorithms(True, warn_only=True)
     try:
-        with torch.backends.cudnn.flags(
-            enabled=True, benchmark=not deterministic, deterministic=deterministic
+        with (
+            torch.cuda.device(device),
+            torch.backends.cudnn.flags(
+                enabled=True, benchmark=not deterministic, deterministic=deterministic
+            ),
+            warnings.catch_warnings(),
         ):
+            for message in _EXPECTED_WARNINGS:
+                warnings.filterwarnings("ignore", message=message)
             yield
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
@@ -76,4 +90,6 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     text = str(error)
-    return "not enough memory" in text or "can't allocate memory" in text
+    # The last two come from CUDA itself and from its libraries, which allocate on their own.
+    signs = ("not enough memory", "can't allocate memory", "out of memory", "ALLOC_FAILED")
+    return any(sign in text for sign in signs)

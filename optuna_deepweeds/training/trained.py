@@ -17,6 +17,7 @@ from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.training import checkpoint
 from optuna_deepweeds.training.augment import Batches
 from optuna_deepweeds.training.networks import IMAGE_SIZE, build_network
+from optuna_deepweeds.training.runtime import choose_device
 from optuna_deepweeds.training.settings import read_settings
 
 _KIND = "optuna_deepweeds model"
@@ -88,8 +89,12 @@ class TrainedNetwork:
     ) -> NDArray[np.float32]:
         """Probabilities (n, n_classes) of uint8 RGB images (n, 32, 32, 3).
 
+        Args:
+            images: The images.
+            device: As for `training.train`.
+
         Raises:
-            InvalidInputError: If the images have another form.
+            InvalidInputError: If the images have another form or there is no such device.
         """
         if images.ndim != 4 or images.shape[1:] != (IMAGE_SIZE, IMAGE_SIZE, 3):
             raise InvalidInputError(
@@ -98,7 +103,7 @@ class TrainedNetwork:
             )
         if images.dtype != np.uint8:
             raise InvalidInputError(f"images must be of type uint8, but are {images.dtype}.")
-        target = torch.device(device or "cpu")
+        target = choose_device(device)
         network = self.network.to(target)
         resident = torch.tensor(images, device=target)
         batches = Batches(resident, self.mean.to(target), self.std.to(target))
