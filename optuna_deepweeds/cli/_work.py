@@ -67,7 +67,7 @@ def work(
     """Run one worker here, or several elsewhere, and print how the study stands afterwards."""
     from optuna_deepweeds.studies import manager
 
-    publish(study, with_figures=False)
+    publish(study, with_figures=False, with_artifacts=False)
     display = Display(study, manager.study_budget(study))
     stop = StopFlag()
     if workers == 1 and engine == "local":
@@ -90,7 +90,7 @@ def work(
         code = _launch(study, workers, engine, gpus, arguments, display, stop)
         ending = "All workers ended." if code == 0 else f"The workers ended with code {code}."
     display.clear()
-    publish(study)
+    publish(study, images=images)
     if not stop():
         info(ending)
     print_result(study)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import socketserver
 from collections.abc import Callable, Iterable
@@ -17,22 +18,38 @@ from optuna_deepweeds.errors import DeepWeedsError, NotFoundError
 WSGIApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
-@click.command()
+_EPILOG = """
+\b
+Examples:
+  optuna-deepweeds dashboard
+  optuna-deepweeds dashboard --port 8081 --storage storage/other.db
+  optuna-deepweeds dashboard --host 0.0.0.0 --read-only    # seen by other machines
+"""
+
+
+@click.command(epilog=_EPILOG)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8080, show_default=True, help="Port to listen on.")
 @click.option("--read-only", is_flag=True, help="Refuse every change to the studies.")
 @click.option(
     "--artifacts",
     type=click.Path(path_type=Path, file_okay=False, exists=True),
-    help="Folder of the studies' artifacts (models, figures).",
+    help="Folder of the studies' artifacts (networks, confusion matrices).  [default: "
+    "DEEPWEEDS_ARTIFACTS where set, else artifacts/ beside a SQLite file]",
 )
 @storage_option
 def dashboard(
     host: str, port: int, read_only: bool, artifacts: Path | None, storage_url: str | None
 ) -> None:
-    """Browse the studies in a web browser, with optuna-dashboard."""
+    """Browse the studies in a web browser, with optuna-dashboard.
+
+    Each study has a note (settings, progress, best trials, failures, how to go on), saved figures
+    and files: its best network and, once it is evaluated, its confusion matrix. There is no
+    authentication; the page is for this machine unless --host says otherwise. Ctrl-C ends it.
+    """
     from optuna_dashboard import wsgi
 
+    from optuna_deepweeds.report.artifacts import artifact_folder
     from optuna_deepweeds.studies.manager import study_names
     from optuna_deepweeds.studies.storage import open_storage, redact
 
@@ -46,10 +63,14 @@ def dashboard(
     if n_studies == 0:
         raise NotFoundError("there is no study to show yet; `optuna-deepweeds study run`.")
     store = None
-    if artifacts is not None:
+    folder = artifacts or artifact_folder(str(storage.url))
+    if folder is not None:
         from optuna.artifacts import FileSystemArtifactStore
 
-        store = FileSystemArtifactStore(artifacts)
+        if not read_only:
+            with contextlib.suppress(OSError):
+                folder.mkdir(parents=True, exist_ok=True)
+        store = FileSystemArtifactStore(folder)
     app = wsgi(storage, artifact_store=store)
     if read_only:
         app = _read_only(app)

@@ -15,6 +15,8 @@ from optuna_deepweeds.studies.evaluate import PROTOCOLS, RECIPES
 from optuna_deepweeds.studies.published import PUBLISHED, PUBLISHED_DATASET
 
 if TYPE_CHECKING:
+    import optuna
+
     from optuna_deepweeds.studies.evaluate import Evaluation, Score, TrialEvaluation
 
 
@@ -94,14 +96,14 @@ def evaluate(
         recipe=recipe,
         device=device,
         deterministic=deterministic,
-        on_score=_show,
+        on_score=show_score,
     )
     for trial in evaluation.trials:
         for failure in trial.failures:
             info(f"Failed: {failure}")
     _emit(evaluation, fmt)
     if protocol == "holdout":  # What `study report` and `study compare` show as test results.
-        study.set_user_attr(attributes.EVALUATION, _record(evaluation))
+        store_evaluation(study, evaluation)
     if not evaluation.trials[0].scores:
         raise DeepWeedsError("the best trial must train at least once, but every training failed.")
     network = evaluation.network
@@ -115,7 +117,16 @@ def evaluate(
         info(f"Saved it to {onnx}; largest difference from torch {difference:.1g}.")
 
 
-def _show(score: Score) -> None:
+def store_evaluation(study: optuna.Study, evaluation: Evaluation) -> None:
+    """Keep `evaluation` with the study and show it in the dashboard."""
+    from optuna_deepweeds.report.dashboard_note import publish
+
+    study.set_user_attr(attributes.EVALUATION, _record(evaluation))
+    publish(study)
+
+
+def show_score(score: Score) -> None:
+    """Tell one score on stderr."""
     fold = f", fold {score.fold}" if score.fold else ""
     info(
         f"trial {score.trial}, seed {score.seed}{fold}: accuracy {score.accuracy:.4f} "

@@ -18,9 +18,29 @@ if TYPE_CHECKING:
 _EPILOG = """
 \b
 Examples:
-  optuna-deepweeds experiment plan small
+  optuna-deepweeds experiment plan published     # what it would cost; changes nothing
+  optuna-deepweeds experiment run small          # run it, or go on with it
+  optuna-deepweeds experiment report small       # at any time: as far as it has come
+"""
+
+_RUN_EPILOG = """
+\b
+Examples:
   optuna-deepweeds experiment run small
-  optuna-deepweeds experiment report small -o small.html
+  optuna-deepweeds experiment run published --device cuda:0 --jobs 3
+  optuna-deepweeds experiment run mine.toml --test-seeds 3
+
+\b
+A grid of one's own, mine.toml:
+  name = "mine"
+  dataset = "deepweeds-balanced"
+  space = "course"
+  samplers = ["random", "tpe", "rf_ei"]
+  pruners = ["asha", "dora"]
+  seeds = [1, 2, 3]
+  total_epochs = 400       # or trials, or seconds: of each study
+  [evaluate]
+  seeds = 3
 """
 
 _FILE = click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
@@ -31,7 +51,8 @@ def experiment() -> None:
     """Compare samplers and pruners over seeds at equal budget.
 
     FILE is a grid in TOML, or the name of a shipped one: small (the demo images, for a CPU) or
-    published (the grid of the published comparison).
+    published (the grid of the published comparison). Its studies are ordinary ones: every other
+    command reads them.
     """
 
 
@@ -40,73 +61,90 @@ def experiment() -> None:
 @format_option
 @storage_option
 def plan(file: Path, fmt: str, storage_url: str | None) -> None:
-    """List the studies of the grid and how far they are; changes nothing."""
-    from optuna_deepweeds.studies.accounting import progress
-    from optuna_deepweeds.studies.experiment import is_finished, read_experiment
+    """List the studies of the grid, how far they are and what is left; changes nothing."""
+    from optuna_deepweeds.studies.experiment import read_experiment
 
-    grid = read_experiment(file)
-    there = _studies(grid, storage_url)
-    rows = []
-    for cell in grid.cells:
-        study = there.get(cell.name)
-        row = {"study": cell.name, "sampler": cell.spec.sampler, "pruner": cell.spec.pruner,
-               "seed": cell.spec.seed, "state": "to do"}  # fmt: skip
-        if study is not None:
-            state = progress(study.get_trials(deepcopy=False), study.direction)
-            row |= {"state": "done" if is_finished(study) else "begun", "finished": state.finished}
-            row |= {"epochs": state.epochs, "best": state.best.value if state.best else None}
-        rows.append(row)
-    columns = ("study", "sampler", "pruner", "seed", "state", "finished", "epochs", "best")
-    emit(rows, columns=columns, fmt=fmt)
+    _print_plan(read_experiment(file), fmt, storage_url)
 
 
-@experiment.command()
+@experiment.command(epilog=_RUN_EPILOG)
 @_FILE
 @click.option(
+    "--jobs", type=click.IntRange(1, 64), metavar="N",
+    help="Studies that run at a time, a process each.  [default: one a core up to 4 on a CPU, "
+    "1 on a GPU]",
+)  # fmt: skip
+@click.option(
     "--workers", type=click.IntRange(1, 256), default=1, show_default=True,
-    help="Worker processes of each study; studies run one after another.",
+    help="Worker processes of each study; with more than one, studies run one after another.",
+)  # fmt: skip
+@click.option(
+    "--test-seeds", type=click.IntRange(0), metavar="N",
+    help="Trainings that test each study's best network once all studies have run; 0 for none.  "
+    "[default: as the grid says]",
 )  # fmt: skip
 @click.option("--device", help="cpu, cuda or cuda:N; the default is CUDA where there is one.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Where the images lie.")
+@click.option("--dry-run", is_flag=True, help="Check everything, print the plan, do nothing.")
+@click.option("--claims", type=click.Path(path_type=Path), hidden=True)
 @storage_option
 def run(
-    file: Path, workers: int, device: str | None, data_dir: Path | None, storage_url: str | None
+    file: Path,
+    jobs: int | None,
+    workers: int,
+    test_seeds: int | None,
+    device: str | None,
+    data_dir: Path | None,
+    dry_run: bool,
+    claims: Path | None,
+    storage_url: str | None,
 ) -> int:
-    """Run the grid, or go on with it; finished studies are skipped."""
-    from optuna_deepweeds.cli._work import work
+    """Run the grid, or go on with it; what is finished is not done again.
+
+    Ctrl-C or a crash at any point costs nothing but the epoch under way: run it again.
+    """
+    from optuna_deepweeds.cli._grid import GridRun, default_jobs, run_jobs
     from optuna_deepweeds.cli.study_run import check_device
     from optuna_deepweeds.datasets import load
     from optuna_deepweeds.priors import read_priors
-    from optuna_deepweeds.studies import manager
-    from optuna_deepweeds.studies.experiment import is_finished, read_experiment
+    from optuna_deepweeds.studies.experiment import (
+        EvaluationPlan,
+        is_finished,
+        read_experiment,
+    )
     from optuna_deepweeds.studies.storage import open_storage
 
     # Everything that can be wrong is looked at before the storage is touched.
     grid = read_experiment(file)
-    check_device(device)
+    if test_seeds is not None:
+        recipe = grid.evaluation.recipe if grid.evaluation is not None else "study"
+        tests = EvaluationPlan(test_seeds, recipe) if test_seeds else None
+        grid = replace(grid, evaluation=tests)
+    if workers > 1 and (jobs or 1) > 1:
+        raise click.UsageError("--jobs and --workers cannot both be more than 1.")
+    chosen = check_device(device)
     priors = {source: read_priors(source) for cell in grid.cells for source in cell.priors}
     first = grid.cells[0].spec
     images = load(first.dataset, data_dir=data_dir, fold=first.fold)
+    if dry_run:
+        _print_plan(grid, "table", storage_url)
+        info("Dry run: nothing was done.")
+        return 0
     storage = open_storage(storage_url)
-    for i, cell in enumerate(grid.cells, start=1):
-        spec = replace(cell.spec, dataset_fingerprint=images.fingerprint)
-        study, _ = manager.create_or_continue(cell.name, spec, cell.budget, storage)
-        if is_finished(study):
-            info(f"[{i}/{len(grid.cells)}] {cell.name}: done already.")
-            continue
-        info(f"[{i}/{len(grid.cells)}] {cell.name}")
-        if cell.priors:
-            rows = [row for source in cell.priors for row in priors[source]]
-            manager.add_priors(study, rows, enqueue_best=cell.enqueue_best)
-            study = manager.equip(study, spec)
-        code = work(
-            study, images, workers=workers, engine="local", gpus=0.0, device=device,
-            deterministic=False, data_dir=data_dir,
-        )  # fmt: skip
-        if code:
-            return code
-    info(f"All {len(grid.cells)} studies are done; see: experiment report {file}")
-    return 0
+    whole = GridRun(grid, images, priors, storage, device, workers, data_dir, claims)
+    if claims is not None:
+        return whole.run()
+    done = [s for s in _studies(grid, storage_url).values() if is_finished(s)]
+    tested = [s for s in done if grid.evaluation is None or grid.evaluation.is_done(s)]
+    info(f"{len(done)} of {len(grid.cells)} studies are done already.")
+    if jobs is None:
+        jobs = 1 if workers > 1 else default_jobs(chosen, len(grid.cells) - len(tested))
+    code = whole.run() if jobs == 1 else run_jobs(whole, file, jobs, str(storage.url))
+    if code == 0:
+        info(f"All {len(grid.cells)} studies are done; see: experiment report {file}")
+    else:
+        info(f"To go on: experiment run {file}")
+    return code
 
 
 @experiment.command()
@@ -124,7 +162,11 @@ def run(
 def report(
     file: Path, output: Path | None, png_folder: Path | None, fmt: str, storage_url: str | None
 ) -> None:
-    """Compare the grid's methods as far as its studies have come, on one HTML page."""
+    """Compare the grid's methods as far as its studies have come, on one HTML page.
+
+    Prints a row a method on stdout, and on stderr what the numbers say and whether they are enough
+    to say it.
+    """
     from optuna_deepweeds.cli.report import require_plots
     from optuna_deepweeds.errors import NotFoundError
     from optuna_deepweeds.report import compare_report
@@ -151,6 +193,29 @@ def report(
     if png_folder is not None:
         paths = compare_report.write_pngs(comparison, png_folder)
         info(f"{len(paths)} figures written to {png_folder}/.")
+
+
+def _print_plan(grid: Experiment, fmt: str, storage_url: str | None) -> None:
+    from optuna_deepweeds.studies.accounting import progress
+    from optuna_deepweeds.studies.experiment import cost_sentence, is_finished
+
+    there = _studies(grid, storage_url)
+    rows = []
+    for cell in grid.cells:
+        study = there.get(cell.name)
+        row = {"study": cell.name, "sampler": cell.spec.sampler, "pruner": cell.spec.pruner,
+               "seed": cell.spec.seed, "state": "to do"}  # fmt: skip
+        if study is not None:
+            state = progress(study.get_trials(deepcopy=False), study.direction)
+            word = "done" if is_finished(study) else "begun"
+            if grid.evaluation is not None and grid.evaluation.is_done(study):
+                word = "tested"
+            row |= {"state": word, "finished": state.finished, "epochs": state.epochs}
+            row |= {"best": state.best.value if state.best else None}
+        rows.append(row)
+    columns = ("study", "sampler", "pruner", "seed", "state", "finished", "epochs", "best")
+    emit(rows, columns=columns, fmt=fmt)
+    info(cost_sentence(grid, there))
 
 
 def _studies(grid: Experiment, storage_url: str | None) -> dict[str, optuna.Study]:

@@ -51,6 +51,9 @@ def worker(
         deterministic=deterministic,
     ).run()
     display.clear()
-    if not quiet:
+    if not quiet:  # A launched worker leaves that to its launcher.
+        from optuna_deepweeds.report.dashboard_note import publish
+
+        publish(study, images=images)
         info(f"Worker ends: {ending.value}.")
     return stop.exit_code

@@ -5,20 +5,21 @@ Cheap enough for the start and the end of a study, not for every epoch.
 
 from __future__ import annotations
 
-import os
-import tempfile
+import logging
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import optuna
 
-from optuna_deepweeds import attributes
+from optuna_deepweeds.datasets.dataset import Dataset
 from optuna_deepweeds.report import figures, tables
 from optuna_deepweeds.report.anticipation import anticipation_chart, anticipation_sentence
+from optuna_deepweeds.report.artifacts import save_artifacts
 from optuna_deepweeds.report.chart import Chart
 from optuna_deepweeds.report.incumbent import trajectory
 from optuna_deepweeds.report.view import StudyView
+
+logger = logging.getLogger(__name__)
 
 _MAX_TRIALS = 2000
 """Beyond, figures would make the study's page slow; the note remains."""
@@ -28,16 +29,18 @@ def publish(
     study: optuna.Study,
     *,
     with_figures: bool = True,
-    artifact_dir: Path | None = None,
-    checkpoint: Path | None = None,
+    with_artifacts: bool = True,
+    images: Dataset | None = None,
 ) -> None:
-    """Write the study's note, and its key figures and artifacts, for the dashboard.
+    """Write the study's note, and its key figures and files, for the dashboard.
+
+    A folder of artifacts that cannot be written is a warning: no study is lost by it.
 
     Args:
         study: A study with one objective.
         with_figures: Also save figures; needs Plotly and is left out without it.
-        artifact_dir: Folder of the dashboard's artifacts; gets the test results and `checkpoint`.
-        checkpoint: Checkpoint of the best trial.
+        with_artifacts: Also save files, see `artifacts`.
+        images: The study's images; without them its best network is not saved.
     """
     from optuna_dashboard import save_note
 
@@ -45,8 +48,11 @@ def publish(
     save_note(study, note(view))
     if with_figures and len(view.trials) <= _MAX_TRIALS:
         _save_figures(study, view)
-    if artifact_dir is not None:
-        _save_artifacts(study, view, artifact_dir, checkpoint)
+    if with_artifacts:
+        try:
+            save_artifacts(study, images)
+        except OSError as error:
+            logger.warning("the artifacts of %r were not written: %s", study.study_name, error)
 
 
 def note(view: StudyView) -> str:
@@ -125,34 +131,3 @@ def _bare(chart: Chart) -> Chart:
         for panel in chart.panels
     )
     return replace(chart, panels=tuple(panels))
-
-
-def _save_artifacts(
-    study: optuna.Study, view: StudyView, folder: Path, checkpoint: Path | None
-) -> None:
-    from optuna.artifacts import FileSystemArtifactStore, upload_artifact
-
-    folder.mkdir(parents=True, exist_ok=True)
-    store = FileSystemArtifactStore(folder)
-    # An artifact is never overwritten: a second call must not add the same file again.
-    known = {a.filename for a in optuna.artifacts.get_all_artifact_meta(study)}
-    if attributes.EVALUATION in view.user_attrs and "confusion.csv" not in known:
-        for title, table in tables.evaluation_tables(view):
-            if title.startswith("Confusion"):
-                with tempfile.TemporaryDirectory() as place:
-                    path = Path(place) / "confusion.csv"
-                    rows = [table.columns, *table.rows]
-                    path.write_text("".join(",".join(map(_cell, r)) + "\n" for r in rows))
-                    upload_artifact(
-                        artifact_store=store, file_path=str(path), study_or_trial=study
-                    )
-    best = view.progress.best
-    if checkpoint is None or best is None or not checkpoint.is_file():
-        return
-    name = f"trial-{best.number}{checkpoint.suffix}"
-    if name in known:
-        return
-    with tempfile.TemporaryDirectory() as place:
-        link = Path(place) / name
-        os.symlink(checkpoint.resolve(), link)
-        upload_artifact(artifact_store=store, file_path=str(link), study_or_trial=study)

@@ -1,7 +1,7 @@
 """Published results on `deepweeds-balanced`, to stand beside ours.
 
-Same images, classes and sizes of the splits; the images of each split are others than ours.
-At most 20 epochs a network, `course` space, 2 to 6 hours on one A100 GPU a study.
+Same classes and sizes of the splits; the images of each split are others than ours. `course`
+space, at most 20 epochs a network, two hours on one A100 GPU a study.
 
 Source: Speckmann, Gieseke & Thieme (2023), poster and repository of the final project of the
 AutoML lecture, Freiburg and Hannover.
@@ -9,29 +9,62 @@ AutoML lecture, Freiburg and Hannover.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+
+PUBLISHED_DATASET = "deepweeds-balanced"
+PUBLISHED_SOURCE = "Speckmann, Gieseke & Thieme 2023"
+N_TEST_IMAGES = 1200
+"""Of the published split, and of ours."""
 
 
 @dataclass(frozen=True)
 class Published:
-    """Test accuracies of the best network of each study, one study a seed."""
+    """The best network of each study on the test images, one study a seed.
+
+    Attributes:
+        sampler: Name of the sampler, with what informed it.
+        pruner: Name of the pruner.
+        test_accuracies: One a seed: 1256870834, 255462424, 1143060359.
+        n_trials: Trials of each study.
+    """
 
     sampler: str
     pruner: str
     test_accuracies: tuple[float, float, float]
+    n_trials: tuple[int, int, int]
 
     @property
     def mean(self) -> float:
-        """Mean over the seeds."""
+        """Mean test accuracy over the seeds."""
         return sum(self.test_accuracies) / len(self.test_accuracies)
 
+    @property
+    def label(self) -> str:
+        """Sampler and pruner as methods are labelled in comparisons."""
+        return f"{self.sampler} + {self.pruner}"
 
-PUBLISHED_DATASET = "deepweeds-balanced"
+
 PUBLISHED = (
-    Published("random", "none", (0.67333, 0.60167, 0.58667)),
-    Published("random", "dora", (0.70500, 0.60167, 0.59667)),
-    Published("random", "asha", (0.67333, 0.67083, 0.68833)),
-    Published("rf_ei with priors", "none", (0.75250, 0.72417, 0.74000)),
-    Published("rf_ei with priors", "dora", (0.75250, 0.72417, 0.74000)),
-    Published("rf_ei with priors", "asha", (0.75250, 0.71083, 0.73083)),
+    Published("random", "none", (0.67333, 0.60167, 0.58667), (129, 100, 116)),
+    Published("random", "dora", (0.70500, 0.60167, 0.59667), (147, 111, 148)),
+    Published("random", "asha", (0.67333, 0.67083, 0.68833), (895, 763, 737)),
+    Published("rf_ei with priors", "none", (0.75250, 0.72417, 0.74000), (219, 275, 297)),
+    Published("rf_ei with priors", "dora", (0.75250, 0.72417, 0.74000), (308, 361, 357)),
+    Published("rf_ei with priors", "asha", (0.75250, 0.71083, 0.73083), (1167, 1160, 1036)),
 )
+
+
+def split_sentence() -> str:
+    """Which differences between ours and the published values are due to the split."""
+    accuracy = 0.7
+    # Of two independent test sets; networks scored on one set share its luck, so means over
+    # studies are hardly surer than one of them.
+    error = 2 * math.sqrt(2 * accuracy * (1 - accuracy) / N_TEST_IMAGES)
+    return (
+        f"Published values ({PUBLISHED_SOURCE}): the same eight weeds, space and sizes of the "
+        f"splits ({N_TEST_IMAGES:,} test images), but other images in each split, and two hours "
+        "on an A100 GPU a study. Other test images alone make differences of up to about "
+        f"{100 * error:.0f} points (two standard errors of the difference at 70 %); what is "
+        "beyond has another reason, the budget first of all."
+    )

@@ -1,0 +1,228 @@
+"""Runs the studies of an experiment, in this process or in several, and tests their networks.
+
+Processes share the grid by file locks: each takes the next study that nobody holds, and the system
+releases what a killed one held.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import click
+import optuna
+
+from optuna_deepweeds.cli._output import duration, info
+from optuna_deepweeds.cli._progress import Display
+from optuna_deepweeds.cli._signals import StopFlag
+from optuna_deepweeds.datasets import Dataset
+from optuna_deepweeds.priors import PriorTrial
+from optuna_deepweeds.report.dashboard_note import publish
+from optuna_deepweeds.studies import manager
+from optuna_deepweeds.studies.accounting import progress
+from optuna_deepweeds.studies.experiment import Cell, EvaluationPlan, Experiment, is_finished
+from optuna_deepweeds.studies.storage import ResilientStorage
+
+_PROGRAM = (sys.executable, "-m", "optuna_deepweeds", "experiment", "run")
+_SECONDS_BETWEEN_LOOKS = 3.0
+_MAX_JOBS = 4
+
+
+@dataclass(frozen=True)
+class GridRun:
+    """What the studies of a grid are run with.
+
+    Attributes:
+        grid: The experiment.
+        images: Of all its studies.
+        priors: Source -> its rows.
+        storage: Where the studies lie.
+        device: As for `training.train`.
+        workers: Processes of each study.
+        data_dir: Where the images lie, for these processes.
+        claims: Folder of the locks that processes of one run share; None for one process.
+    """
+
+    grid: Experiment
+    images: Dataset
+    priors: Mapping[str, Sequence[PriorTrial]]
+    storage: ResilientStorage
+    device: str | None
+    workers: int = 1
+    data_dir: Path | None = None
+    claims: Path | None = None
+
+    def run(self) -> int:
+        """Run what is left of the studies, then of the tests; returns the exit code."""
+        for is_testing in (False, True) if self.grid.evaluation is not None else (False,):
+            for i, cell in enumerate(self.grid.cells, start=1):
+                with _claimed(self.claims, cell.name) as is_mine:
+                    if not is_mine:
+                        continue
+                    head = f"[{i}/{len(self.grid.cells)}] {cell.name}"
+                    code = self._test(cell, head) if is_testing else self._run(cell, head)
+                if code:
+                    return code
+        return 0
+
+    def _run(self, cell: Cell, head: str) -> int:
+        spec = replace(cell.spec, dataset_fingerprint=self.images.fingerprint)
+        study, _ = manager.create_or_continue(cell.name, spec, cell.budget, self.storage)
+        if is_finished(study):
+            return 0
+        if self.claims is None:
+            info(head)
+        if cell.priors:
+            rows = [row for source in cell.priors for row in self.priors[source]]
+            manager.add_priors(study, rows, enqueue_best=cell.enqueue_best)
+            study = manager.equip(study, spec)
+        if self.workers > 1:
+            from optuna_deepweeds.cli._work import work
+
+            return work(
+                study, self.images, workers=self.workers, engine="local", gpus=0.0,
+                device=self.device, deterministic=False, data_dir=self.data_dir,
+            )  # fmt: skip
+        from optuna_deepweeds.studies.worker import Worker
+
+        stop = StopFlag()
+        display = Display(study, cell.budget, quiet=self.claims is not None)
+        Worker(study, self.images, observer=display, should_stop=stop, device=self.device).run()
+        display.clear()
+        publish(study, images=self.images)
+        info(f"{head}: {_standing(study)}")
+        code = stop.exit_code
+        # Between two studies nothing is under way that would have to be put back.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        return code
+
+    def _test(self, cell: Cell, head: str) -> int:
+        from optuna_deepweeds.cli.evaluate import store_evaluation
+        from optuna_deepweeds.studies.evaluate import evaluate_study
+
+        plan = self.grid.evaluation
+        study = manager.load_plain(cell.name, self.storage)
+        best = progress(study.get_trials(deepcopy=False), study.direction).best
+        if plan is None or best is None or not is_finished(study) or plan.is_done(study):
+            return 0
+        evaluation = evaluate_study(
+            study, self.images, n_seeds=plan.n_seeds, recipe=plan.recipe, device=self.device
+        )
+        store_evaluation(study, evaluation)
+        tested = evaluation.trials[0]
+        scores = ", ".join(f"{accuracy:.4f}" for accuracy in tested.accuracies)
+        info(f"{head}: trial {tested.trial} on the test images: {scores or 'no training ended'}")
+        for failure in tested.failures:
+            info(f"Failed: {failure}")
+        return 0
+
+
+def run_jobs(run: GridRun, file: Path, jobs: int, url: str) -> int:
+    """Run a grid by `jobs` processes of this machine; returns the exit code.
+
+    Args:
+        run: The grid and what it is run with.
+        file: The grid's file or name.
+        jobs: Processes.
+        url: Of the storage.
+    """
+    from optuna_deepweeds.studies.launchers import launch_local
+
+    stop = StopFlag()
+    show = _Progress(run)
+    with tempfile.TemporaryDirectory(prefix="deepweeds-grid-") as claims:
+        plan = run.grid.evaluation or EvaluationPlan()
+        arguments = ["--claims", claims, "--jobs", "1"]
+        arguments += ["--test-seeds", str(plan.n_seeds if run.grid.evaluation else 0)]
+        arguments += ["--device", run.device] if run.device is not None else []
+        arguments += ["--data-dir", str(run.data_dir.resolve())] if run.data_dir else []
+        launch_local(
+            str(file), url, jobs, arguments=arguments, should_stop=stop, on_tick=show,
+            program=_PROGRAM,
+        )  # fmt: skip
+    show.clear()
+    if stop():
+        return stop.exit_code
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # What crashed processes left; an error that ended them is told here.
+    return run.run()
+
+
+def default_jobs(device: str, n_open: int) -> int:
+    """Studies to run at a time: one on a GPU, else one a core, since small networks need no more.
+
+    Args:
+        device: The device that trains.
+        n_open: Studies that are not finished or tested.
+    """
+    if device != "cpu":
+        return 1
+    affinity = getattr(os, "sched_getaffinity", None)
+    n_cores = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+    return max(1, min(_MAX_JOBS, n_cores, n_open))
+
+
+class _Progress:
+    """One line on a terminal that tells how far the processes are."""
+
+    def __init__(self, run: GridRun) -> None:
+        self._run = run
+        self._shown = sys.stderr.isatty()
+        self._last = 0.0
+
+    def __call__(self) -> None:
+        if not self._shown or time.monotonic() - self._last < _SECONDS_BETWEEN_LOOKS:
+            return
+        names = set(manager.study_names(self._run.storage))
+        n_done = n_tested = n_epochs = 0
+        for cell in self._run.grid.cells:
+            if cell.name in names:
+                study = manager.load_plain(cell.name, self._run.storage)
+                state = progress(study.get_trials(deepcopy=False), study.direction)
+                n_epochs += state.epochs
+                n_done += is_finished(study)
+                plan = self._run.grid.evaluation
+                n_tested += plan is not None and plan.is_done(study)
+        text = f"{n_done} of {len(self._run.grid.cells)} studies, {n_epochs} epochs"
+        if self._run.grid.evaluation is not None:
+            text += f", {n_tested} tested"
+        click.echo(f"\r\x1b[K{text}", nl=False, err=True)
+        self._last = time.monotonic()
+
+    def clear(self) -> None:
+        """Take the line away."""
+        if self._shown:
+            click.echo("\r\x1b[K", nl=False, err=True)
+
+
+@contextlib.contextmanager
+def _claimed(folder: Path | None, name: str) -> Iterator[bool]:
+    """Whether this process holds the study `name` while the block runs."""
+    if folder is None:
+        yield True
+        return
+    with open(folder / name.replace(os.sep, "_"), "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+            return
+        yield True
+
+
+def _standing(study: optuna.Study) -> str:
+    state = progress(study.get_trials(deepcopy=False), study.direction)
+    text = f"{state.finished} trials, {state.epochs} epochs in {duration(state.seconds)}"
+    if state.best is None or state.best.value is None:
+        return f"{text}, no network trained to its end"
+    return f"{text}, best {state.best.value:.4f} (trial {state.best.number})"
