@@ -29,7 +29,7 @@ from optuna_deepweeds.studies.storage import open_storage
 from optuna_deepweeds.studies.storage_url import resolve_url
 from optuna_deepweeds.studies.transfer_file import export_study, import_study
 
-_TRIALS_A_ROUND = 5
+_TRIALS_A_ROUND = 15
 _REPORTS = 20
 _SPACE = {
     "lr": FloatDistribution(1e-5, 1.0, log=True),
@@ -53,7 +53,7 @@ class Speed:
     stock_seconds: float | None = None
 
 
-def overhead(ours: BenchStudy, stock_url: str, *, n_rounds: int = 12) -> list[Speed]:
+def overhead(ours: BenchStudy, stock_url: str, *, n_rounds: int = 6) -> list[Speed]:
     """Median time of a trial without its reports, and of a report: ours and stock Optuna's.
 
     Ours is the real worker loop (locks, heartbeat, attributes, checkpoint files) around a

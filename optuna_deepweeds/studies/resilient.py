@@ -13,11 +13,13 @@ from __future__ import annotations
 import functools
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy
+from optuna.distributions import BaseDistribution, distribution_to_json
 from optuna.exceptions import DuplicatedStudyError
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
@@ -25,14 +27,17 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy import event, exc
 from sqlalchemy.engine import URL
 
-from optuna_deepweeds.studies import locks
-from optuna_deepweeds.studies._optuna import models, scoped_transaction
+from optuna_deepweeds.studies import engines, locks
+from optuna_deepweeds.studies._optuna import (
+    check_distribution_compatibility,
+    models,
+    scoped_transaction,
+)
 from optuna_deepweeds.studies.retry import Retrier
-from optuna_deepweeds.studies.storage_url import is_read_only, sqlite_path
+from optuna_deepweeds.studies.storage_url import sqlite_path
 
-SQLITE_BUSY_SECONDS = 15.0
-
-_CONNECT_SECONDS = 5
+# Trial id, name, value as stored, distribution, and the study's distribution where it is known.
+_Param = tuple[int, str, float, BaseDistribution, BaseDistribution | None]
 
 
 class ResilientStorage(RDBStorage):
@@ -62,7 +67,7 @@ class ResilientStorage(RDBStorage):
         # heartbeat stays off, since it serves `optimize` only and dies of the first error.
         super().__init__(
             text.replace("{", "{{").replace("}", "}}"),
-            engine_kwargs=engine_options(url),
+            engine_kwargs=engines.engine_options(url),
             skip_table_creation=not create_tables,
         )
         self._listen()
@@ -80,13 +85,15 @@ class ResilientStorage(RDBStorage):
     def _listen(self) -> None:
         """Set up connections; those made before are dropped."""
         if self.engine.dialect.name == "sqlite":
-            event.listen(self.engine, "connect", _set_up_sqlite)
+            event.listen(self.engine, "connect", engines.set_up_sqlite)
             # Without a reference to the storage, which is to be collected before its engine.
-            event.listen(self.engine, "begin", functools.partial(_begin_sqlite, self._local))
+            event.listen(
+                self.engine, "begin", functools.partial(engines.begin_sqlite, self._local)
+            )
         elif self.engine.dialect.name == "postgresql":
-            event.listen(self.engine, "connect", _set_up_postgres)
+            event.listen(self.engine, "connect", engines.set_up_postgres)
         else:
-            event.listen(self.engine, "connect", _set_up_mysql)
+            event.listen(self.engine, "connect", engines.set_up_mysql)
         if sqlite_path(self.engine.url) is not None or self.engine.dialect.name != "sqlite":
             self.engine.dispose()
         weakref.finalize(self, self.engine.dispose)
@@ -203,6 +210,57 @@ class ResilientStorage(RDBStorage):
         except exc.IntegrityError:  # Another worker was faster.
             return False
 
+    def _set_trial_param(
+        self,
+        trial_id: int,
+        param_name: str,
+        param_value_internal: float,
+        distribution: BaseDistribution,
+        previous_distribution: BaseDistribution | None,
+    ) -> None:
+        row = (trial_id, param_name, param_value_internal, distribution, previous_distribution)
+        collected: list[_Param] | None = getattr(self._local, "params", None)
+        if collected is None:
+            self._write_params([row])
+        else:
+            collected.append(row)
+
+    @contextmanager
+    def collecting_params(self) -> Iterator[None]:
+        """Write the parameters that this thread suggests in the block together at its end.
+
+        An exception that leaves the block drops them.
+        """
+        collected: list[_Param] = []
+        self._local.params = collected
+        try:
+            yield
+        finally:
+            del self._local.params
+        if collected:
+            self._write_params(collected)
+
+    def _write_params(self, params: Sequence[_Param]) -> None:
+        def write() -> None:
+            # When a repeated attempt meets what the first one wrote, it wrote all of it.
+            with self.writing(), scoped_transaction(self.scoped_session, True) as session:
+                rows = []
+                for trial_id, name, value, distribution, previous in params:
+                    if previous is None:  # The study's first trial: look it up.
+                        self._set_trial_param_without_commit(
+                            session, trial_id, name, value, distribution
+                        )
+                        continue
+                    check_distribution_compatibility(previous, distribution)
+                    row = {"trial_id": trial_id, "param_name": name, "param_value": value}
+                    rows.append(row | {"distribution_json": distribution_to_json(distribution)})
+                if rows:
+                    trial: Any = models.TrialModel.find_or_raise_by_id(params[0][0], session)
+                    self.check_trial_is_updatable(params[0][0], trial.state)
+                    session.execute(sqlalchemy.insert(models.TrialParamModel), rows)
+
+        self.retrier.call(write)
+
     def set_trial_user_attrs(self, trial_id: int, attrs: Mapping[str, Any]) -> None:
         """Set several attributes in one transaction."""
 
@@ -240,6 +298,14 @@ def set_user_attrs(trial: Trial, attrs: Mapping[str, Any]) -> None:
             trial.set_user_attr(key, value)
 
 
+def collecting_params(storage: Any) -> AbstractContextManager[None]:
+    """As `ResilientStorage.collecting_params`; does nothing for other storages."""
+    storage = locks.backend(storage)
+    if isinstance(storage, ResilientStorage):
+        return storage.collecting_params()
+    return nullcontext()
+
+
 class _Writing:
     """Marks this thread's SQLite transactions as writing ones."""
 
@@ -274,7 +340,6 @@ def _resilient(name: str, *, writes: bool) -> Any:
 for _name in (
     "set_study_user_attr",
     "set_study_system_attr",
-    "_set_trial_param",
     "set_trial_intermediate_value",
     "set_trial_user_attr",
     "set_trial_system_attr",
@@ -297,49 +362,3 @@ for _name in (
     "_get_best_trial_id",
 ):
     setattr(ResilientStorage, _name, _resilient(_name, writes=False))
-
-
-def engine_options(url: URL) -> dict[str, Any]:
-    """Keyword arguments of SQLAlchemy's `create_engine` for a storage."""
-    backend = url.get_backend_name()
-    if backend == "sqlite":
-        # SQLAlchemy's "begin" event opens transactions, not the driver.
-        options: dict[str, Any] = {"connect_args": {"timeout": SQLITE_BUSY_SECONDS}}
-        if sqlite_path(url) is not None:
-            options["connect_args"]["isolation_level"] = None
-        return options
-    connect: dict[str, Any] = {"connect_timeout": _CONNECT_SECONDS}
-    if backend == "postgresql":
-        # A machine that vanished is noticed within a minute instead of hours.
-        connect |= {"keepalives_idle": 20, "keepalives_interval": 10, "keepalives_count": 3}
-        connect |= {"tcp_user_timeout": 30_000, "application_name": "optuna-deepweeds"}
-    return {"connect_args": connect, "pool_pre_ping": True, "pool_use_lifo": True}
-
-
-def _set_up_sqlite(connection: Any, record: Any) -> None:
-    connection.isolation_level = None
-    connection.execute("PRAGMA synchronous = NORMAL")
-
-
-def _begin_sqlite(local: threading.local, connection: sqlalchemy.Connection) -> None:
-    # A transaction that first reads and then writes loses the race to another writer, or,
-    # worse, overwrites a claim that it has not seen: writers queue up before they read.
-    writes = getattr(local, "writes", False) and not is_read_only(connection.engine.url)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-
-def _set_up_postgres(connection: Any, record: Any) -> None:
-    # One time zone for all heartbeats; the server drops sessions of machines that vanished
-    # together with the locks that they hold.
-    with connection.cursor() as cursor:
-        cursor.execute("SET TIME ZONE 'UTC'")
-        cursor.execute("SET idle_in_transaction_session_timeout = '60s'")
-        cursor.execute("SET tcp_keepalives_idle = 20")
-        cursor.execute("SET tcp_keepalives_interval = 10")
-        cursor.execute("SET tcp_keepalives_count = 3")
-    connection.commit()
-
-
-def _set_up_mysql(connection: Any, record: Any) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SET time_zone = '+00:00'")

@@ -17,11 +17,8 @@ from sqlalchemy.engine import URL
 
 from optuna_deepweeds.errors import DeepWeedsError, InvalidInputError, NotFoundError, StorageError
 from optuna_deepweeds.studies import locks
-from optuna_deepweeds.studies.resilient import (
-    SQLITE_BUSY_SECONDS,
-    ResilientStorage,
-    engine_options,
-)
+from optuna_deepweeds.studies.engines import SQLITE_BUSY_SECONDS, engine_options
+from optuna_deepweeds.studies.resilient import ResilientStorage
 from optuna_deepweeds.studies.retry import Retrier
 from optuna_deepweeds.studies.storage_url import (
     DEFAULT_FILE,

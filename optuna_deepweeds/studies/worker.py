@@ -33,7 +33,7 @@ from optuna_deepweeds.studies.objective import (
     TrialTakenOver,
     training_seed,
 )
-from optuna_deepweeds.studies.resilient import set_user_attrs
+from optuna_deepweeds.studies.resilient import collecting_params, set_user_attrs
 from optuna_deepweeds.studies.spec import Budget
 
 if TYPE_CHECKING:
@@ -181,7 +181,8 @@ class Worker:
         try:
             # Suggested under the lock, so that the samplers of other workers see the parameters
             # and no two workers train the same network.
-            config = self._space.suggest(trial)
+            with collecting_params(self._storage):
+                config = self._space.suggest(trial)
         except ValueError as error:
             self._fail(trial, f"its parameters do not fit the space: {error}")
             return None

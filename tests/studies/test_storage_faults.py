@@ -17,7 +17,7 @@ from sqlalchemy import event, exc
 
 from optuna_deepweeds.bench.postgres import LocalPostgres
 from optuna_deepweeds.errors import StorageError
-from optuna_deepweeds.studies import resilient
+from optuna_deepweeds.studies import engines
 from optuna_deepweeds.studies.bulk import bulk_add_trials
 from optuna_deepweeds.studies.heartbeat import Heartbeat, stale_trials
 from optuna_deepweeds.studies.retry import Retrier, is_transient
@@ -140,7 +140,7 @@ def test_trial_failed_by_another_is_not_taken_for_a_lost_answer(storage_url: str
 
 
 def test_locked_sqlite_file_is_sat_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resilient, "SQLITE_BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(engines, "SQLITE_BUSY_SECONDS", 0.05)
     study = optuna.create_study(storage=open_storage(str(tmp_path / "a.db")))
     trial = study.ask()
     with _sqlite_locked(tmp_path / "a.db", 0.5):
@@ -149,7 +149,7 @@ def test_locked_sqlite_file_is_sat_out(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_patience_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resilient, "SQLITE_BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(engines, "SQLITE_BUSY_SECONDS", 0.05)
     study = optuna.create_study(storage=open_storage(str(tmp_path / "a.db"), patience=0.2))
     with _sqlite_locked(tmp_path / "a.db", 2), pytest.raises(StorageError, match="locked"):
         study.ask()
@@ -182,7 +182,7 @@ def test_server_restart_is_sat_out(postgres: LocalPostgres) -> None:
 
 
 def test_heart_beats_through_a_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resilient, "SQLITE_BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(engines, "SQLITE_BUSY_SECONDS", 0.05)
     url = str(tmp_path / "a.db")
     study = optuna.create_study(storage=open_storage(url, heartbeat_interval=0.1))
     trial = study.ask()
