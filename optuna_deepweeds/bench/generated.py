@@ -124,7 +124,7 @@ def _cell(rng: np.random.Generator) -> _Drawn:
         for second in range(first):
             pair = rng.normal(0.0, 1.0, size=(len(_OPERATIONS), len(_OPERATIONS)))
             loss += 0.04 * pair[indices[first], indices[second]]
-    is_cut = ~ways.any(axis=0)
+    is_cut = np.asarray(~ways.any(axis=0))
     return choices, 2.0 * (loss - loss[~is_cut].min()), is_cut
 
 

@@ -119,19 +119,19 @@ class OptunaOptimiser:
         enqueued: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         self._problem = problem
-        self._study = optuna.create_study(sampler=sampler, direction=problem.direction)
+        self.study = optuna.create_study(sampler=sampler, direction=problem.direction)
         for params in enqueued:
-            self._study.enqueue_trial(dict(params))
+            self.study.enqueue_trial(dict(params))
         self._trial: optuna.Trial | None = None
 
     def ask(self) -> dict[str, Any]:
-        self._trial = self._study.ask()
+        self._trial = self.study.ask()
         config = self._problem.space.suggest(self._trial)
         return {k: v for k, v in config.items() if k not in self._problem.space.constants}
 
     def tell(self, value: float) -> None:
         assert self._trial is not None
-        self._study.tell(self._trial, value)
+        self.study.tell(self._trial, value)
 
     def clock(self) -> float:
         return time.process_time()
@@ -185,7 +185,7 @@ def run_cell(key: CellKey, setting: Setting) -> list[Row]:
     rows: list[Row] = []
     seconds = 0.0
     best_loss, best_params, best_value = math.inf, {}, math.nan
-    with _quiet():
+    with quiet():
         optimiser = make_optimiser(key, problem, setting)
         try:
             for n in range(1, setting.budget + 1):
@@ -224,7 +224,7 @@ def run_cell(key: CellKey, setting: Setting) -> list[Row]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Optuna without a log line a trial and without warnings about experimental samplers."""
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -285,7 +285,7 @@ def _outcomes(
             yield key, *_attempt(key, setting)
         return
     # Spawned, not forked: a fork would copy the locks of numerical thread pools.
-    with _single_threaded_children():
+    with single_threaded_children():
         executor = ProcessPoolExecutor(processes, mp_context=get_context("spawn"))
         try:
             futures = {executor.submit(_attempt, key, setting): key for key in todo}
@@ -306,7 +306,7 @@ def _attempt(key: CellKey, setting: Setting) -> tuple[list[Row], str | None]:
 
 
 @contextmanager
-def _single_threaded_children() -> Iterator[None]:
+def single_threaded_children() -> Iterator[None]:
     """Processes started inside use one thread each, or they would fight for the cores."""
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     before = {name: os.environ.get(name) for name in names}

@@ -13,6 +13,7 @@ _ROOM = "optuna_deepweeds.cli"
     cls=LazyGroup,
     lazy={
         "samplers": (f"{_ROOM}.bench_samplers:samplers", "Samplers on tabular problems."),
+        "cost": (f"{_ROOM}.bench_samplers:cost", "Time and memory of a suggestion."),
         "fcnet": (f"{_ROOM}.bench_samplers:fcnet", "Random, forest and DNGO on the FCNet tables."),
         "pruners": (f"{_ROOM}.bench_pruners:pruners", "Pruners on recorded learning curves."),
         "accuracy": (f"{_ROOM}.bench_accuracy:accuracy", "Configurations picked by hand."),

@@ -154,13 +154,18 @@ def _budgets(after: str | None, budget: int) -> list[int]:
     """Evaluations to summarise: as asked for, else the last two of the usual ones."""
     if after is None:
         return [*(b for b in (5, 10, 25, 50, 100) if b < budget), budget][-2:]
+    return _whole_numbers(after, "--after")
+
+
+def _whole_numbers(text: str, option: str) -> list[int]:
+    """Positive whole numbers separated by commas."""
     try:
-        budgets = [int(n) for n in _names(after)]
+        numbers = [int(n) for n in _names(text)]
     except ValueError:
-        budgets = []
-    if not budgets or min(budgets) < 1:
-        raise InvalidInputError(f"--after takes whole numbers like 50,100, but got {after!r}.")
-    return budgets
+        numbers = []
+    if not numbers or min(numbers) < 1:
+        raise InvalidInputError(f"{option} takes whole numbers like 50,100, but got {text!r}.")
+    return numbers
 
 
 def _tell_progress(key: CellKey, n: int, total: int) -> None:
@@ -179,6 +184,40 @@ def _with_errors(record: Mapping[str, Any]) -> dict[str, Any]:
         else:
             merged[name] = f"{value:.3g} ±{error:.2g}" if math.isfinite(error) else f"{value:.3g}"
     return merged
+
+
+@click.command()
+@click.option(
+    "--samplers",
+    "sampler_names",
+    default="random,tpe,rf_ei",
+    show_default=True,
+    help="As of `bench samplers`, without smac.",
+)
+@click.option("--task", default="protein_structure", show_default=True)
+@click.option(
+    "--trials",
+    default="200,1000,5000,10000",
+    show_default=True,
+    help="Sizes of the study, separated by commas.",
+)
+@format_option
+def cost(sampler_names: str, task: str, trials: str, fmt: str) -> None:
+    """Measure what a suggestion costs as a study grows: CPU milliseconds and memory.
+
+    Each sampler lives in a process of its own through one study that is filled with random
+    trials up to each size. The trials themselves take memory; compare with `random`, which
+    keeps none.
+    """
+    from optuna_deepweeds.bench import cost as costs
+    from optuna_deepweeds.bench import problems
+
+    sizes = _whole_numbers(trials, "--trials")
+    (name,) = problems.resolve_tasks([task])
+    records = [
+        record for label in _names(sampler_names) for record in costs.measure(name, label, sizes)
+    ]
+    emit(records, columns=list(records[0]), fmt=fmt)
 
 
 @click.command()
