@@ -76,3 +76,22 @@ def test_torch_is_imported_only_to_train() -> None:
     imports = ", ".join(f"optuna_deepweeds.{module}" for module in modules)
     code = f"import sys, {imports}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_what_lists_studies_and_starts_workers_imports_little() -> None:
+    modules = ["samplers", "pruners", "studies.manager", "cli.study_show", "cli.worker"]
+    imports = ", ".join(f"optuna_deepweeds.{module}" for module in modules)
+    heavy = "{'torch', 'scipy', 'sklearn', 'plotly', 'matplotlib'}"
+    code = f"import sys, {imports}; sys.exit(', '.join(sorted({heavy} & set(sys.modules))))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stderr == ""
+
+
+def test_classes_that_are_imported_late_are_where_they_were() -> None:
+    from optuna_deepweeds import pruners, samplers
+
+    for room in (samplers, pruners):
+        for name in room.__all__:
+            assert getattr(room, name) is not None
+        with pytest.raises(AttributeError, match="nothing"):
+            room.nothing  # noqa: B018

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import ArrayLike
 from optuna.pruners import BasePruner, HyperbandPruner, NopPruner, SuccessiveHalvingPruner
 
 from optuna_deepweeds.errors import InvalidInputError
-from optuna_deepweeds.pruners.dora import DoraPruner
 from optuna_deepweeds.pruners.peers import OwnMedianPruner
+
+if TYPE_CHECKING:
+    from optuna_deepweeds.pruners.dora import DoraPruner
 
 PRUNERS = {
     "none": "every trial is trained to the end",
@@ -66,6 +68,8 @@ def make_pruner(
             )
         if name == "median":
             return OwnMedianPruner(**{"n_warmup_steps": min_resource, **options})
+        from optuna_deepweeds.pruners.dora import DoraPruner
+
         return DoraPruner(
             max_resource=max_resource,
             min_resource=min_resource,
@@ -76,3 +80,12 @@ def make_pruner(
         )
     except TypeError as error:
         raise InvalidInputError(f"pruner {name!r} does not take these options: {error}.") from None
+
+
+def __getattr__(name: str) -> Any:
+    # Imported when asked for: its distributions take SciPy, which takes a second.
+    if name != "DoraPruner":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from optuna_deepweeds.pruners.dora import DoraPruner
+
+    return DoraPruner

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 
 from optuna_deepweeds.errors import InvalidInputError
-from optuna_deepweeds.samplers.dngo import DNGOSampler
 from optuna_deepweeds.samplers.peers import PerTrialSampler
-from optuna_deepweeds.samplers.random_forest_ei import RandomForestEISampler
-from optuna_deepweeds.samplers.sources import SourceMatch, summarise_sources
-from optuna_deepweeds.samplers.transfer import PriorSource
 from optuna_deepweeds.spaces import SearchSpace
+
+if TYPE_CHECKING:
+    from optuna_deepweeds.samplers.dngo import DNGOSampler
+    from optuna_deepweeds.samplers.random_forest_ei import RandomForestEISampler
+    from optuna_deepweeds.samplers.sources import SourceMatch, summarise_sources
+    from optuna_deepweeds.samplers.transfer import PriorSource
+
+# Imported when asked for: scikit-learn and SciPy take a second, and whoever lists studies or
+# starts a worker with another sampler needs neither.
+_LAZY = {
+    "DNGOSampler": "dngo",
+    "PriorSource": "transfer",
+    "RandomForestEISampler": "random_forest_ei",
+    "SourceMatch": "sources",
+    "summarise_sources": "sources",
+}
 
 _OPTUNA: dict[str, Callable[..., BaseSampler]] = {
     "random": RandomSampler,
@@ -59,12 +72,22 @@ def make_sampler(
             create(seed=0)  # an unknown option shows here, not in the middle of a study
             return PerTrialSampler(create, seed=seed)
         if name == "rf_ei":
+            from optuna_deepweeds.samplers.random_forest_ei import RandomForestEISampler
+
             return RandomForestEISampler(seed=seed, space=space, priors=priors, **options)
         if name == "dngo":
+            from optuna_deepweeds.samplers.dngo import DNGOSampler
+
             return DNGOSampler(seed=seed, space=space, priors=priors, **options)
     except TypeError as error:
         raise InvalidInputError(f"sampler {name!r} refuses an option: {error}.") from error
     raise InvalidInputError(f"the sampler must be one of {', '.join(SAMPLERS)}, but got {name!r}.")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
 
 
 __all__ = [

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.storages import BaseStorage, RDBStorage
@@ -20,13 +20,15 @@ from optuna_deepweeds import attributes
 from optuna_deepweeds.errors import InvalidInputError, NotFoundError, SpecMismatchError
 from optuna_deepweeds.priors import ImportSummary, PriorTrial, import_priors
 from optuna_deepweeds.pruners import make_pruner
-from optuna_deepweeds.samplers import SourceMatch, make_sampler, summarise_sources
-from optuna_deepweeds.samplers.transfer import PriorSource
+from optuna_deepweeds.samplers import make_sampler
 from optuna_deepweeds.studies.bulk import bulk_add_trials
 from optuna_deepweeds.studies.checkpoints import CheckpointFolder, default_base, new_uid
 from optuna_deepweeds.studies.locks import backend, run_locked
 from optuna_deepweeds.studies.spec import Budget, StudySpec
 from optuna_deepweeds.studies.storage import ResilientStorage, open_storage
+
+if TYPE_CHECKING:
+    from optuna_deepweeds.samplers import PriorSource, SourceMatch
 
 _NEW_STUDIES = -1
 """Id of the lock under which studies are created; real studies have positive ids."""
@@ -205,6 +207,8 @@ def prior_curves(study: optuna.Study) -> list[list[float]]:
 
 def source_trials(name: str, storage: BaseStorage) -> PriorSource:
     """The study `name` as a weighted source of the sampler, larger values better."""
+    from optuna_deepweeds.samplers import PriorSource
+
     study = load_plain(name, storage)
     sign = 1.0 if study.direction == StudyDirection.MAXIMIZE else -1.0
     trials: Sequence[FrozenTrial] = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
@@ -217,6 +221,8 @@ def source_trials(name: str, storage: BaseStorage) -> PriorSource:
 
 def source_summary(study: optuna.Study, spec: StudySpec) -> list[SourceMatch]:
     """What of each source of `spec` a study can use."""
+    from optuna_deepweeds.samplers import summarise_sources
+
     sources = [source_trials(name, study._storage) for name in spec.sources]
     return summarise_sources(sources, spec.search_space)
 
