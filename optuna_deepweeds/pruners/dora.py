@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from numpy.typing import ArrayLike
@@ -146,11 +146,7 @@ class DoraPruner(BasePruner):
 
         history = self._histories.read(study)
         crossed = self._mark_rungs(study, history, standing)
-        forecast = forecast_final(
-            standing.value,
-            history.gains_after(standing.step),
-            self._gain_prior(history, standing.step),
-        )
+        forecast = self._forecast(history, standing.step, standing.value)
         decision = "continue"
         reason = ""
         if not self._is_worth(history, standing.step, standing.value):
@@ -183,20 +179,25 @@ class DoraPruner(BasePruner):
             return None
         history = self._histories.read(study)
         number = self._choose(history, None, is_closing=is_closing)
-        return None if number is None else history.paused[number]
+        if number is None:
+            return None
+        return self._paused_trial(history, number)
 
     def promising(self, study: Study, k: int = 50) -> list[int]:
         """Return the numbers of the `k` paused trials that are likeliest to be continued."""
         if not self._thaw:
             return []
         history = self._histories.read(study)
-        paused = self._paused(history)
-        values = [history.rung_values(rung) for rung in self._rungs]
+        paused = [history.paused_at(rung) for rung in self._rungs]
+        values = [history.at_rung(rung) for rung in self._rungs]
         rates = self._quota_rates(history)
         return pyramid.by_distance_to_promotion(values, paused, rates)[:k]
 
     def _mark_rungs(self, study: Study, history: History, standing: _Standing) -> list[int]:
-        """Store the values at rungs just reached, or reached without a mark; return those."""
+        """Store the values at rungs just reached, or reached without a mark; return those.
+
+        `history` takes them into account too.
+        """
         stored = history.live_trial(standing.trial.number) or standing.trial
         marks = rung_marks(stored)
         crossed = []
@@ -205,12 +206,13 @@ class DoraPruner(BasePruner):
                 break
             is_here = standing.step == min(step for step in standing.curve if step >= rung)
             if is_here or rung not in marks:
-                value = standing.sign * self._value_at(standing, rung)
+                value = self._value_at(standing, rung)
                 study._storage.set_trial_system_attr(
                     standing.trial._trial_id,
                     f"{RUNG}{rung}",
-                    value if math.isfinite(value) else None,  # JSON has no NaN
+                    standing.sign * value if math.isfinite(value) else None,  # JSON has no NaN
                 )
+                history.note(standing.trial.number, rung, value)
                 crossed.append(rung)
         return crossed
 
@@ -220,8 +222,8 @@ class DoraPruner(BasePruner):
             return 1 / self._reduction_factor
         if self._first_share is not None:
             return self._first_share
-        second = history.rung_values(self._rungs[1]) if len(self._rungs) > 1 else {}
-        return informed_share(history.rung_values(self._rungs[0]), second)
+        second = history.at_rung(self._rungs[1]).by_number if len(self._rungs) > 1 else {}
+        return informed_share(history.at_rung(self._rungs[0]).by_number, second)
 
     def _quota_rates(self, history: History) -> list[float]:
         if not self._rungs:
@@ -230,10 +232,13 @@ class DoraPruner(BasePruner):
         return pyramid.quota_rates(self._rungs, self._max_resource, first_share)
 
     def _passes(self, history: History, standing: _Standing, rung: int, share: float) -> bool:
-        rivals = list(history.rung_values(rung, without=standing.trial.number).values())
+        seen = history.at_rung(rung).by_number
+        rivals = [value for number, value in seen.items() if number != standing.trial.number]
         # At the first rung a wrong prior costs a few epochs; later it could stop every leader.
-        first = list(history.rung_values(self._rungs[0]).values())
-        if rung == self._rungs[0] or self._priors.agree(self._rungs[0], history.sign, first):
+        if len(rivals) < _N_PRIOR_RIVALS and (
+            rung == self._rungs[0]
+            or self._priors.agree(self._rungs[0], history.sign, self._first_values(history))
+        ):
             rivals += self._priors.rung_values(rung, history.sign, _N_PRIOR_RIVALS - len(rivals))
         return is_in_top(self._value_at(standing, rung), rivals, share)
 
@@ -245,11 +250,15 @@ class DoraPruner(BasePruner):
         """
         return value_at(standing.curve, rung, window=(rung + 1) // 2 if self._thaw else 1)
 
+    def _first_values(self, history: History) -> list[float]:
+        return list(history.at_rung(self._rungs[0]).by_number.values()) if self._rungs else []
+
     def _gain_prior(self, history: History, step: int) -> GainPrior | None:
-        first_values: list[float] = []
-        if self._priors.is_related and self._rungs:
-            first_values = list(history.rung_values(self._rungs[0]).values())
+        first_values = self._first_values(history) if self._priors.is_related else []
         return self._priors.gains(min(step, self._max_resource), history.sign, first_values)
+
+    def _forecast(self, history: History, step: int, value: float) -> Forecast | None:
+        return forecast_final(value, history.gains_after(step), self._gain_prior(history, step))
 
     def _is_worth(self, history: History, step: int, value: float) -> bool:
         """Tell whether the curve may still beat the best final value.
@@ -260,10 +269,11 @@ class DoraPruner(BasePruner):
         incumbent = history.best_final()
         if incumbent is None or step < self._first_bound_step:
             return True
-        gains, prior = history.gains_after(step), self._gain_prior(history, step)
-        if len(gains) + (0 if prior is None else prior.worth) < _MIN_GAINS_TO_STOP:
+        prior = self._gain_prior(history, step)
+        n_known = len(history.gains_after(step)) + (0 if prior is None else prior.worth)
+        if n_known < _MIN_GAINS_TO_STOP:
             return True
-        forecast = forecast_final(value, gains, prior)
+        forecast = self._forecast(history, step, value)
         return forecast is None or anticipation_bound(value, forecast) >= incumbent
 
     def _choose(
@@ -271,18 +281,16 @@ class DoraPruner(BasePruner):
     ) -> int | None:
         """Return the number of the trial to go on with: a paused one, or the one in `standing`."""
         own = None if standing is None else standing.trial.number
-        values = [history.rung_values(rung) for rung in self._rungs]
-        paused = self._paused(history)
-        if standing is not None and own is not None:
-            for i, rung in enumerate(self._rungs):
-                if rung <= standing.step:
-                    values[i][own] = self._value_at(standing, rung)
-                    paused[own] = i
+        values = [history.at_rung(rung) for rung in self._rungs]
+        paused: list[Collection[int]] = [history.paused_at(rung) for rung in self._rungs]
+        if standing is not None:
+            i = max(i for i, rung in enumerate(self._rungs) if rung <= standing.step)
+            paused[i] = {*paused[i], standing.trial.number}
 
         def is_allowed(number: int) -> bool:
             if number == own:
                 return True
-            trial = history.paused[number]
+            trial = self._paused_trial(history, number)
             step = max(trial.intermediate_values)
             value = history.sign * trial.intermediate_values[step]
             if not self._is_worth(history, step, value):
@@ -312,11 +320,8 @@ class DoraPruner(BasePruner):
             return False
         return not any(rung_marks(trial) for trial in others)
 
-    def _paused(self, history: History) -> dict[int, int]:
-        """Return the rung index of each paused trial; other rungs than ours are passed over."""
-        index = {rung: i for i, rung in enumerate(self._rungs)}
-        rungs = {number: max(rung_marks(trial)) for number, trial in history.paused.items()}
-        return {number: index[rung] for number, rung in rungs.items() if rung in index}
+    def _paused_trial(self, history: History, number: int) -> FrozenTrial:
+        return next(p[number] for p in map(history.paused_at, self._rungs) if number in p)
 
     def _write(
         self,

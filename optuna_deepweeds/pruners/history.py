@@ -7,7 +7,9 @@ to the same decisions.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -17,6 +19,7 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from optuna_deepweeds.attributes import ORIGIN, PRIOR, RETRY_OF, RUNG
+from optuna_deepweeds.pruners.rungs import RungValues
 
 
 def sign_of(study: Study) -> float:
@@ -47,10 +50,10 @@ def rung_marks(trial: FrozenTrial) -> dict[int, float]:
     return marks
 
 
-def is_paused_at(trial: FrozenTrial, rung: int | None) -> bool:
+def is_paused_at(trial: FrozenTrial, rung: int) -> bool:
     """Tell whether the trial's last report, a finite one, is its first at or past `rung`."""
     curve = trial.intermediate_values
-    if rung is None or not curve:
+    if not curve:
         return False
     last = max(curve)
     return last == min(step for step in curve if step >= rung) and bool(np.isfinite(curve[last]))
@@ -61,34 +64,46 @@ class History:
 
     def __init__(self, sign: float) -> None:
         self.sign = sign
-        self._n_prefix = 0  # trials before this position are finished and folded
-        self._folded: set[int] = set()
+        self._n_read = 0
+        self._pending: list[int] = []  # positions of trials that were unfinished when last read
         self._replaced: set[int] = set()
-        self._rungs: dict[int, dict[int, float]] = {}
-        self._finished: dict[int, tuple[NDArray[np.int64], NDArray[np.float64], float]] = {}
-        self._paused: dict[int, FrozenTrial] = {}
-        self._live: list[FrozenTrial] = []
+        self._rungs: defaultdict[int, RungValues] = defaultdict(RungValues)
+        self._curves: dict[int, tuple[list[int], list[float], float]] = {}
+        self._paused: defaultdict[int, dict[int, FrozenTrial]] = defaultdict(dict)
+        self._live: dict[int, FrozenTrial] = {}
+        self._live_marks: list[tuple[int, int]] = []  # (rung, number) of values that may change
         self._gains: dict[int, NDArray[np.float64]] = {}
 
     def update(self, trials: Sequence[FrozenTrial]) -> None:
         """Read what is new in `trials`, all trials of the study by number."""
-        self._live = []
-        prefix_ended = False
-        for position in range(self._n_prefix, len(trials)):
+        for rung, number in self._live_marks:
+            self._rungs[rung].discard(number)
+        self._live_marks = []
+        self._live = {}
+        unread = [*self._pending, *range(self._n_read, len(trials))]
+        self._n_read = len(trials)
+        self._pending = []
+        for position in unread:
             trial = trials[position]
             if trial.state.is_finished():
-                if trial.number not in self._folded:
-                    self._fold(trial)
-                if not prefix_ended:
-                    self._n_prefix = position + 1
+                self._fold(trial)
             else:
-                prefix_ended = True
+                self._pending.append(position)
                 if PRIOR not in trial.user_attrs:
-                    self._live.append(trial)
+                    self._live[trial.number] = trial
                     self._replace(replaced_by(trial))
+        for number in self._replaced & self._live.keys():
+            del self._live[number]
+        for number, trial in self._live.items():
+            for rung, value in rung_marks(trial).items():
+                self.note(number, rung, self.sign * value)
+
+    def note(self, number: int, rung: int, value: float) -> None:
+        """Take an unfinished trial's value at a rung into account until the next update."""
+        self._rungs[rung].set(number, value)
+        self._live_marks.append((rung, number))
 
     def _fold(self, trial: FrozenTrial) -> None:
-        self._folded.add(trial.number)
         if PRIOR in trial.user_attrs:
             return
         self._replace(replaced_by(trial))
@@ -96,71 +111,68 @@ class History:
             return
         marks = rung_marks(trial)
         for rung, value in marks.items():
-            self._rungs.setdefault(rung, {})[trial.number] = self.sign * value
-        if trial.state == TrialState.PRUNED and is_paused_at(trial, max(marks, default=None)):
-            self._paused[trial.number] = trial
+            self._rungs[rung].set(trial.number, self.sign * value)
+        last = max(marks, default=None)
+        if trial.state == TrialState.PRUNED and last is not None and is_paused_at(trial, last):
+            self._paused[last][trial.number] = trial
         if trial.state == TrialState.COMPLETE and trial.value is not None:
             final = self.sign * trial.value
             if np.isfinite(final):
-                curve = sorted(trial.intermediate_values.items())
-                steps = np.array([step for step, _ in curve], dtype=np.int64)
-                values = self.sign * np.array([value for _, value in curve], dtype=float)
-                self._finished[trial.number] = (steps, values, final)
+                steps = sorted(trial.intermediate_values)
+                values = [self.sign * trial.intermediate_values[step] for step in steps]
+                self._curves[trial.number] = (steps, values, final)
                 self._gains.clear()
 
     def _replace(self, numbers: Iterable[int]) -> None:
         for number in numbers:
             if number not in self._replaced:
                 self._replaced.add(number)
-                if self._finished.pop(number, None) is not None:
+                if self._curves.pop(number, None) is not None:
                     self._gains.clear()
-                self._paused.pop(number, None)
+                for paused in self._paused.values():
+                    paused.pop(number, None)
                 for values in self._rungs.values():
-                    values.pop(number, None)
+                    values.discard(number)
 
     @property
-    def live(self) -> list[FrozenTrial]:
+    def live(self) -> Iterable[FrozenTrial]:
         """Unfinished trials that nobody replaced."""
-        return [trial for trial in self._live if trial.number not in self._replaced]
+        return self._live.values()
 
     def live_trial(self, number: int) -> FrozenTrial | None:
         """Return the live trial of this number as the storage has it."""
-        return next((trial for trial in self._live if trial.number == number), None)
+        return self._live.get(number)
 
-    @property
-    def paused(self) -> dict[int, FrozenTrial]:
-        """Trials that stopped right at a rung with a finite value and were not continued."""
-        return self._paused
+    def paused_at(self, rung: int) -> Mapping[int, FrozenTrial]:
+        """Return the trials, by number, that wait at a rung.
 
-    def rung_values(self, rung: int, *, without: int | None = None) -> dict[int, float]:
-        """Return the values seen at a rung by trial number, those of live trials included."""
-        values = dict(self._rungs.get(rung, {}))
-        for trial in self.live:
-            marks = rung_marks(trial)
-            if rung in marks:
-                values[trial.number] = self.sign * marks[rung]
-        if without is not None:
-            values.pop(without, None)
-        return values
+        They stopped right there with a finite value and were not continued.
+        """
+        return self._paused[rung]
+
+    def at_rung(self, rung: int) -> RungValues:
+        """Return the values seen at a rung, those of live trials included."""
+        return self._rungs[rung]
 
     @property
     def n_finished(self) -> int:
         """Number of trials that were trained to the end."""
-        return len(self._finished)
+        return len(self._curves)
 
     def best_final(self) -> float | None:
         """Return the best final value, None before any trial has finished."""
-        return max((final for _, _, final in self._finished.values()), default=None)
+        return max((final for _, _, final in self._curves.values()), default=None)
 
     def gains_after(self, step: int) -> NDArray[np.float64]:
         """Return what each finished curve gained after its last report up to `step`, (n,)."""
         if step not in self._gains:
             gains = []
-            for steps, values, final in self._finished.values():
-                position = int(np.searchsorted(steps, step, side="right")) - 1
-                if position >= 0 and np.isfinite(values[position]):
+            for steps, values, final in self._curves.values():
+                position = bisect_right(steps, step) - 1
+                if position >= 0:
                     gains.append(final - values[position])
-            self._gains[step] = np.array(gains)
+            found = np.array(gains)
+            self._gains[step] = found[np.isfinite(found)]
         return self._gains[step]
 
 

@@ -14,9 +14,9 @@ on as soon as enough new trials have come in below it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 
-import numpy as np
+from optuna_deepweeds.pruners.rungs import RungValues
 
 _UPPER_SHARE = 0.25
 
@@ -32,58 +32,48 @@ def quota_rates(
     return rates[: len(rungs)]
 
 
-def ranks(values: Mapping[int, float], numbers: Sequence[int]) -> list[int]:
-    """Return how many of `values` are better than that of each trial in `numbers`.
-
-    NaN is worse than every number; of equal values the earlier trial's is the better one.
-    """
-    order = np.fromiter(values, dtype=np.int64, count=len(values))
-    worst_last = np.fromiter(values.values(), dtype=float, count=len(values))
-    worst_last = np.nan_to_num(worst_last, nan=-np.inf, posinf=np.inf, neginf=-np.inf)
-    best_first = order[np.lexsort((order, -worst_last))]
-    position = {int(number): rank for rank, number in enumerate(best_first)}
-    return [position[number] for number in numbers]
-
-
 def open_promotions(
-    values: Sequence[Mapping[int, float]], paused: Mapping[int, int], rates: Sequence[float]
+    values: Sequence[RungValues], paused: Sequence[Collection[int]], rates: Sequence[float]
 ) -> list[int]:
     """Return the paused trials within their rung's quota, those of the highest rung first.
 
     Args:
-        values: for each rung the values ever seen there, by trial number.
-        paused: rung index of each trial that may be continued, by number.
+        values: for each rung the values ever seen there.
+        paused: for each rung the numbers of the trials that wait there to be continued.
         rates: for each rung its quota as a share of the results at the first rung.
     """
     n_first = len(values[0]) if values else 0
-    numbers: list[int] = []
-    for rung in reversed(range(len(values))):
-        quota = int(n_first * rates[rung] + 1e-9)
-        here = [n for n, r in paused.items() if r == rung]
-        if quota and here:
-            ranked = sorted(zip(ranks(values[rung], here), here, strict=True))
-            numbers += [n for rank, n in ranked if rank < quota]
-    return numbers
+    quotas = [int(n_first * rate + 1e-9) for rate in rates]
+    return [
+        number
+        for rung in reversed(range(len(values)))
+        if quotas[rung] and paused[rung]
+        for number in values[rung].best(quotas[rung])
+        if number in paused[rung]
+    ]
 
 
-def leaders(values: Sequence[Mapping[int, float]], paused: Mapping[int, int]) -> list[int]:
+def leaders(values: Sequence[RungValues], paused: Sequence[Collection[int]]) -> list[int]:
     """Return all paused trials, the best of the highest rung first."""
-    numbers: list[int] = []
-    for rung in reversed(range(len(values))):
-        here = [n for n, r in paused.items() if r == rung]
-        numbers += [n for _, n in sorted(zip(ranks(values[rung], here), here, strict=True))]
-    return numbers
+    return [
+        number
+        for rung in reversed(range(len(values)))
+        if paused[rung]
+        for number in values[rung].best()
+        if number in paused[rung]
+    ]
 
 
 def by_distance_to_promotion(
-    values: Sequence[Mapping[int, float]], paused: Mapping[int, int], rates: Sequence[float]
+    values: Sequence[RungValues], paused: Sequence[Collection[int]], rates: Sequence[float]
 ) -> list[int]:
     """Return the paused trials in the order in which growing quotas would reach them."""
-    needed: list[tuple[float, int, int]] = []
-    for rung, rate in enumerate(rates):
-        here = [n for n, r in paused.items() if r == rung]
-        for rank, number in zip(ranks(values[rung], here), here, strict=True):
-            needed.append(((rank + 1) / rate, -rung, number))
+    needed = [
+        ((rank + 1) / rate, -rung, number)
+        for rung, rate in enumerate(rates)
+        for rank, number in enumerate(values[rung].best())
+        if number in paused[rung]
+    ]
     return [number for _, _, number in sorted(needed)]
 
 

@@ -5,6 +5,8 @@ Values here are in the direction "larger is better".
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_left, insort
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -15,6 +17,45 @@ _LENIENT_SHARE = 1 / 3
 _MIN_PAIRS = 12
 _UNINFORMATIVE = 0.55
 _INFORMATIVE = 0.85
+
+
+class RungValues:
+    """Values of trials at one rung, kept in order, so that a question costs no sorting.
+
+    NaN is worse than every number; of equal values the earlier trial's is the better one.
+    """
+
+    def __init__(self) -> None:
+        self._by_number: dict[int, float] = {}
+        self._best_first: list[tuple[float, int]] = []  # (badness, number)
+
+    def __len__(self) -> int:
+        return len(self._by_number)
+
+    @property
+    def by_number(self) -> Mapping[int, float]:
+        """The value of each trial."""
+        return self._by_number
+
+    def set(self, number: int, value: float) -> None:
+        """Give a trial its value, which replaces one that it had."""
+        self.discard(number)
+        self._by_number[number] = value
+        insort(self._best_first, (_badness(value), number))
+
+    def discard(self, number: int) -> None:
+        """Forget a trial, if it is there."""
+        if number in self._by_number:
+            value = self._by_number.pop(number)
+            del self._best_first[bisect_left(self._best_first, (_badness(value), number))]
+
+    def best(self, n: int | None = None) -> list[int]:
+        """Return the numbers of the `n` best trials, or of all, best first."""
+        return [number for _, number in self._best_first[:n]]
+
+
+def _badness(value: float) -> float:
+    return math.inf if math.isnan(value) else -value
 
 
 def rung_steps(min_resource: int, max_resource: int, reduction_factor: int) -> list[int]:

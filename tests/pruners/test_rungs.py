@@ -6,7 +6,13 @@ import math
 
 import pytest
 
-from optuna_deepweeds.pruners.rungs import informed_share, is_in_top, rung_steps, value_at
+from optuna_deepweeds.pruners.rungs import (
+    RungValues,
+    informed_share,
+    is_in_top,
+    rung_steps,
+    value_at,
+)
 
 NAN = math.nan
 
@@ -75,3 +81,24 @@ def test_first_rung_is_as_usual_while_little_is_known() -> None:
     first = {number: float(number) for number in range(30)}
     second = {number: first[number] for number in range(11)}
     assert informed_share(first, second) == 1 / 4
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({0: 0.1, 1: 0.3, 2: 0.2}, [1, 2, 0]),
+        ({2: 0.4, 1: 0.3, 0: 0.3}, [2, 0, 1]),
+        ({0: float("nan"), 1: -5.0, 2: 0.0}, [2, 1, 0]),
+    ],
+)
+def test_rung_values_stay_in_order(values: dict[int, float], expected: list[int]) -> None:
+    rung = RungValues()
+    for number, value in values.items():
+        rung.set(number, 7.0)
+        rung.set(number, value)
+    assert rung.best() == expected
+    assert rung.best(2) == expected[:2]
+    rung.discard(expected[0])
+    rung.discard(expected[0])
+    assert rung.best() == expected[1:]
+    assert len(rung) == 2

@@ -101,7 +101,7 @@ def test_continuation_replaces_its_origin_at_the_rungs() -> None:
     study = thaw_study()
     rows = run_worker(study, random_curves(200), 120)
     history = study.pruner._histories.read(study)
-    values = history.rung_values(1)
+    values = history.at_rung(1).by_number
     assert len(values) == len(set(rows.values()))
     assert not superseded(study.trials) & set(values)
 
@@ -225,18 +225,6 @@ def test_quotas_give_every_upper_rung_equal_epochs() -> None:
     assert rates[0] == 0.25
     spans = np.diff([*rungs, end])[1:]
     assert np.array(rates[1:]) * spans == pytest.approx([0.25] * 3)
-
-
-@pytest.mark.parametrize(
-    ("values", "expected"),
-    [
-        ({0: 0.1, 1: 0.3, 2: 0.2}, [2, 0, 1]),
-        ({0: 0.3, 1: 0.3, 2: 0.4}, [1, 2, 0]),
-        ({0: np.nan, 1: -5.0, 2: 0.0}, [2, 1, 0]),
-    ],
-)
-def test_ranks(values: dict[int, float], expected: list[int]) -> None:
-    assert pyramid.ranks(values, [0, 1, 2]) == expected
 
 
 def test_closing_study_finishes_its_best_trial_however_few_there_are() -> None:
