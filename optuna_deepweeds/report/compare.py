@@ -31,6 +31,12 @@ from optuna_deepweeds.report.statistics import (
 )
 from optuna_deepweeds.report.tables import Table
 from optuna_deepweeds.report.view import StudyView
+from optuna_deepweeds.studies.published import (
+    PUBLISHED,
+    PUBLISHED_DATASET,
+    Published,
+    split_sentence,
+)
 
 _NAMING = ("sampler", "pruner")
 _EXTRA = ("thaw", "priors", "dataset", "fold", "space", "epochs", "sources")
@@ -66,6 +72,14 @@ class Method:
         found = {s: tested_accuracy(view) for s, view in self.views.items()}
         return {s: value for s, value in found.items() if value is not None}
 
+    @property
+    def published(self) -> Published | None:
+        """The published method that is this one, if there is one."""
+        view = next(iter(self.views.values()))
+        sampler = str(view.spec.get("sampler")) + (" with priors" if view.priors else "")
+        key = (sampler, view.spec.get("pruner"))
+        return next((p for p in PUBLISHED if (p.sampler, p.pruner) == key), None)
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -84,6 +98,13 @@ class Comparison:
     sign: float
     baseline: str
     remarks: tuple[str, ...] = field(default=())
+
+    @property
+    def published(self) -> tuple[Published, ...]:
+        """Published results on the same task; empty if the studies have another one."""
+        specs = [view.spec for m in self.methods for view in m.views.values()]
+        is_same = all(spec.get("dataset") == PUBLISHED_DATASET for spec in specs)
+        return PUBLISHED if is_same else ()
 
     @property
     def pairs(self) -> list[tuple[str, str]]:
@@ -125,6 +146,8 @@ class Comparison:
             if test.difference.n:
                 ratio, n_out = self.savings(test.first, test.second, "epochs")
                 found.append(savings_sentence(test.first, test.second, ratio, "epochs", n_out))
+        if self.published:
+            found.append(split_sentence())
         if len(self.methods) < 2:
             found.append("One method alone: there is nothing to compare it with.")
         return found
@@ -175,6 +198,29 @@ class Comparison:
                    "trials", "stopped_share", "epochs", "seconds", "mean_rank")  # fmt: skip
         plain = tuple(tuple(_builtin(value) for value in row) for row in rows)
         return Table(columns, plain)
+
+    def published_table(self) -> Table:
+        """Ours beside the published results, a row a method; without rows for another task."""
+        rows: list[tuple[Any, ...]] = []
+        matched = {m.published: m for m in self.methods if m.published is not None}
+        for entry in self.published:
+            ours = matched.get(entry)
+            tested = list(ours.tested.values()) if ours is not None else []
+            trials = [v.progress.finished for v in ours.views.values()] if ours is not None else []
+            rows.append(
+                (
+                    entry.label,
+                    _each(tested, ".4f"),
+                    float(np.mean(tested)) if tested else None,
+                    _each(trials, ","),
+                    _each(entry.test_accuracies, ".4f"),
+                    entry.mean,
+                    _each(entry.n_trials, ","),
+                )
+            )
+        columns = ("method", "our_test_accuracies", "our_mean", "our_trials",
+                   "published_test_accuracies", "published_mean", "published_trials")  # fmt: skip
+        return Table(columns, tuple(rows))
 
     def test_table(self) -> Table:
         """One row a pair: difference, interval, p values, how many times fewer epochs."""
@@ -230,7 +276,17 @@ def _methods(views: Sequence[StudyView]) -> list[Method]:
     fields = [*_NAMING, *_EXTRA]
     fields += sorted({name for f in facts for name in f if name not in fields})
     differing = [
-        name for name in fields if len({repr(f.get(name)) for f in facts if f.get("sampler")}) > 1
+        name
+        for name in fields
+        # Only DORA can thaw: where all its studies do, the pruner's name says enough.
+        if len(
+            {
+                repr(f.get(name))
+                for f in facts
+                if f.get("sampler") and (name != "thaw" or f.get("pruner") == "dora")
+            }
+        )
+        > 1
     ]
     groups: dict[str, dict[Hashable, StudyView]] = {}
     for view, fact in zip(views, facts, strict=True):
@@ -251,10 +307,11 @@ def _facts(view: StudyView) -> dict[str, Any]:
 def _label(view: StudyView, facts: Mapping[str, Any], differing: Sequence[str]) -> str:
     if not facts:
         return view.name
-    label = f"{facts['sampler']} + {facts['pruner']}"
+    informed = " with priors" if "priors" in differing and facts["priors"] else ""
+    label = f"{facts['sampler']}{informed} + {facts['pruner']}"
     for name in differing:
         value = facts.get(name)
-        if name in _NAMING or value is None:
+        if name in (*_NAMING, "priors") or value is None:
             continue
         if isinstance(value, bool):
             label += f" + {name}" if value else ""
@@ -297,6 +354,11 @@ def tested_accuracy(view: StudyView) -> float | None:
     trials = stored.get("trials") if isinstance(stored, Mapping) else None
     value = trials[0].get("mean") if trials else None
     return float(value) if isinstance(value, (int, float)) else None
+
+
+def _each(values: Sequence[float], form: str) -> str | None:
+    """Numbers side by side, or None without any."""
+    return "; ".join(f"{value:{form}}" for value in values) or None
 
 
 def _median(values: Sequence[float]) -> float | None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from optuna_deepweeds.report import tables
+from optuna_deepweeds.report.chart import Chart
 from optuna_deepweeds.report.compare import Comparison
 from optuna_deepweeds.report.compare_figures import compare_charts
 from optuna_deepweeds.report.draw_png import write_png
 from optuna_deepweeds.report.page import Page, footer, heading, paragraph, table
+from optuna_deepweeds.studies.published import split_sentence
 
 _METHOD = (
     "This is what the figures rest on: the best network trained to its end; an epoch counts once, "
@@ -52,6 +54,7 @@ def write_html(comparison: Comparison, path: Path, *, title: str = "Comparison")
     page.section("ranking", "Anytime ranking", chart("ranking"))
     page.section("finals", "Where each seed ended", chart("finals"))
     page.section("cumulative", "Cumulative best over trials", chart("cumulative"))
+    page.section("test", "Test accuracy", *_test_parts(comparison, charts, page))
     if comparison.tests:
         page.section(
             "tests",
@@ -60,6 +63,26 @@ def write_html(comparison: Comparison, path: Path, *, title: str = "Comparison")
             paragraph(_METHOD, soft=True),
         )
     page.write(path, footer=footer())
+
+
+def _test_parts(comparison: Comparison, charts: dict[str, Chart], page: Page) -> list[str]:
+    if "test-accuracy" in charts:
+        parts = [page.chart(charts["test-accuracy"])]
+    else:
+        parts = [
+            paragraph(
+                "No study's best network was tested yet; `study evaluate` does, and `experiment "
+                "run` does where the grid has a table `evaluate`.",
+                soft=True,
+            )
+        ]
+    if comparison.published:
+        parts += [
+            heading("Ours and the published values"),
+            table(_spaced(comparison.published_table())),
+            paragraph(split_sentence(), soft=True),
+        ]
+    return parts
 
 
 def write_pngs(comparison: Comparison, folder: Path) -> list[Path]:

@@ -162,13 +162,10 @@ def test_note_tells_state_and_how_to_resume(study: optuna.Study) -> None:
     assert "### Best trials" in text
 
 
-def test_published_twice_is_one_note_and_one_artifact_a_file(tmp_path: Path) -> None:
+def test_published_twice_is_one_note() -> None:
     study = make_study(3)
-    checkpoint = tmp_path / "best.pt"
-    checkpoint.write_bytes(b"network")
     for _ in range(2):
-        publish(study, artifact_dir=tmp_path / "artifacts", checkpoint=checkpoint)
-    assert len(list((tmp_path / "artifacts").iterdir())) == 1
+        publish(study)
     from optuna_dashboard import get_note
 
     assert get_note(study) == note(StudyView.of(study))

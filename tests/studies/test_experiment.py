@@ -45,10 +45,10 @@ def test_grid_has_a_cell_for_every_combination(tmp_path: Path) -> None:
     assert cells[0].priors == () and not cells[0].spec.thaw
 
 
-@pytest.mark.parametrize("name", ["published", "small"])
+@pytest.mark.parametrize("name", ["published", "published-cpu", "small"])
 def test_shipped_grids_can_be_read(name: str) -> None:
     cells = read_experiment(Path(name)).cells
-    assert len(cells) == {"published": 18, "small": 12}[name]
+    assert len(cells) == {"published": 18, "published-cpu": 12, "small": 12}[name]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,107 @@
+"""Files for the dashboard: the best network and the confusion matrix, each once and up to date."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+
+from optuna_deepweeds import attributes
+from optuna_deepweeds.datasets import Dataset
+from optuna_deepweeds.report.artifacts import FOLDER_VARIABLE, artifact_folder
+from optuna_deepweeds.report.dashboard_note import publish
+from tests.studies.conftest import Bench
+
+
+@pytest.fixture
+def images() -> Dataset:
+    rng = np.random.default_rng(0)
+    order = np.arange(48)
+    return Dataset(
+        name="demo",
+        images=rng.integers(0, 255, (48, 32, 32, 3)).astype(np.uint8),
+        labels=(order % 2).astype(np.int64),
+        classes=("dark", "bright"),
+        train=order[:32],
+        valid=order[32:40],
+        test=order[40:],
+        fingerprint="tiny",
+    )
+
+
+def files(study: optuna.Study) -> dict[str, str]:
+    """File name -> artifact id of what the dashboard lists."""
+    attrs = study._storage.get_study_system_attrs(study._study_id)
+    entries = [json.loads(v) for k, v in attrs.items() if k.startswith("artifacts:")]
+    return {e["filename"]: e["artifact_id"] for e in entries if e}
+
+
+def evaluation(trial: int, accuracy: float) -> dict[str, Any]:
+    tested = {"trial": trial, "mean": accuracy, "seeds": [accuracy], "confusion": [[3, 1], [0, 4]]}
+    tested["recall"] = {"dark": 0.75, "bright": 1.0}
+    return {"dataset": "demo", "protocol": "holdout", "classes": ["dark", "bright"],
+            "trials": [tested]}  # fmt: skip
+
+
+def test_network_and_confusion_are_kept_once_and_replaced(tmp_path: Path, images: Dataset) -> None:
+    from optuna_deepweeds.training import TrainedNetwork
+
+    bench = Bench(tmp_path, images)
+    study = bench.study(trials=1, epochs=1)
+    bench.work(study)
+    for _ in range(2):
+        publish(study, images=images)
+    assert list(files(study)) == ["network-trial-0.pt"]
+    network = TrainedNetwork.load(tmp_path / "artifacts" / files(study)["network-trial-0.pt"])
+    assert network.predict_proba(images.images[:2]).shape == (2, 2)
+
+    study.set_user_attr(attributes.EVALUATION, evaluation(0, 0.875))
+    publish(study)
+    first = files(study)
+    assert set(first) == {
+        "network-trial-0.pt", "confusion-trial-0-8750.csv", "confusionmatrix-trial-0-8750.png",
+    }  # fmt: skip
+    csv = (tmp_path / "artifacts" / first["confusion-trial-0-8750.csv"]).read_text()
+    assert csv.splitlines() == ["class,recall,dark,bright", "dark,0.75,3,1", "bright,1.0,0,4"]
+    picture = tmp_path / "artifacts" / first["confusionmatrix-trial-0-8750.png"]
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+    study.set_user_attr(attributes.EVALUATION, evaluation(0, 0.5))
+    publish(study)
+    assert sorted(files(study).values()) == sorted(first.values())
+    assert "confusion-trial-0-5000.csv" in files(study)
+    assert len(list((tmp_path / "artifacts").iterdir())) == 3
+
+
+def test_file_deleted_in_the_dashboard_comes_back(tmp_path: Path, images: Dataset) -> None:
+    study = Bench(tmp_path, images).study()
+    study.set_user_attr(attributes.EVALUATION, evaluation(0, 0.875))
+    publish(study)
+    for artifact_id in files(study).values():
+        (tmp_path / "artifacts" / artifact_id).unlink()
+        study._storage.set_study_system_attr(study._study_id, f"artifacts:{artifact_id}", "null")
+    publish(study)
+    assert len(files(study)) == 2
+
+
+def test_folder_that_cannot_be_written_costs_no_study(
+    tmp_path: Path, images: Dataset, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "file" / "artifacts"))
+    study = Bench(tmp_path, images).study()
+    study.set_user_attr(attributes.EVALUATION, evaluation(0, 0.875))
+    publish(study)
+    assert "were not written" in caplog.text
+
+
+def test_folder_of_a_storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(FOLDER_VARIABLE, raising=False)
+    assert artifact_folder(f"sqlite:///{tmp_path}/s.db") == tmp_path / "artifacts"
+    assert artifact_folder("postgresql://me@host/db") is None
+    monkeypatch.setenv(FOLDER_VARIABLE, "/shared/files")
+    assert artifact_folder("postgresql://me@host/db") == Path("/shared/files")
