@@ -6,6 +6,9 @@ them alike; the figures are medians.
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -26,7 +29,7 @@ from optuna_deepweeds.studies.bulk import bulk_add_trials
 from optuna_deepweeds.studies.counts import counted_progress, list_studies
 from optuna_deepweeds.studies.spec import Budget
 from optuna_deepweeds.studies.storage import open_storage
-from optuna_deepweeds.studies.storage_url import resolve_url
+from optuna_deepweeds.studies.storage_url import STORAGE_VARIABLE, resolve_url
 from optuna_deepweeds.studies.transfer_file import export_study, import_study
 
 _TRIALS_A_ROUND = 15
@@ -97,6 +100,9 @@ def scale(url: str, other_url: str, folder: Any, *, n_trials: int = 10_000) -> l
         Speed(f"import {len(trials):,} trials", _seconds(lambda: bulk_add_trials(study, trials))),
         Speed("status", _seconds(lambda: counted_progress(storage, study._study_id))),
         Speed("list", _seconds(lambda: list_studies(storage))),
+        Speed("command `study status`", _command_seconds(url, "study", "status", "big")),
+        Speed("command `study list`", _command_seconds(url, "study", "list")),
+        Speed("command `--version`", _command_seconds(url, "--version")),
         Speed(f"export {n_trials:,} trials", _seconds(lambda: export_study(study, file))),
         Speed("import the file", _seconds(lambda: import_study(file, other))),
         Speed("ask beside a big study", _seconds(lambda: _ask(small))),
@@ -172,6 +178,17 @@ def _finished(i: int, user_attrs: dict[str, Any]) -> FrozenTrial:
         user_attrs=user_attrs,
         intermediate_values={step: step / _REPORTS for step in range(1, _REPORTS + 1)},
     )
+
+
+def _command_seconds(url: str, *arguments: str) -> float:
+    """Median wall time of a whole command, as a user sees it."""
+    environment = {**os.environ, STORAGE_VARIABLE: url}
+    line = [sys.executable, "-m", "optuna_deepweeds", *arguments]
+
+    def run() -> None:
+        subprocess.run(line, env=environment, check=True, stdout=subprocess.DEVNULL)
+
+    return median(_seconds(run) for _ in range(3))
 
 
 def _seconds(call: Callable[[], object]) -> float:
