@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import uuid
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,20 +20,33 @@ def write_atomically(content: Mapping[str, Any], path: Path) -> None:
     Raises:
         InvalidInputError: If the folder cannot be written.
     """
+    part = new_part(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    except OSError as error:
-        raise InvalidInputError(f"{path} must be writable, but: {error.strerror}.") from error
-    try:
-        with os.fdopen(handle, "wb") as file:
+        with part.open("wb") as file:
             torch.save(dict(content), file)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(name, path)
+        os.replace(part, path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
         raise
+
+
+def new_part(path: Path) -> Path:
+    """A new empty file beside `path`, to be filled and renamed to it.
+
+    Its permissions are those of any new file, which a temporary file's are not.
+
+    Raises:
+        InvalidInputError: If the folder cannot be written.
+    """
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.touch(exist_ok=False)
+    except OSError as error:
+        raise InvalidInputError(f"{path} must be writable, but: {error.strerror}.") from error
+    return part
 
 
 def read(path: Path, kind: str) -> dict[str, Any]:

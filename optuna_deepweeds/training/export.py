@@ -6,7 +6,6 @@ import importlib.util
 import json
 import logging
 import os
-import tempfile
 import warnings
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from optuna_deepweeds.errors import DeepWeedsError, InvalidInputError
+from optuna_deepweeds.training.checkpoint import new_part
 from optuna_deepweeds.training.networks import IMAGE_SIZE
 from optuna_deepweeds.training.settings import read_settings
 from optuna_deepweeds.training.trained import TrainedNetwork, predict_logits
@@ -59,13 +59,7 @@ def export_onnx(trained: TrainedNetwork, path: Path) -> float:
             f"export needs the packages {', '.join(_PACKAGES)}, but {', '.join(missing)} cannot "
             "be found; install `optuna-deepweeds[onnx]`."
         )
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    except OSError as error:
-        raise InvalidInputError(f"{path} must be writable, but: {error.strerror}.") from None
-    os.close(handle)
-    part = Path(name)
+    part = new_part(path)
     try:
         _write(trained, part)
         difference = _compare(trained, part)

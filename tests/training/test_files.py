@@ -37,6 +37,8 @@ def test_saved_network_answers_the_same(
     assert loaded.config == network.config
     assert loaded.curve == network.curve
     assert [file.name for file in path.parent.iterdir()] == ["best.pt"]
+    (tmp_path / "any").touch()
+    assert path.stat().st_mode == (tmp_path / "any").stat().st_mode
 
 
 def test_probabilities_do_not_depend_on_the_batch(
