@@ -8,6 +8,7 @@ after its trial's epochs, whatever the others do. What a decision really costs i
 from __future__ import annotations
 
 import heapq
+import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -118,9 +119,9 @@ class Outcome:
         stopped: (n,) bool, stopped by the pruner and not continued.
         trials: Trials created, continuations included.
         continuations: Trials that continued a stopped one.
-        decisions: Times the pruner was asked.
-        decision_seconds: What those took together, choosing continuations included: processor
-            time for a study in memory, else time on the clock, which includes the database.
+        decision_times: Seconds of each time the pruner was asked whether to stop: processor time
+            for a study in memory, else time on the clock, which includes the database.
+        choice_times: Seconds of each choice of a continuation, likewise.
     """
 
     paid: np.ndarray
@@ -130,8 +131,13 @@ class Outcome:
     seen: list[tuple[int, float]] = field(default_factory=list)
     trials: int = 0
     continuations: int = 0
-    decisions: int = 0
-    decision_seconds: float = 0.0
+    decision_times: list[float] = field(default_factory=list)
+    choice_times: list[float] = field(default_factory=list)
+
+    @property
+    def decision_seconds(self) -> float:
+        """What all decisions and choices took together."""
+        return sum(self.decision_times) + sum(self.choice_times)
 
 
 @dataclass
@@ -166,9 +172,11 @@ def replay(
         reported: (n, T) what trials report, if not the true values.
         storage: Where the study lives; in memory by default.
     """
-    return _Simulation(
+    simulation = Simulation(
         curves, pruner, seed=seed, sampler=sampler, reported=reported, storage=storage
-    ).run(max_epochs=max_epochs, workers=workers)
+    )
+    simulation.run(max_epochs=max_epochs, workers=workers)
+    return simulation.outcome, simulation.study
 
 
 def generator(seed: int, curves: Curves, stream: int) -> np.random.Generator:
@@ -177,44 +185,63 @@ def generator(seed: int, curves: Curves, stream: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence([seed, stream, *task]))
 
 
-class _Simulation:
+class Simulation:
+    """A study on recorded curves that can go on in another storage; arguments as of `replay`."""
+
     def __init__(
         self,
         curves: Curves,
         pruner: BasePruner,
         *,
         seed: int,
-        sampler: BaseSampler | None,
-        reported: np.ndarray | None,
-        storage: BaseStorage | None,
+        sampler: BaseSampler | None = None,
+        reported: np.ndarray | None = None,
+        storage: BaseStorage | None = None,
     ) -> None:
         self._curves = curves
         self._reported = curves.values if reported is None else reported
         self._table = TableSampler(curves, rng=generator(seed, curves, 0), inner=sampler)
-        self._study = optuna.create_study(
-            direction="maximize",
-            sampler=self._table,
-            pruner=pruner,
-            storage=storage,
-            # Hyperband draws brackets from the name; a random one would make runs differ.
-            study_name=f"replay-{curves.name}-{seed}",
-        )
-        self._clock = time.process_time if storage is None else time.perf_counter
+        self._pruner = pruner
+        # Hyperband draws brackets from the name; a random one would make runs differ.
+        self._name = f"replay-{curves.name}-{seed}"
+        self.study = self._create(storage)
         self._next_continuation = getattr(pruner, "next_continuation", None)
         n = len(curves.values)
-        self._outcome = Outcome(np.zeros(n, dtype=int), np.zeros(n, dtype=bool))
+        self.outcome = Outcome(np.zeros(n, dtype=int), np.zeros(n, dtype=bool))
         self._row_of: dict[int, int] = {}
         self._peak = float(curves.values.max())
         self._best_finished = self._best_seen = -np.inf
 
-    def run(self, *, max_epochs: int, workers: int) -> tuple[Outcome, optuna.Study]:
+    def _create(self, storage: BaseStorage | None) -> optuna.Study:
+        self._clock = time.process_time if storage is None else time.perf_counter
+        return optuna.create_study(
+            direction="maximize",
+            sampler=self._table,
+            pruner=self._pruner,
+            storage=storage,
+            study_name=self._name,
+        )
+
+    def move(self, storage: BaseStorage) -> None:
+        """Go on with the same trials in an empty `storage`."""
+        trials = self.study.get_trials(deepcopy=False)
+        self.study = self._create(storage)
+        self.study.add_trials(trials)
+
+    def run(
+        self, *, max_epochs: int = sys.maxsize, max_trials: int = sys.maxsize, workers: int = 1
+    ) -> None:
+        """Go on until so many epochs are paid, so many trials made, or the table is used up.
+
+        What is limited by trials stops between two of them, if there is one worker.
+        """
         # Ties in time are broken by the worker's index, which keeps a run repeatable.
         queue: list[tuple[int, int, _Job]] = []
         idle = list(range(workers))
         now = 0
-        while self._outcome.epochs < max_epochs:
+        while self.outcome.epochs < max_epochs:
             for worker in idle:
-                job = self._start()
+                job = self._start() if self.outcome.trials < max_trials else None
                 if job is not None:
                     heapq.heappush(queue, (now + 1, worker, job))
             if not queue:
@@ -225,18 +252,17 @@ class _Simulation:
                 heapq.heappush(queue, (now + 1, worker, job))
             else:
                 idle = [worker]
-        return self._outcome, self._study
 
     def _start(self) -> _Job | None:
         parent = self._choose_continuation()
         if parent is None and self._table.is_exhausted:
             return None
-        trial = self._study.ask()
-        self._outcome.trials += 1
+        trial = self.study.ask()
+        self.outcome.trials += 1
         if parent is not None:
             row = self._row_of[parent.number]
-            self._outcome.continuations += 1
-            self._outcome.stopped[row] = False
+            self.outcome.continuations += 1
+            self.outcome.stopped[row] = False
         else:
             params = trial.relative_params
             row = self._table.row(trial.number)
@@ -250,15 +276,15 @@ class _Simulation:
         if self._next_continuation is None:
             return None
         started = self._clock()
-        parent: FrozenTrial | None = self._next_continuation(self._study)
+        parent: FrozenTrial | None = self._next_continuation(self.study)
+        self.outcome.choice_times.append(self._clock() - started)
         if parent is not None:
-            continue_trial(self._study, parent)
-        self._outcome.decision_seconds += self._clock() - started
+            continue_trial(self.study, parent)
         return parent
 
     def _train_one_epoch(self, job: _Job) -> bool:
         """Pay for the next epoch of a trial; False if the trial ended with it."""
-        outcome, row = self._outcome, job.row
+        outcome, row = self.outcome, job.row
         outcome.paid[row] += 1
         outcome.epochs += 1
         epoch = int(outcome.paid[row])
@@ -274,8 +300,7 @@ class _Simulation:
             return False
         started = self._clock()
         is_stopped = job.trial.should_prune()
-        outcome.decision_seconds += self._clock() - started
-        outcome.decisions += 1
+        outcome.decision_times.append(self._clock() - started)
         if is_stopped:
             self._tell(job, TrialState.PRUNED, value)
             outcome.stopped[row] = True
@@ -286,12 +311,12 @@ class _Simulation:
         if value > self._best_finished:
             self._best_finished = value
             regret = self._curves.regret(float(self._curves.values[job.row, -1]))
-            self._outcome.finished.append((self._outcome.epochs, regret))
+            self.outcome.finished.append((self.outcome.epochs, regret))
 
     def _tell(self, job: _Job, state: TrialState, value: float) -> None:
         # As `Study.tell`, which also copies the whole trial in order to return it.
-        storage, trial_id = self._study._storage, job.trial._trial_id
-        self._table.after_trial(self._study, storage.get_trial(trial_id), state, [value])
+        storage, trial_id = self.study._storage, job.trial._trial_id
+        self._table.after_trial(self.study, storage.get_trial(trial_id), state, [value])
         storage.set_trial_state_values(trial_id, state, [value])
 
 

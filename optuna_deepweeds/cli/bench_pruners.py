@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import tempfile
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from optuna_deepweeds.errors import InvalidInputError
 
 _DEFAULT_PRUNERS = "none,median,hyperband,asha-default,asha-3-1,promotion-3,dora,dora-thaw"
 _QUICK_PRUNERS = "none,asha-3-1,dora"
+_COST_COLUMNS = ("pruner", "trials", "decisions", "milliseconds", "median", "worst", "choice")
 
 
 def _comma_list(kind: Callable[[str], Any]) -> Callable[..., Any]:
@@ -91,6 +93,14 @@ def _comma_list(kind: Callable[[str], Any]) -> Callable[..., Any]:
     "--sqlite", is_flag=True, help="Studies in SQLite files: slower, with real times of decisions."
 )
 @click.option(
+    "--decision-cost",
+    "cost_at",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Measure only what a decision costs on SQLite once N trials are stored, on the first "
+    "curves.",
+)
+@click.option(
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
     help="CSV file of all runs; those already in it are not run again.",
@@ -111,6 +121,7 @@ def pruners(
     misleads: list[float],
     processes: int,
     sqlite: bool,
+    cost_at: int | None,
     output: Path | None,
     per_task: bool,
     quick: bool,
@@ -136,9 +147,20 @@ def pruners(
             f"--noise must be >= 0 and --mislead in [0, 1), but got {noises} and {misleads}."
         )
     separator = ";" if ";" in pruners or ":" in pruners else ","
+    names = [name.strip() for name in pruners.split(separator) if name.strip()]
+    if cost_at is not None:
+        emit(
+            [
+                _cost(_expand(sources)[0], name, cost_at, max_resources, first_seed)
+                for name in names
+            ],
+            columns=_COST_COLUMNS,
+            fmt=fmt,
+        )
+        return
     cells = bench.grid(
         _expand(sources),
-        [name.strip() for name in pruners.split(separator) if name.strip()],
+        names,
         max_resources=max_resources,
         workers=workers,
         orders=orders,
@@ -156,6 +178,18 @@ def pruners(
     if not per_task:
         table = [row for row in table if row["task"] == pruner_summary.MEAN] or table
     emit(table, columns=pruner_summary.columns(budgets), fmt=fmt)
+
+
+def _cost(
+    source: str, pruner: str, n_trials: int, max_resources: list[int], seed: int
+) -> dict[str, Any]:
+    from optuna_deepweeds.bench import pruner_cost
+    from optuna_deepweeds.bench.curves import load
+
+    curves = load(source)
+    if max_resources:
+        curves = curves.cut(max_resources[0])
+    return asdict(pruner_cost.measure(curves, pruner, n_trials, seed=seed))
 
 
 def _progress(done: int, total: int) -> None:

@@ -238,6 +238,18 @@ def test_quick_needs_no_options(source: str, capsys: pytest.CaptureFixture[str])
     assert all(row["seeds"] == 3 for row in rows)
 
 
+def test_decision_cost_is_that_of_a_study_of_so_many_trials(
+    source: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--curves", source, "--pruners", "asha-3-1,dora-thaw", "--decision-cost", "8")
+    assert _command(*options, "-f", "json") == 0
+    asha, dora = json.loads(capsys.readouterr().out)
+    assert asha["trials"] == dora["trials"] == 8
+    assert asha["choice"] is None
+    assert 0 < dora["median"] <= dora["worst"]
+    assert dora["choice"] > 0
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -251,6 +263,7 @@ def test_quick_needs_no_options(source: str, capsys: pytest.CaptureFixture[str])
         ("--max-resource", "7"),
         ("--order", "sorted"),
         ("--curves", "no/such*.npz"),
+        ("--pruners", "none", "--decision-cost", "61"),
     ],
 )
 def test_a_wrong_option_ends_with_one_line(
