@@ -24,7 +24,7 @@ def stop(name: str, storage_url: str | None) -> None:
     from optuna_deepweeds.studies import manager
     from optuna_deepweeds.studies.storage import open_storage
 
-    study = manager.load_plain(name, open_storage(storage_url, must_exist=True))
+    study = manager.load_single(name, open_storage(storage_url, must_exist=True))
     study.set_user_attr(attributes.STOP, datetime.now().isoformat(timespec="seconds"))
     running = progress(study.get_trials(deepcopy=False), study.direction).running
     info(f"Study {name} stops; {running} running trials finish. `study resume {name}` goes on.")

@@ -33,8 +33,11 @@ def list_(fmt: str, storage_url: str | None) -> None:
 
     rows = []
     for summary in list_studies(open_storage(storage_url, must_exist=True)):
-        spec = summary.user_attrs.get(attributes.SPEC) or {}
-        budget = summary.user_attrs.get(attributes.BUDGET) or {}
+        # A damaged study must not hide the others.
+        spec, budget = (
+            value if isinstance(value, dict) else {}
+            for value in map(summary.user_attrs.get, (attributes.SPEC, attributes.BUDGET))
+        )
         rows.append(
             {
                 "name": summary.name,
@@ -69,20 +72,17 @@ def status(name: str, fmt: str, storage_url: str | None) -> None:
     from optuna_deepweeds.studies.counts import counted_progress
     from optuna_deepweeds.studies.storage import open_storage
 
-    study = manager.load_plain(name, open_storage(storage_url, must_exist=True))
+    study = manager.load_single(name, open_storage(storage_url, must_exist=True))
     state = counted_progress(study._storage, study._study_id)
     record: dict[str, Any] = {"study": name}
-    epochs = None
-    if attributes.SPEC in study.user_attrs:
-        spec = manager.study_spec(study)
-        epochs = spec.epochs
-        record |= {
-            "dataset": spec.dataset,
-            "space": spec.space,
-            "sampler": spec.sampler,
-            "pruner": spec.pruner + (" with thaw" if spec.thaw else ""),
-            "seed": spec.seed,
-        }
+    # Not `study_spec`, which refuses what another version wrote.
+    stored = study.user_attrs.get(attributes.SPEC)
+    spec = stored if isinstance(stored, dict) else {}
+    epochs = spec.get("epochs")
+    if spec:
+        thaw = " with thaw" if spec.get("thaw") else ""
+        record |= {key: spec.get(key) for key in ("dataset", "space", "sampler")}
+        record |= {"pruner": f"{spec.get('pruner')}{thaw}", "seed": spec.get("seed")}
     budget = manager.study_budget(study)
     record |= {
         "trials_finished": state.finished,
@@ -136,7 +136,7 @@ def best(
     from optuna_deepweeds.studies import manager
     from optuna_deepweeds.studies.storage import open_storage
 
-    study = manager.load_plain(name, open_storage(storage_url, must_exist=True))
+    study = manager.load_single(name, open_storage(storage_url, must_exist=True))
     trials = study.get_trials(deepcopy=False)
     trial = _by_number(trials, number, name) if number is not None else None
     trial = trial or best_trial(trials, study.direction)
@@ -182,7 +182,7 @@ def trials(
     from optuna_deepweeds.studies import manager
     from optuna_deepweeds.studies.storage import open_storage
 
-    study = manager.load_plain(name, open_storage(storage_url, must_exist=True))
+    study = manager.load_single(name, open_storage(storage_url, must_exist=True))
     chosen = [
         t
         for t in study.get_trials(deepcopy=False)
@@ -209,16 +209,17 @@ _COLUMNS = ("number", "state", "value", "epochs", "seconds", "expected", "origin
 
 def _row(trial: FrozenTrial) -> dict[str, Any]:
     attrs = trial.user_attrs
-    foreseen = attrs.get(attributes.ANTICIPATION) or {}
+    foreseen = attrs.get(attributes.ANTICIPATION)
+    foreseen = foreseen if isinstance(foreseen, dict) else {}
     notes = []
     if attributes.ENQUEUED_PRIOR in attrs:
         notes.append("enqueued prior")
     if attributes.RETRY_OF in attrs:
         notes.append(f"retry of {attrs[attributes.RETRY_OF]}")
     if trial.state == TrialState.FAIL and attrs.get(attributes.FAILURE):
-        notes.append(attrs[attributes.FAILURE])
+        notes.append(str(attrs[attributes.FAILURE]))
     elif trial.state == TrialState.PRUNED and foreseen.get("reason"):
-        notes.append(foreseen["reason"])
+        notes.append(str(foreseen["reason"]))
     return {
         "number": trial.number,
         "state": trial.state.name.lower(),

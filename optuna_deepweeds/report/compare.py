@@ -308,7 +308,7 @@ def _label(view: StudyView, facts: Mapping[str, Any], differing: Sequence[str]) 
     if not facts:
         return view.name
     informed = " with priors" if "priors" in differing and facts["priors"] else ""
-    label = f"{facts['sampler']}{informed} + {facts['pruner']}"
+    label = f"{facts.get('sampler')}{informed} + {facts.get('pruner')}"
     for name in differing:
         value = facts.get(name)
         if name in (*_NAMING, "priors") or value is None:

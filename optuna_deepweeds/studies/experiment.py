@@ -237,8 +237,8 @@ def cost_sentence(grid: Experiment, studies: Mapping[str, optuna.Study]) -> str:
         if grid.evaluation is not None and grid.evaluation.is_done(s)
     )
     n_open += (n_tests - n_evaluated) * first.spec.epochs
-    left = _hours(max(0.0, n_open * pace))
-    return f"{text} About {left} left at {pace:.2g} s an epoch, one study after another."
+    rest = _hours(max(0.0, n_open * pace))
+    return f"{text} About {rest} left at {pace:.2g} s an epoch, one study after another."
 
 
 def _hours(seconds: float) -> str:

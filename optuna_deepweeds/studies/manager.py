@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import optuna
@@ -116,6 +116,22 @@ def load_plain(name: str, storage: BaseStorage) -> optuna.Study:
     return optuna.load_study(study_name=name, storage=storage)
 
 
+def load_single(name: str, storage: BaseStorage) -> optuna.Study:
+    """Load a study to read its one direction and best trial.
+
+    Raises:
+        NotFoundError: If there is no such study.
+        InvalidInputError: If it has several objectives.
+    """
+    study = load_plain(name, storage)
+    if len(study.directions) > 1:
+        raise InvalidInputError(
+            f"a study must have one objective to be read here, but {name!r} has "
+            f"{len(study.directions)}."
+        )
+    return study
+
+
 def study_names(storage: BaseStorage) -> list[str]:
     """Names of the studies in `storage`, oldest first."""
     return [study.study_name for study in storage.get_all_studies()]
@@ -128,7 +144,7 @@ def study_spec(study: optuna.Study) -> StudySpec:
         InvalidInputError: If `study` was not created by this package.
     """
     stored = study.user_attrs.get(attributes.SPEC)
-    if stored is None:
+    if not isinstance(stored, Mapping):
         raise InvalidInputError(
             f"study {study.study_name!r} must have been created by `study run`, "
             "but it carries no specification."
