@@ -38,28 +38,29 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "block": "residual",
         "n_stages": 3,
         "n_blocks": 1,
-        "width": 16,
+        "width": 24,
         "width_factor": 2.0,
         "dropout_rate": 0.0,
-        "batch_size": 64,
+        "batch_size": 32,
         "optimizer": "adamw",
-        "learning_rate_init": 0.005,
+        "learning_rate_init": 0.003,
         "weight_decay": 0.05,
         "schedule": "one_cycle",
         "warmup_share": 0.2,
         "label_smoothing": 0.1,
         "flips": True,
-        "rotate90": False,
+        "rotate90": True,
         "shift": 3,
         "color_jitter": 0.1,
         "cutout": 0,
         "use_mixup": False,
         "use_ema": False,
-        "views": 4,
+        "views": 8,
     },
 }
-CONFIGS["modern-wide"] = {**CONFIGS["modern"], "width": 64, "rotate90": True}
-"""Name -> configuration; `modern-wide` is the one for a GPU."""
+CONFIGS["modern-small"] = {**CONFIGS["modern"], "width": 16}
+CONFIGS["modern-wide"] = {**CONFIGS["modern"], "width": 64}
+"""Name -> configuration; `modern-wide` is the one for a GPU, `modern-small` for many images."""
 
 
 def measure(
