@@ -1,7 +1,7 @@
 """The command line: commands parse, call one function and print.
 
-Data goes to stdout, progress and logs to stderr. An error of `errors.py` becomes one line and its
-exit code; anything else is a bug and keeps its traceback.
+Data goes to stdout, progress and logs to stderr. An error of `errors.py`, and what the system says
+about a file, become one line and an exit code; anything else is a bug and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ import click
 
 from optuna_deepweeds import __version__
 from optuna_deepweeds.cli._lazy import LazyGroup
-from optuna_deepweeds.errors import DeepWeedsError
+from optuna_deepweeds.errors import DeepWeedsError, NotFoundError
 
 _ROOM = "optuna_deepweeds.cli"
+_LONGEST_ERROR = 500
+"""Characters of an error message."""
 
 _EPILOG = """
 \b
@@ -79,17 +81,29 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
         sys.exit(130)
     except click.UsageError as error:
         where = f" See: {error.ctx.command_path} --help" if error.ctx is not None else ""
-        message = " ".join(error.format_message().split())
-        click.echo(f"Error: {message}{where}", err=True)
-        sys.exit(error.exit_code)
+        _refuse(error.format_message(), error.exit_code, where)
     except click.ClickException as error:
-        click.echo(f"Error: {error.format_message()}", err=True)
-        sys.exit(error.exit_code)
+        _refuse(error.format_message(), error.exit_code)
     except DeepWeedsError as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(error.exit_code)
+        _refuse(str(error), error.exit_code)
     except BrokenPipeError:
         # The reader of stdout went away (`| head`); keep the interpreter from complaining.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        # A name too long, a disk full, a folder without permission: the system's words will do.
+        logging.getLogger(__name__).debug("The traceback:", exc_info=True)
+        code = NotFoundError.exit_code if isinstance(error, FileNotFoundError) else 1
+        _refuse(f"{error.filename}: {error.strerror}.", code)
     sys.exit(result if isinstance(result, int) else 0)
+
+
+def _refuse(message: str, exit_code: int, where: str = "") -> NoReturn:
+    """Print an error as one line, cut where it echoes a long input, and leave."""
+    text = "".join(c if c.isprintable() else " " for c in " ".join(message.split()))
+    if len(text) > _LONGEST_ERROR:
+        text = f"{text[: _LONGEST_ERROR // 2]} … {text[-_LONGEST_ERROR // 2 :]}"
+    click.echo(f"Error: {text}{where}", err=True)
+    sys.exit(exit_code)

@@ -158,7 +158,7 @@ def run(
     from optuna_deepweeds.studies.storage import open_storage
 
     # Everything that can be wrong is looked at before the storage is touched.
-    _check_workers(workers)
+    _check_workers(workers, gpus)
     if enqueue_best < 0:
         raise InvalidInputError(f"`enqueue-best >= 0` must hold, but got {enqueue_best}.")
     if enqueue_best and not prior_files:
@@ -254,7 +254,7 @@ def resume(
     """
     from optuna_deepweeds.studies import manager
 
-    _check_workers(workers)
+    _check_workers(workers, gpus)
     budget = Budget(trials=trials, seconds=timeout, epochs=total_epochs)
     study = manager.open_study(name, storage_url)
     spec = manager.study_spec(study)
@@ -304,7 +304,9 @@ def check_device(device: str | None) -> str:
     return str(choose_device(device))
 
 
-def _check_workers(workers: int) -> None:
+def _check_workers(workers: int, gpus: float) -> None:
+    if not 0 <= gpus <= 64:
+        raise InvalidInputError(f"`0 <= gpus <= 64` must hold, but got gpus={gpus}.")
     if not 1 <= workers <= 256:
         raise InvalidInputError(f"`1 <= workers <= 256` must hold, but got workers={workers}.")
 

@@ -13,7 +13,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from optuna_deepweeds import attributes
-from optuna_deepweeds.studies.checkpoints import root_number
+from optuna_deepweeds.studies.checkpoints import root_number, whole_number
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
@@ -25,7 +25,7 @@ def own_trials(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
 
 def epochs_trained(trial: FrozenTrial) -> int:
     """Epochs that `trial` itself trained, those inherited from its origin left out."""
-    inherited = int(trial.user_attrs.get(attributes.INHERITED, 0))
+    inherited = whole_number(trial.user_attrs.get(attributes.INHERITED), 0)
     return sum(step > inherited for step in trial.intermediate_values)
 
 
@@ -33,8 +33,7 @@ def active_seconds(trials: Iterable[FrozenTrial], now: datetime) -> float:
     """Seconds during which at least one of `trials` ran; parallel trials count once."""
     spells: list[tuple[datetime, datetime]] = []
     for trial in trials:
-        for start, end in trial.user_attrs.get(attributes.SEGMENTS, ()):
-            spells.append((datetime.fromisoformat(start), datetime.fromisoformat(end)))
+        spells += _segments(trial)
         if trial.datetime_start is not None and trial.state != TrialState.WAITING:
             spells.append((trial.datetime_start, trial.datetime_complete or now))
     total, reached = 0.0, datetime.min
@@ -43,6 +42,17 @@ def active_seconds(trials: Iterable[FrozenTrial], now: datetime) -> float:
             total += (end - max(start, reached)).total_seconds()
             reached = end
     return total
+
+
+def _segments(trial: FrozenTrial) -> list[tuple[datetime, datetime]]:
+    """Earlier spells of a trial that was put back; none where the attribute is junk."""
+    try:
+        return [
+            (datetime.fromisoformat(start), datetime.fromisoformat(end))
+            for start, end in trial.user_attrs.get(attributes.SEGMENTS, ())
+        ]
+    except (TypeError, ValueError):
+        return []
 
 
 @dataclass(frozen=True)

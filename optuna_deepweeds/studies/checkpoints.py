@@ -12,6 +12,7 @@ import secrets
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial
@@ -48,7 +49,15 @@ def new_uid() -> str:
 
 def root_number(trial: FrozenTrial) -> int:
     """Number of the first trial of the chain that `trial` belongs to."""
-    return int(trial.user_attrs.get(attributes.ROOT, trial.number))
+    return whole_number(trial.user_attrs.get(attributes.ROOT), trial.number)
+
+
+def whole_number(value: Any, default: int) -> int:
+    """An attribute that must be a number from 0 on; `default` where it is absent or junk.
+
+    Attributes can be overwritten by anyone who reaches the storage.
+    """
+    return value if type(value) is int and value >= 0 else default
 
 
 class CheckpointFolder:

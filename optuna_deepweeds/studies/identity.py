@@ -22,13 +22,13 @@ def this_worker() -> str:
     return _SEPARATOR.join(parts)
 
 
-def is_gone(identity: str) -> bool:
+def is_gone(identity: object) -> bool:
     """True if the process of that identity surely does not run any more.
 
     False where it runs, and where nobody here can tell: on another host, in another container,
-    on another system than Linux.
+    on another system than Linux, or from what another program has written.
     """
-    parts = identity.split(_SEPARATOR)
+    parts = identity.split(_SEPARATOR) if isinstance(identity, str) else []
     if len(parts) != 4 or not parts[1].isdigit():
         return False
     host, pid, start, namespace = parts

@@ -121,17 +121,18 @@ class Retrier:
                 )
             if deadline is None:
                 deadline = time.monotonic() + self.patience
-                _logger.warning(
-                    "The storage %s does not answer (%s); trying again for %g seconds.",
-                    self.name,
-                    one_line(failure),
-                    self.patience,
-                )
+                if self.patience > 0:
+                    _logger.warning(
+                        "The storage %s does not answer (%s); trying again for %g seconds.",
+                        self.name,
+                        one_line(failure),
+                        self.patience,
+                    )
             pause = next(pauses)
             if time.monotonic() + pause > deadline:
+                waited = f" for {self.patience:g} seconds" if self.patience else ""
                 raise StorageError(
-                    f"The storage {self.name} did not answer for {self.patience:g} seconds: "
-                    f"{one_line(failure)}"
+                    f"The storage {self.name} did not answer{waited}: {one_line(failure)}"
                 ) from failure
             if after_failure is not None:
                 after_failure()

@@ -60,6 +60,7 @@ class StudySpec:
         _require(0 <= self.seed < 2**32, "0 <= seed < 2**32", "seed", self.seed)
         _require(0 <= self.fold <= 4, "0 <= fold <= 4", "fold", self.fold)
         _require(1 <= self.epochs <= MAX_EPOCHS, "1 <= epochs <= 20", "epochs", self.epochs)
+        _require_name("direction", self.direction, ("maximize", "minimize"))
         if self.thaw and self.pruner != "dora":
             raise InvalidInputError(
                 f"only the pruner 'dora' continues stopped trials, but got {self.pruner!r}."
@@ -81,19 +82,27 @@ class StudySpec:
         Raises:
             InvalidInputError: If `stored` is not a specification that this version can run.
         """
-        known = {f.name for f in fields(cls)}
-        unknown = sorted(set(stored) - known)
+        if not isinstance(stored, Mapping):
+            raise InvalidInputError(
+                f"the study's stored specification must be an object, but is {stored!r:.60}."
+            )
+        known = {f.name: f.default for f in fields(cls)}
+        unknown = sorted(set(stored) - set(known))
         if unknown or "dataset" not in stored:
             raise InvalidInputError(
                 "the study's stored specification must have the fields of this version, but "
                 + (f"has {', '.join(unknown)} too." if unknown else "lacks 'dataset'.")
             )
-        try:
-            return cls(**{**stored, "sources": tuple(stored.get("sources", ()))})
-        except TypeError as error:
-            raise InvalidInputError(
-                f"the study's stored specification is damaged: {error}."
-            ) from error
+        for name, value in stored.items():
+            if name == "sources":
+                is_right = isinstance(value, list) and all(isinstance(x, str) for x in value)
+            else:
+                is_right = type(value) is (str if name == "dataset" else type(known[name]))
+            if not is_right:
+                raise InvalidInputError(
+                    f"the study's stored specification is damaged: its {name} is {value!r:.60}."
+                )
+        return cls(**{**stored, "sources": tuple(stored.get("sources", ()))})
 
     def differences(self, other: StudySpec) -> list[str]:
         """One phrase for each field in which `other` differs from this stored specification."""
@@ -142,8 +151,19 @@ class Budget:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any] | None) -> Budget:
-        """The inverse of `to_json`; no stored budget is no limit."""
-        stored = stored or {}
+        """The inverse of `to_json`; no stored budget is no limit.
+
+        Raises:
+            InvalidInputError: If `stored` is no budget.
+        """
+        stored = {} if stored is None else stored
+        kinds: dict[str, tuple[type, ...]] = {"seconds": (int, float)}
+        is_right = isinstance(stored, Mapping) and all(
+            stored.get(f.name) is None or type(stored[f.name]) in kinds.get(f.name, (int,))
+            for f in fields(cls)
+        )
+        if not is_right:
+            raise InvalidInputError(f"the study's stored budget is damaged: {stored!r:.100}.")
         return cls(**{f.name: stored.get(f.name) for f in fields(cls)})
 
     def updated(self, other: Budget) -> Budget:

@@ -27,6 +27,7 @@ from optuna.trial import FrozenTrial, TrialState
 from optuna_deepweeds.errors import InvalidInputError, NotFoundError
 from optuna_deepweeds.studies.bulk import bulk_add_trials
 from optuna_deepweeds.studies.locks import backend
+from optuna_deepweeds.studies.manager import check_name
 
 _FORMAT = "optuna-deepweeds study"
 _VERSION = 1
@@ -70,10 +71,11 @@ def import_study(path: Path, storage: BaseStorage, *, name: str | None = None) -
 
     Raises:
         NotFoundError: There is no such file.
-        InvalidInputError: It is no whole study, or the name is taken.
+        InvalidInputError: It is no whole study, or the name is taken or cannot be used.
     """
     header, trials = _read(path)
-    name = name or header["name"]
+    name = header["name"] if name is None else name
+    check_name(name)
     try:
         # Not wrapped once more where the caller holds Optuna's cached storage.
         study = optuna.create_study(

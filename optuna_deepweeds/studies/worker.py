@@ -23,7 +23,7 @@ from optuna_deepweeds.datasets.dataset import Dataset
 from optuna_deepweeds.errors import DeepWeedsError, TrainingError
 from optuna_deepweeds.studies import manager, reaping
 from optuna_deepweeds.studies.accounting import Progress, progress, ranked
-from optuna_deepweeds.studies.checkpoints import root_number
+from optuna_deepweeds.studies.checkpoints import root_number, whole_number
 from optuna_deepweeds.studies.heartbeat import Heartbeat
 from optuna_deepweeds.studies.identity import this_worker
 from optuna_deepweeds.studies.locks import run_locked
@@ -175,7 +175,7 @@ class Worker:
             self._thaw(is_closing=self._objective.must_finish)
         trial = self._study.ask()
         before = trial.user_attrs
-        root = int(before.get(attributes.ROOT, trial.number))
+        root = whole_number(before.get(attributes.ROOT), trial.number)
         seed = training_seed(self._spec.seed, root)
         set_user_attrs(trial, {attributes.WORKER: this_worker(), attributes.SEED: seed})
         try:
@@ -190,7 +190,9 @@ class Worker:
             float("inf") if budget.seconds is None else budget.seconds - state.seconds
         )
         self._running_since = time.monotonic()
-        return _Claim(trial, config, root, seed, float(before.get(attributes.TRAIN_SECONDS, 0.0)))
+        seconds = before.get(attributes.TRAIN_SECONDS)
+        seconds = float(seconds) if isinstance(seconds, (int, float)) else 0.0
+        return _Claim(trial, config, root, seed, seconds)
 
     def _thaw(self, *, is_closing: bool) -> None:
         next_continuation = getattr(self._study.pruner, "next_continuation", None)
@@ -263,7 +265,8 @@ class Worker:
     def _put_back(self, trial: optuna.Trial) -> FrozenTrial:
         """Queue a running trial again, as itself: who claims it goes on from its checkpoint."""
         frozen = self._storage.get_trial(trial._trial_id)
-        segments = list(frozen.user_attrs.get(attributes.SEGMENTS, ()))
+        segments = frozen.user_attrs.get(attributes.SEGMENTS)
+        segments = list(segments) if isinstance(segments, list) else []
         if frozen.datetime_start is not None:
             segments.append([frozen.datetime_start.isoformat(), datetime.now().isoformat()])
         trial.set_user_attr(attributes.SEGMENTS, segments)

@@ -159,6 +159,10 @@ class TrainedNetwork:
         classes = tuple(content["classes"])
         network = build_network(content["config"], len(classes))
         network.load_state_dict(content["network"])
+        for name in ("mean", "std"):
+            values = content[name]
+            if not (isinstance(values, Tensor) and values.shape == (3,)) or not values.any():
+                raise ValueError(f"its {name} must be three numbers")
         return cls(
             network=network.to(memory_format=torch.channels_last).eval(),
             config=content["config"],
