@@ -72,6 +72,7 @@ CONFIGS["batch-7"] = {**CONFIGS["small"], "batch_size": 7}
 N_TRAIN, N_VALID, N_CLASSES = 5440, 1360, 8
 _PHOTOGRAPH_SIDE = 256
 _LOADER_WORKERS = 4
+_FULL_EPOCHS = 20
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ class Measurement:
         workers: Trainings that ran at the same time on it.
         epochs: Epochs of a training.
         seconds: Time of one training, validation included.
+        seconds_of_20: The same for 20 epochs, scaled if fewer were trained.
         images_per_second: Training images of all workers together.
         peak_mib: Peak memory of one training: allocated CUDA memory, or of the CPU process.
         limit_share: Share of the device's arithmetic limit that the training used: its
@@ -103,6 +105,7 @@ class Measurement:
     workers: int
     epochs: int
     seconds: float
+    seconds_of_20: float
     cpu_seconds: float
     images_per_second: float
     peak_mib: float
@@ -179,6 +182,7 @@ def measure(
                 workers=workers,
                 epochs=epochs,
                 seconds=seconds,
+                seconds_of_20=seconds / epochs * _FULL_EPOCHS,
                 cpu_seconds=max(run["cpu_seconds"] for run in ours),
                 images_per_second=n_train * epochs * workers / seconds,
                 peak_mib=max(run["peak_mib"] for run in ours),

@@ -67,8 +67,17 @@ def training(
         workers=workers,
         n_train=n_train,
         n_valid=n_valid,
-        on_result=lambda result: info(f"{result.config}: {result.seconds:.1f} s"),
+        on_result=_show,
     )
     if output is not None:
         bench.write_csv(results, output)
     emit([asdict(result) for result in results], columns=bench.COLUMNS, fmt=fmt)
+
+
+def _show(result: bench.Measurement) -> None:
+    line = f"{result.config}: {result.seconds:.1f} s for {result.epochs} epochs"
+    if result.epochs != 20:
+        line += f", which scales to {result.seconds_of_20:.0f} s for 20"
+    if result.usual_seconds is not None:
+        line += f"; usual pipeline {result.usual_seconds:.1f} s for {result.usual_epochs}"
+    info(f"{line}.")

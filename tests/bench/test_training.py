@@ -59,6 +59,7 @@ def test_measures_both_pipelines(tmp_path: Path) -> None:
     assert result.ratio is not None and result.usual_seconds is not None
     assert result.ratio == pytest.approx(result.usual_seconds / (result.seconds / 2))
     assert result.images_per_second == pytest.approx(256 / result.seconds)
+    assert result.seconds_of_20 == pytest.approx(10 * result.seconds)
     assert 0 < result.limit_share < 1.5
     assert result.peak_mib > 50
     assert result.cpu_seconds > 0
