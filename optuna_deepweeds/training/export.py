@@ -110,7 +110,7 @@ def _compare(trained: TrainedNetwork, path: Path) -> float:
     )
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     (exported,) = session.run(None, {"images": images})
-    difference = float(np.abs(exported - trained.predict_proba(images, device="cpu")).max())
+    difference = float(np.abs(exported - trained.predict_proba(images)).max())
     if not difference <= _TOLERANCE:
         raise DeepWeedsError(
             f"the exported network must agree with torch within {_TOLERANCE:g}, but differs by "

@@ -85,13 +85,13 @@ class TrainedNetwork:
         return max(self.curve)
 
     def predict_proba(
-        self, images: NDArray[np.uint8], *, device: str | None = None
+        self, images: NDArray[np.uint8], *, device: str | None = "cpu"
     ) -> NDArray[np.float32]:
         """Probabilities (n, n_classes) of uint8 RGB images (n, 32, 32, 3).
 
         Args:
             images: The images.
-            device: As for `training.train`.
+            device: As for `training.train`; None is the best there is.
 
         Raises:
             InvalidInputError: If the images have another form or there is no such device.
