@@ -50,9 +50,8 @@ def anticipation_chart(view: StudyView) -> Chart | None:
     x: list[float | None] = []
     y: list[float | None] = []
     for f in found:
-        if f.has_interval:
-            x += [f.low, f.high, None]
-            y += [f.outcome, f.outcome, None]
+        x += [f.low, f.high, None]
+        y += [f.outcome, f.outcome, None]
     values = [v for f in found for v in (f.expected, f.outcome)]
     ends = [min(values), max(values)]
     texts = [

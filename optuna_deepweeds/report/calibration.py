@@ -2,7 +2,8 @@
 
 Only a trial that was trained to its end can be judged, by its own last anticipation and by those
 of the paused trials that it continues. The pruner let these go on, so they are a selection: what
-a stopped trial would have reached is never known.
+a stopped trial would have reached is never known. Before curves have finished the pruner foresees
+nothing and stores the last value without an interval; that is not judged.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class Foreseen:
         number: The complete trial.
         epoch: After which epoch it was foreseen.
         expected: The foreseen final value.
-        low, high: Ends of its interval; NaN if none was given.
+        low, high: Ends of its interval.
         outcome: The final value.
     """
 
@@ -38,10 +39,6 @@ class Foreseen:
     low: float
     high: float
     outcome: float
-
-    @property
-    def has_interval(self) -> bool:
-        return not (math.isnan(self.low) or math.isnan(self.high))
 
     @property
     def is_inside(self) -> bool:
@@ -73,8 +70,8 @@ class Calibration:
 
     @property
     def coverage(self) -> float | None:
-        """Share of outcomes inside their interval, of those that had one."""
-        return self._mean([float(p.is_inside) for p in self.points if p.has_interval])
+        """Share of outcomes inside their interval."""
+        return self._mean([float(p.is_inside) for p in self.points])
 
     @property
     def correlation(self) -> float | None:
@@ -149,14 +146,14 @@ def _chain(trial: FrozenTrial, by_number: Mapping[int, FrozenTrial]) -> list[Fro
 
 
 def _judged(stored: Any, number: int, outcome: float) -> Foreseen | None:
-    """An attribute as a point; None if it is absent or holds no finite expectation."""
+    """An attribute as a point; None if it is absent or holds no finite forecast."""
     if not isinstance(stored, Mapping):
         return None
     expected = _number(stored.get("expected"))
     epoch = stored.get("epoch")
-    if math.isnan(expected) or not isinstance(epoch, int) or not math.isfinite(outcome):
-        return None
     low, high = _number(stored.get("low")), _number(stored.get("high"))
+    if not isinstance(epoch, int) or not all(map(math.isfinite, (expected, low, high, outcome))):
+        return None
     return Foreseen(number, epoch, expected, low, high, outcome)
 
 

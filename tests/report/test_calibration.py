@@ -17,8 +17,8 @@ def _trial(
     *,
     expected: float | None = None,
     epoch: int = 3,
-    low: float | None = None,
-    high: float | None = None,
+    low: float | None = 0.0,
+    high: float | None = 0.6,
     value: float | None = None,
     attrs: dict[str, Any] | None = None,
 ) -> FrozenTrial:
@@ -49,14 +49,14 @@ def test_numbers_of_a_small_study_are_those_computed_by_hand() -> None:
     study = _study(
         _trial(expected=0.5, low=0.4, high=0.6, value=0.55),
         _trial(expected=0.6, low=0.5, high=0.7, value=0.9),
-        _trial(expected=0.8, value=0.7),
+        _trial(expected=0.8, low=0.6, high=0.9, value=0.7),
     )
     result = calibration(study)
     assert result.summary() == {
         "anticipations_judged": 3,
         "anticipation_error": pytest.approx((0.05 + 0.3 + 0.1) / 3),
         "anticipation_surprise": pytest.approx((0.05 + 0.3 - 0.1) / 3),
-        "anticipation_inside": 0.5,
+        "anticipation_inside": pytest.approx(2 / 3),
         "anticipation_correlation": pytest.approx(0.5),
     }
 
@@ -86,6 +86,7 @@ def test_a_continuation_is_judged_by_what_its_origins_foresaw() -> None:
         _trial(expected=0.5),  # never trained to its end
         _trial(value=0.5),  # nothing foreseen
         _trial(expected=0.5, epoch=9, value=0.5),  # foreseen at the last epoch
+        _trial(expected=0.5, low=None, high=None, value=0.5),  # the last value, no forecast
         _trial(expected=float("nan"), value=0.5),
         _trial(expected=0.5, value=float("inf")),
         _trial(expected=0.5, value=0.5, attrs={attributes.PRIOR: "earlier"}),
