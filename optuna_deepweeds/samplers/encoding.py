@@ -34,7 +34,7 @@ MISSING = -1.0
 CONTINUOUS_TOLERANCE = 1e-3
 """Two codes of a continuous parameter closer than about this are the same configuration."""
 
-LARGEST_GRID = 8
+LARGEST_GRID = 32
 """A parameter with at most this many values is exchanged for each of them."""
 
 _DISCRETE_TOLERANCE = 1e-9

@@ -42,6 +42,9 @@ class RegressionForest:
         self._tree_class = ExtraTreeRegressor if randomised_splits else DecisionTreeRegressor
         self._max_samples = max_samples
         self._trees: list[DecisionTreeRegressor] = []
+        self._X = np.empty((0, 0), dtype=np.float32)
+        self._y = np.empty(0)
+        self._bags: list[np.ndarray] = []
 
     def fit(self, X: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> RegressionForest:
         """Grow the trees on X: (n, d) codes and y: (n,) values, and return the forest."""
@@ -51,7 +54,8 @@ class RegressionForest:
         y = np.ascontiguousarray(y, dtype=np.float64).reshape(-1, 1)
         # One legacy generator for all trees: making one costs as much as a small tree.
         state = np.random.RandomState(rng.integers(2**32))
-        self._trees = []
+        self._trees, self._bags = [], []
+        self._X, self._y = X, y[:, 0]
         # Our own arrays need no checks, and the checks cost as much as a small tree.
         with sklearn.config_context(skip_parameter_validation=True, assume_finite=True):
             for _ in range(self._n_trees):
@@ -62,7 +66,21 @@ class RegressionForest:
                     random_state=state,
                 )
                 self._trees.append(tree.fit(X[rows], y[rows], check_input=False))
+                self._bags.append(rows)
         return self
+
+    def out_of_bag(self) -> np.ndarray:
+        """(n,) expected value at each observation by the trees that were grown without it.
+
+        Where there is none, the mean of all observations.
+        """
+        total, n_trees = np.zeros(len(self._X)), np.zeros(len(self._X))
+        for tree, rows in zip(self._trees, self._bags, strict=True):
+            outside = np.ones(len(self._X), dtype=bool)
+            outside[rows] = False
+            total[outside] += tree.tree_.predict(self._X[outside])[:, 0]
+            n_trees[outside] += 1.0
+        return np.where(n_trees > 0, total / np.maximum(n_trees, 1.0), self._y.mean())
 
     def predict(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and variance of the value at X: (n, d) codes; each (n,), larger is better.

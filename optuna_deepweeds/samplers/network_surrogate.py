@@ -116,12 +116,25 @@ class NetworkSurrogate:
 
     def fit(self, F: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> NetworkSurrogate:
         """Train on F: (n, m) features in [0, 1] and y: (n,) values; return the surrogate."""
+        return self.train(F, y, rng)._conditioned(F, y)
+
+    def train(self, F: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> NetworkSurrogate:
+        """Train the networks alone, for `condition` to follow."""
+        self._networks = _Networks(self._n_networks, F.shape[1], rng)
+        targets = (y - y.mean()) / (float(y.std()) or 1.0)
+        self._networks.train(self._inputs(F), targets.astype(np.float32), rng)
+        return self
+
+    def condition(self, F: np.ndarray, y: np.ndarray) -> NetworkSurrogate:
+        """A surrogate with these networks and heads for F: (n, m) features, y: (n,) values."""
+        other = NetworkSurrogate(n_networks=self._n_networks)
+        other._networks = self._networks
+        return other._conditioned(F, y)
+
+    def _conditioned(self, F: np.ndarray, y: np.ndarray) -> NetworkSurrogate:
         self._shift, self._scale = float(y.mean()), float(y.std()) or 1.0
         targets = (y - self._shift) / self._scale
-        inputs = self._inputs(F)
-        self._networks = _Networks(self._n_networks, F.shape[1], rng)
-        self._networks.train(inputs, targets.astype(np.float32), rng)
-        self._heads = [_BayesianHead(Phi, targets) for Phi in self._features(inputs)]
+        self._heads = [_BayesianHead(Phi, targets) for Phi in self._features(self._inputs(F))]
         return self
 
     def predict(self, F: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

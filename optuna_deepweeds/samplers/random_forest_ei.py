@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from optuna_deepweeds.samplers.blend import Blend, earned_weights
 from optuna_deepweeds.samplers.forest import RegressionForest
 from optuna_deepweeds.samplers.history import Observations
 from optuna_deepweeds.samplers.model_based import ModelBasedSampler, Surrogate
@@ -54,7 +55,8 @@ class RandomForestEISampler(ModelBasedSampler):
             raise ValueError(f"`n_trees >= 1` must hold, but got n_trees={n_trees}.")
         self._n_trees = n_trees
         self._smooth = smooth
-        self._hyperparameters = Hyperparameters()
+        self._of_ranks = Hyperparameters(of_values=False)
+        self._of_values = Hyperparameters(of_values=True)
 
     def _is_smooth_turn(self, seen: Observations) -> bool:
         return self._smooth and seen.turn % 2 == 1 and seen.encoder.has_long_range
@@ -70,6 +72,10 @@ class RandomForestEISampler(ModelBasedSampler):
         self, seen: Observations, X: np.ndarray, y: np.ndarray, rng: np.random.Generator
     ) -> Surrogate:
         if self._is_smooth_turn(seen):
-            return SmoothSurrogate(seen.encoder, X, y, self._hyperparameters.of(seen))
-        forest = RegressionForest(n_trees=self._n_trees, max_samples=_MAX_SAMPLES)
-        return forest.fit(X, y, rng)
+            return SmoothSurrogate(seen.encoder, X, y, self._of_values.of(seen))
+        forest = RegressionForest(n_trees=self._n_trees, max_samples=_MAX_SAMPLES).fit(X, y, rng)
+        if not self._smooth or len(seen.X) < 2:
+            return forest
+        process = SmoothSurrogate(seen.encoder, X, y, self._of_ranks.of(seen))
+        foretold = (forest.out_of_bag()[process.rows], process.leave_one_out())
+        return Blend((forest, process), earned_weights(foretold, y[process.rows]))

@@ -7,23 +7,28 @@ import numpy as np
 from optuna_deepweeds.samplers.encoding import Encoder
 from optuna_deepweeds.samplers.gaussian_process import GaussianProcess, fit_hyperparameters
 from optuna_deepweeds.samplers.history import Observations
-from optuna_deepweeds.samplers.targets import clipped_values
+from optuna_deepweeds.samplers.milestones import milestone
+from optuna_deepweeds.samplers.targets import average_ranks, clipped_values, normal_scores
 
-_GROWTH = 1.2
 _MAX_FIT = 120
 _MAX_CONDITION = 200
 
 
 class SmoothSurrogate:
-    """A Gaussian process conditioned on codes."""
+    """A Gaussian process conditioned on codes.
+
+    Attributes:
+        rows: Which of the observations it is conditioned on: beyond `_MAX_CONDITION` the best
+            suffice, for they decide where to look next.
+    """
 
     def __init__(self, encoder: Encoder, X: np.ndarray, y: np.ndarray, theta: np.ndarray) -> None:
         self._encoder = encoder
-        # Beyond this many the best suffice: they decide where to look next.
-        rows = np.argsort(-y, kind="stable")[:_MAX_CONDITION]
-        self._shift = float(y[rows].mean())
+        self.rows = np.argsort(-y, kind="stable")[:_MAX_CONDITION]
+        self._y = y[self.rows]
+        self._shift = float(self._y.mean())
         self._process = GaussianProcess.condition(
-            encoder.features(X[rows]), y[rows] - self._shift, theta
+            encoder.features(X[self.rows]), self._y - self._shift, theta
         )
 
     def predict(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -31,36 +36,38 @@ class SmoothSurrogate:
         mean, variance = self._process.predict(self._encoder.features(X))
         return mean + self._shift, variance
 
+    def leave_one_out(self) -> np.ndarray:
+        """(r,) expected value at each of `rows`, given the others."""
+        return self._process.leave_one_out(self._y - self._shift) + self._shift
+
 
 class Hyperparameters:
     """Hyperparameters of the process for a study, fitted anew whenever it has grown by a fifth.
 
     They are fitted to the first so many trials alone, so a sampler that starts in the middle of
     a study arrives at the same ones. The last fit is kept to save time.
+
+    Args:
+        of_values: Fit them to clipped values instead of normal scores.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, of_values: bool) -> None:
+        self._of_values = of_values
         self._key: bytes | None = None
         self._theta = np.empty(0)
 
     def of(self, seen: Observations) -> np.ndarray:
         """theta for the study as seen."""
-        n = _milestone(len(seen.X))
+        n = milestone(len(seen.X))
         X, ranks, values = seen.X[:n], seen.ranks[:n], seen.values[:n]
         rows = np.argsort(-ranks, kind="stable")[:_MAX_FIT]
-        key = X[rows].tobytes() + values[rows].tobytes()
-        if key != self._key:
+        if self._of_values:
             y = clipped_values(values[rows])
+        else:
+            y = normal_scores(average_ranks(ranks[:, None]))[rows]
+            y = y - y.mean()
+        key = X[rows].tobytes() + y.tobytes()
+        if key != self._key:
             self._theta = fit_hyperparameters(seen.encoder.features(X[rows]), y)
             self._key = key
         return self._theta
-
-
-def _milestone(n: int) -> int:
-    """The largest member of a geometric sequence that is at most n."""
-    milestone = min(n, 4)
-    while True:
-        following = max(milestone + 1, int(milestone * _GROWTH))
-        if following > n:
-            return milestone
-        milestone = following

@@ -10,6 +10,7 @@ from scipy.stats import norm, rankdata
 
 from optuna_deepweeds.samplers import gaussian_process
 from optuna_deepweeds.samplers.acquisition import log_expected_improvement
+from optuna_deepweeds.samplers.blend import Blend, earned_weights
 from optuna_deepweeds.samplers.forest import RegressionForest
 from optuna_deepweeds.samplers.gaussian_process import GaussianProcess, fit_hyperparameters
 from optuna_deepweeds.samplers.network_surrogate import NetworkSurrogate
@@ -74,6 +75,18 @@ def test_forest_is_a_function_of_its_generator() -> None:
     assert (first != other).any()
 
 
+def test_out_of_bag_predictions_come_from_trees_grown_without_the_observation() -> None:
+    X, y = _data(30)
+    forest = RegressionForest(n_trees=6).fit(X, y, np.random.default_rng(0))
+    for i, expected in enumerate(forest.out_of_bag()):
+        without = [
+            float(tree.predict(X[i : i + 1])[0])
+            for tree, rows in zip(forest._trees, forest._bags, strict=True)
+            if i not in rows
+        ]
+        assert expected == pytest.approx(np.mean(without) if without else y.mean())
+
+
 def test_forest_refuses_no_trees() -> None:
     with pytest.raises(ValueError, match="n_trees=0"):
         RegressionForest(n_trees=0)
@@ -87,6 +100,42 @@ def test_process_interpolates_and_grows_uncertain_away_from_data() -> None:
     assert mean == pytest.approx(y - y.mean(), abs=0.05)
     _, outside = process.predict(F + 3.0)
     assert outside.min() > 10 * variance.max()
+
+
+def test_process_foretells_each_observation_from_the_others() -> None:
+    F, y = _data(20)
+    theta = np.full(5, -0.5)
+    foretold = GaussianProcess.condition(F, y, theta).leave_one_out(y)
+    for i in range(len(y)):
+        others = np.arange(len(y)) != i
+        process = GaussianProcess.condition(F[others], y[others], theta)
+        assert foretold[i] == pytest.approx(process.predict(F[i : i + 1])[0][0], abs=1e-6)
+
+
+def test_parts_of_a_blend_earn_their_weights_by_foresight() -> None:
+    y = np.random.default_rng(0).normal(size=50)
+    good, poor = y + 0.1, y + 0.5
+    weights = earned_weights([good, poor], y)
+    assert weights.sum() == pytest.approx(1.0)
+    assert weights[0] > 0.99
+    assert earned_weights([poor, poor], y) == pytest.approx([0.5, 0.5])
+    assert np.isfinite(earned_weights([y, y], y)).all()
+
+
+def test_a_blend_is_the_mixture_of_its_parts() -> None:
+    class Part:
+        def __init__(self, mean: float, variance: float) -> None:
+            self._outcome = mean, variance
+
+        def predict(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            mean, variance = self._outcome
+            return np.full(len(X), mean), np.full(len(X), variance)
+
+    blend = Blend([Part(0.0, 1.0), Part(2.0, 3.0)], np.array([0.25, 0.75]))
+    mean, variance = blend.predict(np.zeros((2, 1)))
+    assert mean.tolist() == [1.5, 1.5]
+    # E[variance] + Var[mean] = 2.5 + 0.25 * 1.5**2 + 0.75 * 0.5**2
+    assert variance.tolist() == [3.25, 3.25]
 
 
 def test_process_finds_which_inputs_matter() -> None:
@@ -121,6 +170,16 @@ def test_network_learns_a_smooth_function_and_is_surer_at_the_data() -> None:
     assert np.corrcoef(mean, truth)[0, 1] > 0.95
     at_data, away = network.predict(F)[1], network.predict(F + 1.5)[1]
     assert np.median(away) > 4 * np.median(at_data)
+
+
+def test_heads_of_trained_networks_take_new_observations() -> None:
+    F, y = _data(100)
+    trained = NetworkSurrogate(n_networks=3).train(F[:50], y[:50], np.random.default_rng(0))
+    few, many = trained.condition(F[:50], y[:50]), trained.condition(F, y)
+    errors = [((surrogate.predict(F)[0] - y) ** 2).mean() for surrogate in (few, many)]
+    assert errors[1] < errors[0]
+    whole = NetworkSurrogate(n_networks=3).fit(F[:50], y[:50], np.random.default_rng(0))
+    assert whole.predict(F)[0] == pytest.approx(few.predict(F)[0])
 
 
 def test_network_takes_constant_values() -> None:
