@@ -219,6 +219,8 @@ def _start(target: Callable[..., None], bench: BenchStudy, *arguments: Any) -> B
     # Imports once; a forked worker starts in milliseconds, so that kills hit work.
     context = multiprocessing.get_context("forkserver")
     preload = [work.__module__, "sqlalchemy.dialects.sqlite", "sqlalchemy.dialects.postgresql"]
+    if bench.url.startswith("postgresql"):
+        preload.append("psycopg")
     if bench.epoch_seconds is None:
         # (torch._dynamo takes seconds and is imported by every optimiser.)
         preload += ["optuna_deepweeds.training", "torch", "torch._dynamo"]
