@@ -99,6 +99,7 @@ class Panel:
         x_label, y_label: Titles of the axes.
         title: Above the panel; empty for none.
         log_x: Whether x is logarithmic.
+        is_whole: Whether x counts something, so that ticks between whole numbers make no sense.
         x_ticks: (position, label) in place of automatic ticks.
         y_ticks: Likewise.
         notes: (x, y, text) written into the panel.
@@ -110,11 +111,18 @@ class Panel:
     y_label: str = ""
     title: str = ""
     log_x: bool = False
+    is_whole: bool = False
     x_ticks: tuple[tuple[float, str], ...] = ()
     y_ticks: tuple[tuple[float, str], ...] = ()
     notes: tuple[tuple[float, float, str], ...] = ()
     x_range: tuple[float, float] | None = None
     y_range: tuple[float, float] | None = None
+
+    @property
+    def width_of_x(self) -> float:
+        """Distance of the first and the last position of the lines and points; 0 without any."""
+        x = [v for mark in self.marks if mark.kind != "bars" for v in mark.x if v is not None]
+        return max(x) - min(x) if x else 0.0
 
     @property
     def has_slanted_ticks(self) -> bool:
@@ -141,6 +149,12 @@ class Chart:
     caption: str = ""
     n_columns: int = 1
     height: int = 380
+
+    @property
+    def min_width(self) -> int:
+        """Pixels below which labels would run into one another; narrower screens scroll."""
+        n_ticks = max((len(panel.x_ticks) for panel in self.panels), default=0)
+        return max(self.n_columns * 210 if self.n_columns > 1 else 0, 78 * n_ticks, 300)
 
     @property
     def n_rows(self) -> int:

@@ -198,6 +198,7 @@ def cumulative_maximum(comparison: Comparison) -> Chart | None:
         x_label="trials",
         y_label=f"best {comparison.metric}",
         log_x=is_wide,
+        is_whole=True,
         x_ticks=tuple((float(n), f"{n:,}") for n in (1, 3, 10, 30, 100, 300, 1000))
         if is_wide
         else (),

@@ -68,6 +68,8 @@ def _axes(figure: Any, panel: Panel, row: int, column: int) -> None:
     y: dict[str, Any] = {**common, "title_text": html.escape(panel.y_label)}
     if panel.log_x:
         x |= {"type": "log", "dtick": 1, "exponentformat": "power"}
+    elif panel.is_whole and panel.width_of_x < 8:
+        x["dtick"] = 1
     for axis, ticks in ((x, panel.x_ticks), (y, panel.y_ticks)):
         if ticks:
             axis["tickvals"] = [position for position, _ in ticks]

@@ -50,6 +50,10 @@ def _axes(axes: Any, panel: Panel) -> None:
     axes.set_ylabel(_plain(panel.y_label), fontsize=8, color=_INK)
     if panel.log_x:
         axes.set_xscale("log")
+        if panel.x_ticks:
+            axes.minorticks_off()  # Their labels would lie on those of the given ticks.
+    elif panel.is_whole:
+        axes.xaxis.get_major_locator().set_params(integer=True)
     if panel.x_ticks:
         axes.set_xticks([p for p, _ in panel.x_ticks], [_plain(t) for _, t in panel.x_ticks])
     if panel.has_slanted_ticks:

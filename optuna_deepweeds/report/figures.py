@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
@@ -41,7 +42,7 @@ def learning_curves(view: StudyView) -> Chart | None:
     best = view.progress.best
     if best is not None and best.intermediate_values:
         marks.append(_curves([best], "best", 1.0, view.metric, name=f"best: trial {best.number}"))
-    panel = Panel(tuple(marks), x_label="epoch", y_label=view.metric)
+    panel = Panel(tuple(marks), x_label="epoch", y_label=view.metric, is_whole=True)
     return Chart("learning-curves", "Learning curves", (panel,), caption, height=420)
 
 
@@ -79,9 +80,7 @@ def _ends(trials: Sequence[FrozenTrial], kind: str, opacity: float) -> Mark:
 
 def optimisation_history(view: StudyView) -> Chart | None:
     """Values by trial number with the best so far, failed trials at the foot."""
-    points = [
-        (t, v) for t in view.own if (v := last_value(t)) is not None and t.state.is_finished()
-    ]
+    points = [(t, v) for t in view.own if (v := _shown_value(t)) is not None]
     failures = view.failures
     if not points:
         return None
@@ -119,8 +118,15 @@ def optimisation_history(view: StudyView) -> Chart | None:
         best_x.append(view.own[-1].number)
         best_y.append(best_y[-1])
         marks.append(Mark("step", best_x, best_y, "best so far", "best", width=2.0))
-    panel = Panel(tuple(marks), x_label="trial", y_label=view.metric)
+    panel = Panel(tuple(marks), x_label="trial", y_label=view.metric, is_whole=True)
     return Chart("history", "Optimisation history", (panel,), height=340)
+
+
+def _shown_value(trial: FrozenTrial) -> float | None:
+    """The final value of a complete trial, the last one of another that has ended, if finite."""
+    if trial.state == TrialState.COMPLETE:
+        return trial.value if trial.value is not None and math.isfinite(trial.value) else None
+    return last_value(trial) if trial.state.is_finished() else None
 
 
 def spending(view: StudyView, run: Trajectory) -> Chart | None:
@@ -135,7 +141,15 @@ def spending(view: StudyView, run: Trajectory) -> Chart | None:
             Mark("step", [*x.tolist(), end], [*run.values.tolist(), float(run.values[-1])],
                  colour="finished", width=2.2),
         )  # fmt: skip
-        panels.append(Panel(marks, x_label=label, y_label=f"best {view.metric}"))
+        flat = float(run.values[0])
+        margin = 0.1 * abs(flat) or 1.0
+        panels.append(
+            Panel(
+                marks, x_label=label, y_label=f"best {view.metric}",
+                x_range=(0.0, end) if end > 0 else None,
+                y_range=(flat - margin, flat + margin) if flat == run.values[-1] else None,
+            )
+        )  # fmt: skip
     return Chart("spending", "Best network against what it cost", tuple(panels), "", 2, 300)
 
 
@@ -159,11 +173,16 @@ def slices(view: StudyView) -> Chart | None:
     found = outcomes(view)
     if not found:
         return None
-    panels = tuple(_slice(view, name, found) for name in view.param_names)
-    caption = (
-        "Stopped trials stand at the value expected of them. A parameter that is inactive in a "
-        "trial is left out there."
+    values = [outcome.value for outcome in found]
+    margin = 0.06 * (max(values) - min(values)) or 0.06 * abs(values[0]) or 1.0
+    # One scale for all, so that parameters can be compared.
+    heights = (min(values) - margin, max(values) + margin)
+    panels = tuple(
+        replace(_slice(view, name, found), y_range=heights) for name in view.param_names
     )
+    caption = "A parameter that is inactive in a trial is left out there."
+    if not all(outcome.is_final for outcome in found):
+        caption = f"Stopped trials stand at the value expected of them. {caption}"
     columns = min(4, len(panels))
     return Chart("slices", "Slices", panels, caption, columns, 230)
 
@@ -196,6 +215,7 @@ def _slice(view: StudyView, name: str, found: Sequence[Outcome]) -> Panel:
     share = "" if len(active) == len(found) else f" ({len(active)} of {len(found)})"
     log = False
     ticks: tuple[tuple[float, str], ...] = ()
+    ends: tuple[float, float] | None = None
     if isinstance(distribution, CategoricalDistribution):
         ticks = tuple((float(i), str(c)) for i, c in enumerate(distribution.choices))
     elif isinstance(distribution, IntDistribution) and distribution.high - distribution.low < 6:
@@ -204,7 +224,9 @@ def _slice(view: StudyView, name: str, found: Sequence[Outcome]) -> Panel:
     elif isinstance(distribution, (IntDistribution, FloatDistribution)) and distribution.log:
         log = True
         ticks = _log_ticks(distribution)
-    return Panel(tuple(marks), title=f"{name}{share}", log_x=log, x_ticks=ticks)
+        margin = (distribution.high / distribution.low) ** 0.04
+        ends = (distribution.low / margin, distribution.high * margin)
+    return Panel(tuple(marks), title=f"{name}{share}", log_x=log, x_ticks=ticks, x_range=ends)
 
 
 def _log_ticks(distribution: IntDistribution | FloatDistribution) -> tuple[tuple[float, str], ...]:

@@ -61,6 +61,7 @@ code { font: 13px/1.5 ui-monospace, "SF Mono", Menlo, Consolas, monospace;
   padding: 2px 6px; overflow-wrap: anywhere; }
 .chart { width: 100%; } noscript p { color: var(--soft); }
 footer { margin-top: 28px; color: var(--soft); font-size: 12.5px; }
+@media (max-width: 760px) { main { padding: 20px 10px 40px; } section { padding: 14px 12px; } }
 @media print { section { break-inside: avoid; } nav { display: none; } }
 """.replace("FONT", FONT)
 
@@ -72,7 +73,8 @@ _SCRIPT = """
     var figure = JSON.parse(document.getElementById(node.dataset.figure).textContent);
     figure.layout.font.color = ink().trim();
     Plotly.newPlot(node, figure.data, figure.layout,
-      {responsive: true, displaylogo: false, modeBarButtonsToRemove: ['lasso2d', 'select2d']});
+      {responsive: true, displaylogo: false, modeBarButtonsToRemove: ['lasso2d', 'select2d'],
+       displayModeBar: innerWidth < 760 ? false : 'hover'});
   });
   matchMedia('(prefers-color-scheme: dark)').addEventListener('change', function () {
     charts.forEach(function (node) { Plotly.relayout(node, {'font.color': ink().trim()}); });
@@ -117,8 +119,8 @@ class Page:
         data = figure.to_json().replace("<", "\\u003c")
         key = html.escape(chart.key)
         return (
-            f'<div class="chart" data-figure="figure-{key}" '
-            f'style="height:{figure.layout.height}px"></div>\n'
+            f'<div class="scroll"><div class="chart" data-figure="figure-{key}" '
+            f'style="height:{figure.layout.height}px;min-width:{chart.min_width}px"></div></div>\n'
             f'<script type="application/json" id="figure-{key}">{data}</script>\n'
             + (paragraph(chart.caption, soft=True) if chart.caption else "")
         )
