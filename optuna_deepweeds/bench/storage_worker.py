@@ -134,9 +134,15 @@ def _work_on(bench: BenchStudy, get: Callable[[], optuna.Study]) -> None:
     run_worker(get(), Recorded(train, bench.folder / _LOG))
 
 
-def run_worker(study: optuna.Study, train: Callable[..., Any]) -> None:
-    """Work on a study until its total is reached."""
-    worker.Worker(study, _images(), observer=_Silent(), device="cpu", train=train).run()
+def run_worker(
+    study: optuna.Study,
+    train: Callable[..., Any],
+    *,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> None:
+    """Work on a study until its total is reached, or `should_stop`."""
+    options: dict[str, Any] = {"device": "cpu", "train": train, "should_stop": should_stop}
+    worker.Worker(study, _images(), observer=_Silent(), **options).run()
 
 
 @dataclass

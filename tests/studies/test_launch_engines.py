@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -9,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from optuna_deepweeds import attributes
+from optuna_deepweeds.bench.storage_training import retraining
+from optuna_deepweeds.bench.storage_worker import BenchStudy
 from optuna_deepweeds.studies.launch_ray import launch_ray
 from optuna_deepweeds.studies.launch_slurm import SlurmWorker, launch_slurm
 
@@ -28,6 +32,9 @@ if sys.argv[2] == "wait":
     time.sleep(120)
 elif sys.argv[2] == "once" and n == 1:
     os.kill(os.getpid(), signal.SIGKILL)
+elif sys.argv[2] == "node" and n == 1:
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(120)
 """
 _PROGRAM = (sys.executable, "-c", _WORKER)
 _URL = "sqlite:////data/a.db"
@@ -54,6 +61,14 @@ def test_ray_restarts_a_dead_worker(ray_cluster: None, tmp_path: Path) -> None:
     result = launch_ray("s", _URL, 1, arguments=[str(log), "once"], program=_PROGRAM)
     assert (result.exit_codes, result.restarts) == ([0], 1)
     assert log.read_text().splitlines() == [_START, _START]
+
+
+def test_ray_starts_again_where_its_own_process_died(ray_cluster: None, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    result = launch_ray("s", _URL, 1, arguments=[str(log), "node"], program=_PROGRAM)
+    assert (result.exit_codes, result.restarts) == ([0], 1)
+    # The first worker puts its trial back when the process that started it dies.
+    assert sorted(log.read_text().splitlines()) == sorted([_START, "put back", _START])
 
 
 def test_ray_stops_workers(ray_cluster: None, tmp_path: Path) -> None:
@@ -102,3 +117,43 @@ def test_submitit_job_is_continued_at_its_time_limit(tmp_path: Path) -> None:
     assert log.read_text().splitlines() == [_START, "put back"]
     assert isinstance(continuation.function, SlurmWorker)
     assert continuation.function.study_name == "s"
+
+
+# The real worker loop, on trainings that only take time.
+_STUDY_WORKER = """
+import os, sys
+from pathlib import Path
+from optuna_deepweeds.bench.storage_training import QuickTraining, Recorded
+from optuna_deepweeds.bench.storage_worker import BenchStudy, run_worker
+from optuna_deepweeds.cli._signals import StopFlag
+stop = StopFlag()
+folder = Path(sys.argv[1])
+train = Recorded(QuickTraining(epoch_seconds=2.0), folder / "training.log")
+run_worker(BenchStudy(os.environ["OPTUNA_STORAGE"], folder).open(), train, should_stop=stop)
+sys.exit(stop.exit_code)
+"""
+
+
+def test_a_study_goes_on_in_the_job_that_follows_a_time_limit(tmp_path: Path) -> None:
+    pytest.importorskip("submitit", reason="the Python package submitit is not installed.")
+    bench = BenchStudy(
+        f"sqlite:///{tmp_path}/optuna.db", tmp_path, n_trials=1, epochs=20, pruner="none"
+    )
+    study = bench.create()
+    result = launch_slurm(
+        bench.name,
+        bench.url,
+        1,
+        arguments=[str(tmp_path)],
+        program=(sys.executable, "-c", _STUDY_WORKER),
+        folder=tmp_path / "jobs",
+        cluster="local",
+        time_limit_minutes=1,  # Announced, on this executor, 30 seconds before.
+    )
+    assert result.exit_codes == [0]
+    (trial,) = study.get_trials()
+    assert trial.state.name == "COMPLETE"
+    assert sorted(trial.intermediate_values) == list(range(1, 21))
+    assert len(trial.user_attrs[attributes.SEGMENTS]) >= 1
+    assert str(os.getpid()) not in trial.user_attrs[attributes.WORKER].split("/")
+    assert retraining(tmp_path / "training.log").problems == []
