@@ -38,21 +38,30 @@ def to_plotly(chart: Chart, *, with_title: bool = False) -> Any:
                 x=x, y=y, text=html.escape(text), showarrow=False, row=row, col=column,
                 font={"size": 10},
             )  # fmt: skip
-    has_title = with_title or any(p.title for p in chart.panels)
+    # From the top: title, legend, titles of the panels; each has a line of its own.
+    panel_line = 26 if any(p.title for p in chart.panels) else 0
+    legend_line = 26 if named - {""} else 0
+    title_line = 34 if with_title else 0
+    top = max(14, title_line + legend_line + panel_line)
+    inner = chart.height * chart.n_rows - 62
     figure.update_layout(
         template="none",
-        height=chart.height * chart.n_rows + (30 if has_title else 0),
-        title=html.escape(chart.title) if with_title else None,
+        height=inner + 48 + top,
+        title={
+            "text": html.escape(chart.title), "x": 0.0, "xref": "paper", "xanchor": "left",
+            "y": 1.0, "yref": "container", "yanchor": "top", "pad": {"t": 8},
+            "font": {"size": 15},
+        } if with_title else None,
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         font={"family": FONT, "size": 12, "color": _PLAIN},
-        margin={"l": 62, "r": 16, "t": 40 if has_title else 14, "b": 48},
+        margin={"l": 62, "r": 16, "t": top, "b": 48},
         hovermode="closest",
         modebar={"bgcolor": "rgba(0,0,0,0)", "color": _GRID, "activecolor": _PLAIN},
         showlegend=bool(named - {""}),
         legend={
             "orientation": "h", "x": 0, "xanchor": "left", "yanchor": "bottom",
-            "y": 1.0 + (34 if has_title else 4) / (chart.height * chart.n_rows),
+            "y": 1.0 + (panel_line + 2) / inner,
         },
     )  # fmt: skip
     figure.update_annotations(font={"size": 12})
