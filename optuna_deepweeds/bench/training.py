@@ -98,6 +98,7 @@ class Measurement:
         usual_cpu_seconds: Its processor time, that of its loader processes included.
         usual_peak_mib: Its peak memory, without that of its loader processes.
         ratio: Time of an epoch of the usual pipeline over ours.
+        cpu_ratio: Processor time of an epoch of the usual pipeline over ours.
     """
 
     config: str
@@ -115,6 +116,7 @@ class Measurement:
     usual_cpu_seconds: float | None
     usual_peak_mib: float | None
     ratio: float | None
+    cpu_ratio: float | None
 
 
 COLUMNS = tuple(field.name for field in fields(Measurement))
@@ -171,10 +173,12 @@ def measure(
             ours = _apart([(_ours, (name, target, epochs, sizes))] * workers)
             seconds = max(run["seconds"] for run in ours)
             usual: dict[str, Any] = {}
-            ratio = None
+            ratio = cpu_ratio = None
+            cpu_seconds = max(run["cpu_seconds"] for run in ours)
             if usual_epochs:
                 (usual,) = _apart([(_usual, (name, target, usual_epochs, folder))])
                 ratio = (usual["seconds"] / usual_epochs) / (seconds / epochs)
+                cpu_ratio = (usual["cpu_seconds"] / usual_epochs) / (cpu_seconds / epochs)
             work = flops_an_image(CONFIGS[name]) * n_train * epochs * workers
             result = Measurement(
                 config=name,
@@ -183,7 +187,7 @@ def measure(
                 epochs=epochs,
                 seconds=seconds,
                 seconds_of_20=seconds / epochs * _FULL_EPOCHS,
-                cpu_seconds=max(run["cpu_seconds"] for run in ours),
+                cpu_seconds=cpu_seconds,
                 images_per_second=n_train * epochs * workers / seconds,
                 peak_mib=max(run["peak_mib"] for run in ours),
                 limit_share=work / seconds / limit["flops"],
@@ -192,6 +196,7 @@ def measure(
                 usual_cpu_seconds=usual.get("cpu_seconds"),
                 usual_peak_mib=usual.get("peak_mib"),
                 ratio=ratio,
+                cpu_ratio=cpu_ratio,
             )
             results.append(result)
             if on_result is not None:

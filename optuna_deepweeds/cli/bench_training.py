@@ -53,8 +53,9 @@ def training(
     """Time a training of named configurations against the usual pipeline.
 
     The usual pipeline reads JPEG files through ImageFolder, Resize, ToTensor and a DataLoader
-    with 4 workers, and trains in float32. RATIO is its time for an epoch over ours; LIMIT SHARE
-    is the share of the device's arithmetic limit, found by a large matrix product.
+    with 4 workers, and trains in float32. RATIO is its time for an epoch over ours, CPU RATIO the
+    same of processor time, which other programs disturb less; LIMIT SHARE is the share of the
+    device's arithmetic limit, found by a large matrix product.
     """
     n_train, n_valid = bench.N_TRAIN, bench.N_VALID
     if quick:
@@ -80,4 +81,6 @@ def _show(result: bench.Measurement) -> None:
         line += f", which scales to {result.seconds_of_20:.0f} s for 20"
     if result.usual_seconds is not None:
         line += f"; usual pipeline {result.usual_seconds:.1f} s for {result.usual_epochs}"
+    if result.ratio is not None and result.cpu_ratio is not None:
+        line += f"; ratio {result.ratio:.2f}, of processor time {result.cpu_ratio:.2f}"
     info(f"{line}.")

@@ -58,6 +58,9 @@ def test_measures_both_pipelines(tmp_path: Path) -> None:
     assert seen == [result]
     assert result.ratio is not None and result.usual_seconds is not None
     assert result.ratio == pytest.approx(result.usual_seconds / (result.seconds / 2))
+    assert result.cpu_ratio == pytest.approx(
+        result.usual_cpu_seconds / (result.cpu_seconds / 2)  # type: ignore[operator]
+    )
     assert result.images_per_second == pytest.approx(256 / result.seconds)
     assert result.seconds_of_20 == pytest.approx(10 * result.seconds)
     assert 0 < result.limit_share < 1.5
