@@ -218,7 +218,8 @@ class Encoder:
             codes = X[:, j]
             if dimension.is_categorical:
                 columns.extend(
-                    np.isclose(codes, choice) * np.sqrt(0.5) for choice in dimension.grid()
+                    (np.abs(codes - choice) < _DISCRETE_TOLERANCE) * np.sqrt(0.5)
+                    for choice in dimension.grid()
                 )
             else:
                 columns.append(np.where(codes == MISSING, 0.5, codes))

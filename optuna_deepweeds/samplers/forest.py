@@ -69,16 +69,21 @@ class RegressionForest:
                 self._bags.append(rows)
         return self
 
-    def out_of_bag(self) -> np.ndarray:
-        """(n,) expected value at each observation by the trees that were grown without it.
+    def out_of_bag(self, wanted: np.ndarray) -> np.ndarray:
+        """(w,) expected value at some observations by the trees that were grown without them.
 
         Where there is none, the mean of all observations.
+
+        Args:
+            wanted: (w,) which of the observations.
         """
-        total, n_trees = np.zeros(len(self._X)), np.zeros(len(self._X))
+        X = self._X[wanted]
+        total, n_trees = np.zeros(len(X)), np.zeros(len(X))
         for tree, rows in zip(self._trees, self._bags, strict=True):
-            outside = np.ones(len(self._X), dtype=bool)
-            outside[rows] = False
-            total[outside] += tree.tree_.predict(self._X[outside])[:, 0]
+            is_outside = np.ones(len(self._X), dtype=bool)
+            is_outside[rows] = False
+            outside = is_outside[wanted]
+            total[outside] += tree.tree_.predict(X[outside])[:, 0]
             n_trees[outside] += 1.0
         return np.where(n_trees > 0, total / np.maximum(n_trees, 1.0), self._y.mean())
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from optuna_deepweeds.samplers.candidates import CandidateSpace
 
-_N_RANDOM = 1000
+_N_RANDOM = 500
 _N_STARTS = 10
 _N_ROUNDS = 3
 

@@ -31,6 +31,12 @@ from optuna_deepweeds.spaces import SearchSpace
 _N_BEST, _N_OTHERS = 300, 700
 """Observations kept for the surrogate once there are more: the best, and a draw of the rest."""
 
+_N_STARTS = 10
+"""Good observations from which the search for the next configuration starts."""
+
+_N_INCUMBENTS = 200
+"""Good observations among which the one with the best predicted mean is the incumbent."""
+
 _BRANCH_PERIOD = 5
 """In conditional spaces one suggestion in so many is made within the branch seen least."""
 
@@ -139,9 +145,10 @@ class ModelBasedSampler(BaseSampler, abc.ABC):
 
         rows = _subsample(scores, rng)
         X = seen.X[rows]
-        best_first = X[np.argsort(-scores[rows], kind="stable")[:10]]
+        best = X[np.argsort(-scores[rows], kind="stable")[:_N_INCUMBENTS]]
+        starts = best[:_N_STARTS]
         if transfer.is_active:
-            best_first = np.concatenate([best_first, transfer.best(5)])
+            starts = np.concatenate([starts, transfer.best(5)])
         taken = space.keys(np.concatenate([seen.X, seen.pending]))
         n_started = len(seen.X) + len(seen.pending)
         # Until the sources are judged, every other trial is drawn without them: only against
@@ -154,10 +161,10 @@ class ModelBasedSampler(BaseSampler, abc.ABC):
             return transfer.predict(points) if transfer.is_active else np.zeros(len(points))
 
         if len(X) < 2:
-            return maximise(expectation, space, best_first, taken, rng)
+            return maximise(expectation, space, starts, taken, rng)
         prior = expectation(X)
         surrogate = self._fit_with_pending(seen, X, self._targets(seen)[rows] - prior, rng)
-        incumbent = float((surrogate.predict(X)[0] + prior).max())
+        incumbent = float((surrogate.predict(best)[0] + expectation(best)).max())
 
         def acquisition(points: np.ndarray) -> np.ndarray:
             mean, variance = surrogate.predict(points)
@@ -166,14 +173,14 @@ class ModelBasedSampler(BaseSampler, abc.ABC):
 
         branch = _branch(seen, conditions, rng)
         if branch is None:
-            return maximise(acquisition, space, best_first, taken, rng)
+            return maximise(acquisition, space, starts, taken, rng)
         column, code = branch
 
         def within_branch(points: np.ndarray) -> np.ndarray:
             inside = np.abs(points[:, column] - code) < 1e-9
             return np.where(inside, acquisition(points), -np.inf)
 
-        return maximise(within_branch, space, best_first, taken, rng)
+        return maximise(within_branch, space, starts, taken, rng)
 
     def _fit_with_pending(
         self, seen: Observations, X: np.ndarray, residual: np.ndarray, rng: np.random.Generator

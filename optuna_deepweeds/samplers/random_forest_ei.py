@@ -47,7 +47,7 @@ class RandomForestEISampler(ModelBasedSampler):
         n_startup_trials: int = 10,
         space: SearchSpace | None = None,
         priors: Sequence[PriorSource] = (),
-        n_trees: int = 30,
+        n_trees: int = 20,
         smooth: bool = True,
     ) -> None:
         super().__init__(seed=seed, n_startup_trials=n_startup_trials, space=space, priors=priors)
@@ -77,5 +77,5 @@ class RandomForestEISampler(ModelBasedSampler):
         if not self._smooth or len(seen.X) < 2:
             return forest
         process = SmoothSurrogate(seen.encoder, X, y, self._of_ranks.of(seen))
-        foretold = (forest.out_of_bag()[process.rows], process.leave_one_out())
+        foretold = (forest.out_of_bag(process.rows), process.leave_one_out())
         return Blend((forest, process), earned_weights(foretold, y[process.rows]))
