@@ -12,6 +12,8 @@ from typing import Any
 
 import click
 
+from optuna_deepweeds.cli._examples import epilog_of
+
 
 class LazyGroup(click.Group):
     """A group whose commands are given as `name -> (target, short help)`.
@@ -34,6 +36,8 @@ class LazyGroup(click.Group):
             return super().get_command(ctx, cmd_name)
         module, attribute = self._lazy[cmd_name][0].split(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
+        parents = [c.info_name or "" for c in _chain(ctx)[1:]]
+        _add_examples(command, [*parents, cmd_name])
         return command
 
     def resolve_command(
@@ -56,3 +60,17 @@ class LazyGroup(click.Group):
         if rows:
             with formatter.section("Commands"):
                 formatter.write_dl(rows)
+
+
+def _chain(ctx: click.Context) -> list[click.Context]:
+    """The contexts from the program's down to `ctx`."""
+    return [*(_chain(ctx.parent) if ctx.parent is not None else []), ctx]
+
+
+def _add_examples(command: click.Command, path: list[str]) -> None:
+    """Give a command, and those of an ordinary group, the examples that they do not bring."""
+    if command.epilog is None:
+        command.epilog = epilog_of(path)
+    if isinstance(command, click.Group) and not isinstance(command, LazyGroup):
+        for name, member in command.commands.items():
+            _add_examples(member, [*path, name])

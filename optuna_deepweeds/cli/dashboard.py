@@ -23,7 +23,7 @@ _EPILOG = """
 Examples:
   optuna-deepweeds dashboard
   optuna-deepweeds dashboard --port 8081 --storage storage/other.db
-  optuna-deepweeds dashboard --host 0.0.0.0 --read-only    # seen by other machines
+  optuna-deepweeds dashboard --host 0.0.0.0 --read-only  # for other machines
 """
 
 

@@ -11,9 +11,9 @@ _ROOM = "optuna_deepweeds.cli"
 _EPILOG = """
 \b
 Examples:
-  optuna-deepweeds study run --name mine --sampler rf_ei --pruner dora --trials 60
-  optuna-deepweeds study run --name mine --trials 100     # goes on to 100
-  optuna-deepweeds study resume mine                      # after a crash or Ctrl-C
+  optuna-deepweeds study run --name mine --sampler rf_ei --trials 60
+  optuna-deepweeds study run --name mine --trials 100   # goes on to 100
+  optuna-deepweeds study resume mine                    # after a crash
   optuna-deepweeds study trials mine -f csv > trials.csv
 """
 

@@ -27,10 +27,10 @@ _TRIALS = 100
 _RUN_EPILOG = """
 \b
 Examples:
-  study run                                   # rf_ei and dora on the images there are
-  study run --name mine --trials 60 --timeout 2h --seed 7
-  study run --name mine --priors runs.csv --enqueue-best 3
-  study run --name mine --workers 4 --storage postgresql://me@host/studies
+  optuna-deepweeds study run           # rf_ei and dora on the images there are
+  optuna-deepweeds study run --name mine --trials 60 --timeout 2h --seed 7
+  optuna-deepweeds study run --name mine --priors runs.csv --enqueue-best 3
+  optuna-deepweeds study run --name mine --workers 4 --storage studies.db
 """
 
 

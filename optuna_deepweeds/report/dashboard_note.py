@@ -67,7 +67,9 @@ def note(view: StudyView) -> str:
         figures_line = ", ".join(f"{label} {_text(value)}" for label, value in tables.cards(view))
         parts.append(f"### Progress\n\n{figures_line}")
     if view.ranked:
-        parts.append(f"### Best trials\n\n{_markdown(tables.best_table(view, 5))}")
+        parts.append(
+            f"### Best trials\n\n{_markdown(tables.transposed(tables.best_table(view, 5)))}"
+        )
     sentence = anticipation_sentence(view)
     if sentence:
         parts.append(f"### Anticipation\n\n{_text(sentence)}")
