@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from pathlib import Path
 from typing import Any
 
 import click
@@ -25,3 +27,29 @@ class Duration(click.ParamType):
             self.fail(f"{value!r} must be a time such as 90s, 30m or 1h30m.", param, ctx)
         hours, minutes, seconds = (float(group or 0) for group in match.groups())
         return hours * 3600 + minutes * 60 + seconds
+
+
+class Output(click.Path):
+    """A file, or a folder, that a command writes at its end: refused at once if it cannot be."""
+
+    def __init__(self, *, is_folder: bool = False) -> None:
+        super().__init__(path_type=Path, file_okay=not is_folder, dir_okay=is_folder)
+        self.is_folder = is_folder
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        problem = _write_problem(path)
+        if problem:
+            self.fail(problem, param, ctx)
+        return path
+
+
+def _write_problem(path: Path) -> str:
+    """Why nothing can be written at `path`, whose folders may be made; "" if it can."""
+    try:
+        there = next(p for p in (path, *path.absolute().parents) if p.exists())
+    except OSError as error:
+        return f"{path} cannot be written: {error.strerror}."
+    if there != path and not there.is_dir():
+        return f"{path} must lie in a folder, but {there} is a file."
+    return "" if os.access(there, os.W_OK) else f"{there} must be writable."

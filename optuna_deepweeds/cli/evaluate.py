@@ -10,6 +10,7 @@ import click
 
 from optuna_deepweeds import attributes
 from optuna_deepweeds.cli._output import emit, emit_record, format_option, info, storage_option
+from optuna_deepweeds.cli._values import Output
 from optuna_deepweeds.errors import DeepWeedsError, InvalidInputError
 from optuna_deepweeds.studies.evaluate import PROTOCOLS, RECIPES
 from optuna_deepweeds.studies.published import PUBLISHED, PUBLISHED_DATASET
@@ -46,12 +47,12 @@ if TYPE_CHECKING:
 @click.option("--deterministic", is_flag=True, help="On CUDA: the same result every time.")
 @click.option(
     "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=Output(),
     help="Write the network of the best trial to this file, for `predict`.",
 )
 @click.option(
     "--onnx",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=Output(),
     help="Write that network to this ONNX file, checked against torch.",
 )
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Where the images lie.")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from optuna_deepweeds.cli._output import emit, format_option, info, storage_option
+from optuna_deepweeds.cli._values import Output
 
 if TYPE_CHECKING:
     import optuna
@@ -150,11 +151,11 @@ def run(
 @experiment.command()
 @_FILE
 @click.option(
-    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path),
+    "-o", "--output", type=Output(),
     help="The HTML file.  [default: reports/NAME.html]",
 )  # fmt: skip
 @click.option(
-    "--png", "png_folder", type=click.Path(file_okay=False, path_type=Path),
+    "--png", "png_folder", type=Output(is_folder=True),
     help="Also draw every figure as a PNG into this folder.",
 )  # fmt: skip
 @format_option

@@ -11,6 +11,7 @@ import optuna
 
 from optuna_deepweeds import attributes
 from optuna_deepweeds.cli._output import emit, format_option, info, storage_option
+from optuna_deepweeds.cli._values import Output
 from optuna_deepweeds.errors import DeepWeedsError, NotFoundError
 from optuna_deepweeds.priors import (
     PriorTrial,
@@ -26,7 +27,7 @@ _EPILOG = """
 Examples:
   optuna-deepweeds priors list
   optuna-deepweeds priors show priors/runs.csv --space course
-  optuna-deepweeds priors import priors/runs.csv --study first --enqueue-best 3
+  optuna-deepweeds priors import priors/runs.csv --study first
   optuna-deepweeds priors export first priors/first.csv
 """
 
@@ -183,7 +184,7 @@ def import_(source: str, name: str, enqueue_best: int, storage_url: str | None) 
 
 @priors.command()
 @click.argument("study", metavar="STUDY")
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("file", type=Output())
 @storage_option
 def export(study: str, file: Path, storage_url: str | None) -> None:
     """Write a study's own finished trials with their curves to FILE (our CSV)."""

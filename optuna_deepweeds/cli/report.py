@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from optuna_deepweeds.cli._output import emit, format_option, info, storage_option
+from optuna_deepweeds.cli._values import Output
 from optuna_deepweeds.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ _COMPARE_EPILOG = """
 \b
 Examples:
   optuna-deepweeds study compare random-1 random-2 forest-1 forest-2
-  optuna-deepweeds study compare $(optuna-deepweeds study list -f csv | tail -n +2 | cut -d, -f1)
+  optuna-deepweeds study compare a b c --pairs --baseline 'random + none'
   optuna-deepweeds study compare a b --html compare.html --png figures/
 """
 
@@ -34,13 +35,13 @@ Examples:
 @click.option(
     "-o",
     "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=Output(),
     help="The HTML file.  [default: reports/NAME.html]",
 )
 @click.option(
     "--png",
     "png_folder",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=Output(is_folder=True),
     help="Also draw every figure as a PNG into this folder.",
 )
 @storage_option
@@ -71,13 +72,13 @@ def report(
 @click.option(
     "--html",
     "html_file",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=Output(),
     help="Also write the comparison as one HTML file.",
 )
 @click.option(
     "--png",
     "png_folder",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=Output(is_folder=True),
     help="Also draw every figure as a PNG into this folder.",
 )
 @format_option

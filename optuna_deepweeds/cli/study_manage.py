@@ -10,6 +10,7 @@ import optuna
 
 from optuna_deepweeds import attributes
 from optuna_deepweeds.cli._output import info, storage_option
+from optuna_deepweeds.cli._values import Output
 from optuna_deepweeds.studies.accounting import progress
 
 
@@ -55,7 +56,7 @@ def reap(name: str, storage_url: str | None) -> None:
 
 @click.command()
 @click.argument("name")
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("file", type=Output())
 @storage_option
 def export(name: str, file: Path, storage_url: str | None) -> None:
     """Write study NAME, whole, to FILE (.jsonl, or .jsonl.gz to compress)."""

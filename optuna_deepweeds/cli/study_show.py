@@ -18,6 +18,7 @@ from optuna_deepweeds.cli._output import (
     storage_option,
 )
 from optuna_deepweeds.cli._progress import time_left
+from optuna_deepweeds.cli._values import Output
 from optuna_deepweeds.errors import NotFoundError
 from optuna_deepweeds.report.calibration import calibration
 from optuna_deepweeds.studies.accounting import best_trial, epochs_trained
@@ -117,7 +118,7 @@ def status(name: str, fmt: str, storage_url: str | None) -> None:
 @click.option(
     "--save",
     "model_file",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=Output(),
     help="Write the trial's network to this file, for `predict`.",
 )
 @click.option("--trial", "number", type=int, help="Another trial than the best.")

@@ -157,6 +157,8 @@ class TrainedNetwork:
     @classmethod
     def _from_content(cls, content: Mapping[str, Any]) -> TrainedNetwork:
         classes = tuple(content["classes"])
+        if not classes or not all(isinstance(name, str) for name in classes):
+            raise ValueError("its classes must be names")
         network = build_network(content["config"], len(classes))
         network.load_state_dict(content["network"])
         for name in ("mean", "std"):
