@@ -31,10 +31,12 @@ class RandomForestEISampler(ModelBasedSampler):
             conditional is learnt from the trials.
         priors: Evaluations of other tasks. Prior trials of the study itself are found there.
         n_trees: Trees of the forest.
-        smooth: Let a Gaussian process make every other suggestion in spaces with continuous
-            parameters or long integer ranges: the forest finds the region, the process the
-            point within. It sees values, not ranks, since ranks bend what is smooth. Purely
-            discrete spaces are the forest's alone.
+        smooth: Let a Gaussian process have a say beside the forest, as large as its foresight
+            earns: both foretell each observation from the others, the forest out of bag and
+            the process leaving it out, and weights follow the errors. The forest takes cliffs,
+            categories and conditions, the process what is smooth. In spaces with continuous
+            parameters or integer ranges too long to try one by one, every other suggestion is
+            the process's alone, on values in place of ranks, since ranks bend what is smooth.
 
     Source: Hutter, Hoos and Leyton-Brown 2011 (SMAC), with normal scores as targets and without
     configurations that have been evaluated.
