@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from optuna_deepweeds.cli.bench_samplers import parse_seeds, samplers
+from optuna_deepweeds.cli.bench_samplers import cost, parse_seeds, samplers
 from optuna_deepweeds.errors import InvalidInputError, NotFoundError
 
 
@@ -51,3 +51,18 @@ def test_seeds_are_a_number_or_a_range() -> None:
     for text in ("0", "5-2", "many"):
         with pytest.raises(InvalidInputError, match="seeds are"):
             parse_seeds(text)
+
+
+def test_cost_gives_a_row_for_every_sampler_and_size() -> None:
+    arguments = ["--samplers", "random", "--task", "cell_0", "--trials", "5,30", "-f", "csv"]
+    result = CliRunner().invoke(cost, arguments, catch_exceptions=False)
+    assert [line.split(",")[:2] for line in result.stdout.splitlines()] == [
+        ["sampler", "trials"],
+        ["random", "5"],
+        ["random", "30"],
+    ]
+
+
+def test_cost_refuses_sizes_that_are_no_numbers() -> None:
+    with pytest.raises(InvalidInputError, match="--trials takes whole numbers"):
+        CliRunner().invoke(cost, ["--trials", "many"], catch_exceptions=False)
