@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 import optuna
+from optuna.trial import TrialState
 
 from optuna_deepweeds import attributes
 from optuna_deepweeds.cli._output import info, storage_option
@@ -94,9 +95,12 @@ def delete(name: str, yes: bool, storage_url: str | None) -> None:
 
     storage = open_storage(storage_url, must_exist=True)
     study = manager.load_plain(name, storage)
-    count = len(study.get_trials(deepcopy=False))
+    trials = study.get_trials(deepcopy=False)
+    count = len(trials)
+    running = sum(trial.state == TrialState.RUNNING for trial in trials)
     if not yes:
-        click.confirm(f"Delete study {name} with {count} trials?", abort=True, err=True)
+        what = f"{count} trials" + (f", {running} of them running" if running else "")
+        click.confirm(f"Delete study {name} with {what}?", abort=True, err=True)
     checkpoints = manager.study_checkpoints(study)
     optuna.delete_study(study_name=name, storage=storage)
     checkpoints.delete()

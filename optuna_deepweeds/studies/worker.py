@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from optuna_deepweeds import attributes
 from optuna_deepweeds.datasets.dataset import Dataset
-from optuna_deepweeds.errors import DeepWeedsError, TrainingError
+from optuna_deepweeds.errors import DeepWeedsError, NotFoundError, TrainingError
 from optuna_deepweeds.studies import manager, reaping
 from optuna_deepweeds.studies.accounting import Progress, progress, ranked
 from optuna_deepweeds.studies.checkpoints import root_number, whole_number
@@ -133,8 +133,20 @@ class Worker:
 
         Raises:
             DeepWeedsError: If too many trials in a row fail, with the reason of the last one.
+            NotFoundError: If the study is deleted meanwhile.
             StorageError: If the storage stays out of reach.
         """
+        try:
+            return self._run()
+        except KeyError as error:
+            studies = self._storage.get_all_studies()
+            if self._study._study_id in [study._study_id for study in studies]:
+                raise
+            raise NotFoundError(
+                f"study {self._study.study_name!r} was deleted while this worker ran."
+            ) from error
+
+    def _run(self) -> Ending:
         while True:
             if self._asked_to_stop():
                 return Ending.INTERRUPTED

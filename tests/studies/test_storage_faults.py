@@ -20,6 +20,7 @@ from optuna_deepweeds.errors import StorageError
 from optuna_deepweeds.studies import engines
 from optuna_deepweeds.studies.bulk import bulk_add_trials
 from optuna_deepweeds.studies.heartbeat import Heartbeat, stale_trials
+from optuna_deepweeds.studies.resilient import collecting_params, set_user_attrs
 from optuna_deepweeds.studies.retry import Retrier, is_transient
 from optuna_deepweeds.studies.storage import ResilientStorage, open_storage
 
@@ -85,7 +86,15 @@ def _bulk(study: optuna.Study) -> None:
     bulk_add_trials(study, [create_trial(value=1.0), create_trial(value=2.0)])
 
 
-@pytest.mark.parametrize("work", [_create_trial, _claim, _finish, _report, _bulk])
+def _several(study: optuna.Study) -> None:
+    trial = study.ask()
+    with collecting_params(study._storage):
+        trial.suggest_float("x", 0, 1)
+        trial.suggest_int("y", 1, 9)
+    set_user_attrs(trial, {"a": 1, "b": 2})
+
+
+@pytest.mark.parametrize("work", [_create_trial, _claim, _finish, _report, _bulk, _several])
 def test_lost_answers_change_nothing(
     storage_url: str, work: Callable[[optuna.Study], None]
 ) -> None:
@@ -117,6 +126,23 @@ def test_lost_answers_change_nothing(
         finally:
             event.remove(storage.engine, "commit", commit)
         assert facts(study) == facts(undisturbed)
+
+
+def test_collected_parameters_are_written_together_or_not_at_all(storage_url: str) -> None:
+    study = optuna.create_study(storage=open_storage(storage_url))
+    for is_first in (True, False):  # The first trial's distributions are not known yet.
+        trial = study.ask()
+        with pytest.raises(ZeroDivisionError), collecting_params(study._storage):
+            trial.suggest_float("x", 0, 1)
+            raise ZeroDivisionError
+        assert study.get_trials()[-1].params == {}
+        trial = study.ask()
+        with collecting_params(study._storage):
+            x, y = trial.suggest_float("x", 0, 1), trial.suggest_int("y", 1, 9)
+            assert study.get_trials()[-1].params == {}
+        assert study.get_trials()[-1].params == {"x": x, "y": y}, is_first
+    with pytest.raises(ValueError, match="distribution"), collecting_params(study._storage):
+        study.ask().suggest_int("x", 0, 1)
 
 
 def test_lost_answer_to_creating_and_deleting_a_study(storage_url: str) -> None:

@@ -6,18 +6,26 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from types import SimpleNamespace
 
+import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
 from optuna_deepweeds import attributes
-from optuna_deepweeds.errors import DeepWeedsError
+from optuna_deepweeds.errors import (
+    DeepWeedsError,
+    DivergedError,
+    NotFoundError,
+    TrainingInterrupted,
+)
 from optuna_deepweeds.spaces import SPACES
 from optuna_deepweeds.studies import manager
 from optuna_deepweeds.studies.accounting import own_trials, progress
 from optuna_deepweeds.studies.identity import is_gone, this_worker
 from optuna_deepweeds.studies.spec import Budget
-from optuna_deepweeds.studies.worker import Ending
+from optuna_deepweeds.studies.worker import Ending, Worker
 from tests.studies.conftest import Bench, Recorder
 
 SPACE = SPACES["course-small"]
@@ -185,6 +193,58 @@ def test_a_worker_drops_a_trial_that_another_took_over(bench: Bench) -> None:
     ending, recorder = bench.work(study, Recorder(lose))
     assert ending == Ending.TOTAL
     assert recorder.notes == ["taken over", ""]
+
+
+class _TakenOver:
+    """A training whose trial another worker settles before it ends in one way or another."""
+
+    def __init__(self, study: optuna.Study, ending: str) -> None:
+        self._study, self._ending = study, ending
+        self.stop = False
+
+    def __call__(
+        self, *args: object, on_epoch: Callable[[object], None], **others: object
+    ) -> object:
+        storage = self._study._storage
+        for trial in storage.get_all_trials(self._study._study_id, deepcopy=False):
+            if trial.number == 0 and trial.state == TrialState.RUNNING:
+                storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+                if self._ending == "diverged":
+                    raise DivergedError("NaN")
+                if self._ending == "bug":
+                    raise ZeroDivisionError
+                if self._ending == "pruned":
+                    raise optuna.TrialPruned
+                if self._ending == "stopped":
+                    self.stop = True
+                    raise TrainingInterrupted
+        return SimpleNamespace(valid_accuracy=0.5)
+
+
+@pytest.mark.parametrize("ending", ["complete", "diverged", "bug", "pruned", "stopped"])
+def test_a_trial_that_was_taken_over_is_dropped_however_it_ends(bench: Bench, ending: str) -> None:
+    study = bench.study(trials=1)
+    train = _TakenOver(study, ending)
+    recorder = Recorder()
+    options = {"observer": recorder, "should_stop": lambda: train.stop, "train": train}
+    result = Worker(study, bench.images, **options).run()  # type: ignore[arg-type]
+    assert result == (Ending.INTERRUPTED if ending == "stopped" else Ending.TOTAL)
+    assert recorder.notes[0] == "taken over"
+    assert study.get_trials()[0].state == TrialState.FAIL
+    assert len(study.get_trials()[0].user_attrs) == 2  # Its worker and its seed.
+
+
+@pytest.mark.parametrize("within", ["training", "claiming"])
+def test_a_worker_of_a_deleted_study_says_so(bench: Bench, within: str) -> None:
+    study = bench.study(trials=2)
+
+    def delete(number: int, epoch: int) -> bool:
+        if within == "training" or epoch == 2:
+            optuna.delete_study(study_name=study.study_name, storage=study._storage)
+        return False
+
+    with pytest.raises(NotFoundError, match="'study' was deleted"):
+        bench.work(study, Recorder(delete))
 
 
 def test_paused_trials_are_continued_and_no_epoch_is_trained_twice(bench: Bench) -> None:
