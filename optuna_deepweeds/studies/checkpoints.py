@@ -6,10 +6,12 @@ by the chain's first trial.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import secrets
 import shutil
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from sqlalchemy.exc import ArgumentError
 from optuna_deepweeds import attributes
 
 FOLDER_VARIABLE = "DEEPWEEDS_CHECKPOINTS"
+_PART_SECONDS = 3600.0
 
 
 def default_base(storage_url: str) -> Path:
@@ -79,13 +82,21 @@ class CheckpointFolder:
         return self.path(root_number(trial)).exists()
 
     def keep_only(self, roots: Iterable[int]) -> int:
-        """Delete every checkpoint except those of `roots`; return how many went."""
+        """Delete every checkpoint except those of `roots`; return how many went.
+
+        Half-written files, left by workers that were killed while they wrote, go too once no
+        worker can still be writing them.
+        """
         keep = {self.path(root).name for root in roots}
         deleted = 0
         for file in self.folder.glob("trial-*.pt"):
             if file.name not in keep:
                 file.unlink(missing_ok=True)
                 deleted += 1
+        for file in self.folder.glob(".trial-*.part"):
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - file.stat().st_mtime > _PART_SECONDS:
+                    file.unlink()
         return deleted
 
     def delete(self) -> None:

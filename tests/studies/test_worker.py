@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -279,6 +280,18 @@ def test_only_checkpoints_worth_keeping_stay(bench: Bench) -> None:
     bench.work(study)
     files = list(manager.study_checkpoints(study).folder.iterdir())
     assert len(files) == 5
+
+
+def test_only_old_half_written_checkpoints_go(bench: Bench) -> None:
+    study = bench.study(trials=1)
+    folder = manager.study_checkpoints(study).folder
+    folder.mkdir(parents=True)
+    for name, age in ((".trial-000000.pt.old.part", 7200), (".trial-000000.pt.new.part", 0)):
+        (folder / name).write_bytes(b"torn")
+        os.utime(folder / name, (time.time() - age,) * 2)
+    bench.work(study)
+    left = sorted(path.name for path in folder.iterdir())
+    assert left == [".trial-000000.pt.new.part", "trial-000000.pt"]
 
 
 def test_identity_tells_the_living_from_the_dead() -> None:
