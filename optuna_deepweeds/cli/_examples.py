@@ -34,11 +34,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "study evaluate": (
         "study evaluate mine",
         "study evaluate mine --top-k 3 --seeds 5 -f json > test.json",
-        "study evaluate mine --recipe tuned --output mine.pt --onnx mine.onnx",
+        "study evaluate mine --recipe tuned --output mine.pt",
     ),
     "study export": ("study export mine mine.jsonl.gz",),
     "study import": (
-        "study import mine.jsonl.gz --storage postgresql://me@host/studies",
+        "study import mine.jsonl.gz --storage other.db",
         "study import mine.jsonl.gz --name copy",
     ),
     "study reap": ("study reap mine",),
@@ -51,12 +51,12 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "data info": ("data info", "data info deepweeds --fold 2", "data info demo -f csv"),
     "data prepare": (
         "data prepare",
-        "data prepare --images images.zip --labels labels/ --data-dir /data",
+        "data prepare --images images.zip --labels labels/",
     ),
     "priors list": ("priors list",),
     "priors show": (
         "priors show runs.csv --space course",
-        "priors show 'sqlite:///storage/optuna.db#first' --space course",
+        "priors show 'sqlite:///studies.db#first' --space course",
     ),
     "priors import": ("priors import runs.csv --study mine --enqueue-best 3",),
     "priors export": ("priors export mine priors/mine.csv",),
@@ -82,7 +82,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "bench fcnet": ("bench fcnet --quick",),
     "bench pruners": (
         "bench pruners --curves priors/deepweeds-balanced.csv --quick",
-        "bench pruners --curves 'taskset/*.npz' --max-resource 20 --output runs.csv",
+        "bench pruners --curves 'taskset/*.npz' --output runs.csv",
     ),
     "bench accuracy": ("bench accuracy --config course --seeds 1",),
     "bench training": ("bench training --quick",),

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 _EPILOG = """
 \b
 Examples:
-  optuna-deepweeds experiment plan published     # what it would cost; changes nothing
-  optuna-deepweeds experiment run small          # run it, or go on with it
-  optuna-deepweeds experiment report small       # at any time: as far as it has come
+  optuna-deepweeds experiment plan published    # what it would cost
+  optuna-deepweeds experiment run small         # run it, or go on with it
+  optuna-deepweeds experiment report small      # as far as it has come
 """
 
 _RUN_EPILOG = """
