@@ -30,7 +30,7 @@ class RegressionForest:
         *,
         n_trees: int = 30,
         min_samples_leaf: int = 1,
-        max_features: float = 0.8,
+        max_features: float = 0.6,
         randomised_splits: bool = True,
         max_samples: int | None = None,
     ) -> None:
