@@ -156,7 +156,7 @@ def outages(
     workers: int,
     n_outages: int = 5,
     seconds: float = 10.0,
-    n_trials: int = 200,
+    n_trials: int = 60,
 ) -> Outcome:
     """The server restarts, or another program locks the SQLite file, during a study."""
     outcome = Outcome("outages", places.backend, workers)
@@ -165,7 +165,7 @@ def outages(
             n_trials=n_trials,
             n_enqueued=n_trials // 3,
             epochs=12,
-            epoch_seconds=0.05,
+            epoch_seconds=0.5,
             checkpoint_seconds=0.1,
             grace_seconds=60.0,
         ) as bench,
@@ -177,7 +177,7 @@ def outages(
             time.sleep(3)
             if any(process.exitcode is not None for process in running):
                 _finish(running, outcome)
-                n_trials += 100
+                n_trials += 30
                 study.set_user_attr(attributes.BUDGET, {"trials": n_trials})
                 running = [_start(work, bench) for _ in range(workers)]
                 time.sleep(1)
