@@ -133,7 +133,7 @@ def spending(view: StudyView, run: Trajectory) -> Chart | None:
     """The incumbent against epochs and against time."""
     if not len(run.values):
         return None
-    panels = []
+    panels: list[Panel] = []
     for axis, label, scale in (("epochs", "epochs trained", 1.0), ("seconds", "minutes", 60.0)):
         x = run.epochs if axis == "epochs" else run.seconds / scale
         end = (run.total_epochs if axis == "epochs" else run.total_seconds) / scale
@@ -145,7 +145,8 @@ def spending(view: StudyView, run: Trajectory) -> Chart | None:
         margin = 0.1 * abs(flat) or 1.0
         panels.append(
             Panel(
-                marks, x_label=label, y_label=f"best {view.metric}",
+                marks, x_label=label,
+                y_label="" if panels else f"best {view.metric}",
                 x_range=(0.0, end) if end > 0 else None,
                 y_range=(flat - margin, flat + margin) if flat == run.values[-1] else None,
             )

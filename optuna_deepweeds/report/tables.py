@@ -11,6 +11,8 @@ from optuna_deepweeds import attributes
 from optuna_deepweeds.report.view import StudyView
 from optuna_deepweeds.studies.accounting import epochs_trained
 
+_DIGESTS = ("dataset_fingerprint",)  # Twelve digits tell them apart.
+
 
 @dataclass(frozen=True)
 class Table:
@@ -69,7 +71,7 @@ def full_epochs(view: StudyView) -> int | None:
 def spec_table(view: StudyView) -> Table:
     """The specification and the budget."""
     rows: list[tuple[Any, ...]] = [
-        (name.replace("_", " "), _plain(value))
+        (name.replace("_", " "), _plain(str(value)[:12] if name in _DIGESTS else value))
         for name, value in view.spec.items()
         if value not in (None, "", [], ()) and name not in ("direction", "metric")
     ]
