@@ -20,6 +20,8 @@ samplers = ["random"]
 pruners = ["none"]
 seeds = [1, 2]
 trials = 1
+
+[evaluate]
 """
 
 
@@ -52,12 +54,29 @@ def test_report_before_the_first_study_says_so(here: Path) -> None:
         run("report", "grid.toml")
 
 
+def test_plan_tells_the_cost(here: Path) -> None:
+    assert "2 studies of at most 1 trials, 1 epochs a network, then 2 trainings" in (
+        run("plan", "grid.toml").stderr
+    )
+    assert "At most 36.0 h left" in run("plan", "published").stderr
+
+
+def test_jobs_and_workers_exclude_each_other(here: Path) -> None:
+    result = run("run", "grid.toml", "--jobs", "2", "--workers", "2")
+    assert result.exit_code == 2 and "cannot both be more than 1" in result.stderr
+
+
 @pytest.mark.slow
-def test_run_goes_on_and_reports(here: Path) -> None:
-    assert "All 2 studies are done" in run("run", "grid.toml", "--device", "cpu").stderr
-    assert run("run", "grid.toml", "--device", "cpu").stderr.count("done already") == 2
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_run_goes_on_and_reports(here: Path, jobs: str) -> None:
+    once = ("run", "grid.toml", "--device", "cpu", "--jobs", jobs)
+    assert "All 2 studies are done" in run(*once).stderr
+    assert "2 of 2 studies are done already" in run(*once).stderr
     rows = json.loads(run("plan", "grid.toml", "-f", "json").stdout)
-    assert {r["state"] for r in rows} == {"done"}
+    assert {r["state"] for r in rows} == {"tested"}
     result = run("report", "grid.toml", "-f", "json")
-    assert json.loads(result.stdout)[0]["seeds"] == 2
+    (method,) = json.loads(result.stdout)
+    assert method["seeds"] == 2 and 0 < method["test"] < 1
     assert (here / "reports" / "tiny.html").exists()
+    # A network, a confusion matrix and its picture of each study.
+    assert len(list((here / "artifacts").iterdir())) == 6

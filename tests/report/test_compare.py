@@ -125,6 +125,48 @@ def test_test_results_enter_the_table() -> None:
     assert dict(zip(table.columns, table.rows[0], strict=True))["test"] == 0.625
 
 
+def balanced(seed: int, tested: float | None = None, **spec: object) -> StudyView:
+    """A study on the published task, its best network tested."""
+    made = optuna.create_study(direction="maximize", study_name=f"{spec} {seed}")
+    settings = {"dataset": "deepweeds-balanced", "sampler": "random", "pruner": "none"}
+    made.set_user_attr(attributes.SPEC, {**settings, "seed": seed, "epochs": 5, **spec})
+    made.add_trials([trial_at(0, 1, 0.6, 5)])
+    if spec.get("sampler") == "rf_ei":
+        made.add_trials([trial_at(0, 1, 0.5, 5, PRIOR="runs.csv")])
+    if tested is not None:
+        made.set_user_attr(attributes.EVALUATION, {"trials": [{"trial": 0, "mean": tested}]})
+    return StudyView.of(made)
+
+
+def test_published_values_stand_beside_ours_on_their_task(tmp_path: Path) -> None:
+    views = [balanced(seed, 0.5 + seed / 10) for seed in (0, 1)]
+    views += [balanced(seed, 0.6, sampler="rf_ei", pruner="dora") for seed in (0, 1)]
+    comparison = compare(views)
+    assert [m.label for m in comparison.methods] == ["random + none", "rf_ei with priors + dora"]
+    table = comparison.published_table()
+    rows = {row[0]: dict(zip(table.columns, row, strict=True)) for row in table.rows}
+    assert len(rows) == 6
+    assert rows["random + none"]["our_mean"] == pytest.approx(0.55)
+    assert rows["random + none"]["published_mean"] == pytest.approx(0.6206, abs=1e-4)
+    assert rows["rf_ei with priors + dora"]["our_trials"] == "1; 1"
+    assert rows["random + asha"]["our_mean"] is None
+    assert "other images in each split" in comparison.sentences()[-1]
+
+    charts = compare_charts(comparison)
+    (panel,) = charts["test-accuracy"].panels
+    assert [label for _, label in panel.x_ticks][:2] == [m.label for m in comparison.methods]
+    assert len(panel.x_ticks) == 6
+    assert charts["cumulative"].panels[0].marks[-1].name == "published: test accuracy"
+    compare_report.write_html(comparison, tmp_path / "c.html")
+    assert "0.7050; 0.6017; 0.5967" in (tmp_path / "c.html").read_text()
+
+
+def test_published_values_stay_away_from_other_tasks_and_untested_studies() -> None:
+    assert compare([study([0.5], 0)]).published == ()
+    assert not compare([study([0.5], 0)]).published_table().rows
+    assert "test-accuracy" not in compare_charts(compare([balanced(0)]))
+
+
 def test_page_and_pngs(tmp_path: Path) -> None:
     comparison = compare(grid())
     compare_report.write_html(comparison, tmp_path / "c.html")

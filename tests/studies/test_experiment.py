@@ -6,8 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from optuna_deepweeds import attributes
 from optuna_deepweeds.errors import InvalidInputError, NotFoundError
-from optuna_deepweeds.studies.experiment import is_finished, read_experiment
+from optuna_deepweeds.studies.experiment import (
+    EvaluationPlan,
+    is_finished,
+    read_experiment,
+    shipped_experiments,
+)
 from optuna_deepweeds.studies.manager import create_or_continue
 from optuna_deepweeds.studies.storage import open_storage
 
@@ -66,6 +72,9 @@ def test_shipped_grids_can_be_read(name: str) -> None:
         ("[priors]", "[[priors]]", "priors is of a wrong kind"),
         ("enqueue_best", "enqueue", "Did you mean enqueue_best?"),
         ("name =", "name", "must be TOML"),
+        ("[priors]", "[evaluate]\nseeds = 0\n[priors]", "`evaluate seeds >= 1` must hold"),
+        ("[priors]", '[evaluate]\nrecipe = "x"\n[priors]', "recipe must be one of study, tuned"),
+        ("[priors]", "[evaluate]\nseed = 1\n[priors]", "Did you mean seeds?"),
     ],
 )
 def test_wrong_files_are_one_line(tmp_path: Path, old: str, new: str, expected: str) -> None:
@@ -89,3 +98,30 @@ def test_cell_is_finished_when_its_budget_is_spent(tmp_path: Path) -> None:
         assert not is_finished(study)
         study.tell(trial, 0.5)
     assert is_finished(study)
+
+
+def test_priors_of_shipped_grids_are_there_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in shipped_experiments():
+        for cell in read_experiment(Path(name)).cells:
+            assert all(Path(source).exists() for source in cell.priors)
+
+
+def test_tests_are_done_for_the_best_trial_alone(tmp_path: Path) -> None:
+    text = GRID.replace("[priors]", "[evaluate]\nseeds = 2\n\n[priors]")
+    grid = read_experiment(write(tmp_path, text))
+    assert grid.evaluation == EvaluationPlan(2)
+    storage = open_storage(f"sqlite:///{tmp_path}/s.db")
+    cell = grid.cells[0]
+    study, _ = create_or_continue(cell.name, cell.spec, cell.budget, storage)
+    study.tell(study.ask(), 0.5)
+    assert not grid.evaluation.is_done(study)
+    tested = {"trial": 0, "seeds": [0.4], "failures": ["trial 0, seed 1: diverged"]}
+    study.set_user_attr(attributes.EVALUATION, {"recipe": "study", "trials": [tested]})
+    assert grid.evaluation.is_done(study)
+    assert not EvaluationPlan(3).is_done(study)
+    assert not EvaluationPlan(2, "tuned").is_done(study)
+    study.tell(study.ask(), 0.6)
+    assert not grid.evaluation.is_done(study)
