@@ -46,7 +46,9 @@ def is_transient(error: BaseException) -> bool:
             if link.connection_invalidated:
                 return True
             link = link.orig or link
-        elif isinstance(link, exc.TimeoutError):  # No free connection in the pool.
+        elif isinstance(link, (exc.TimeoutError, exc.PendingRollbackError)):
+            # No free connection in the pool. Or Optuna went on in a transaction whose connection
+            # had broken (reading trials, it takes any error for a query that is too long).
             return True
         driver = type(link).__module__.partition(".")[0]
         if driver == "sqlite3":

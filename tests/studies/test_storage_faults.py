@@ -128,6 +128,53 @@ def test_lost_answers_change_nothing(
         assert facts(study) == facts(undisturbed)
 
 
+def _read(study: optuna.Study) -> None:
+    study.ask()
+    assert [t.state for t in study.get_trials()] == [TrialState.RUNNING]
+    assert study.user_attrs == {}
+
+
+@pytest.mark.slow
+@pytest.mark.postgres
+@pytest.mark.parametrize("work", [_create_trial, _claim, _finish, _report, _bulk, _several, _read])
+def test_connections_that_break_before_any_statement_change_nothing(
+    postgres: LocalPostgres, work: Callable[[optuna.Study], None]
+) -> None:
+    psycopg = pytest.importorskip("psycopg")
+    storage = open_storage(postgres.new_database())
+
+    def facts(study: optuna.Study) -> list[object]:
+        return [
+            (t.number, t.state, t.value, len(t.params), len(t.intermediate_values), t.user_attrs)
+            for t in study.trials
+        ]
+
+    undisturbed = optuna.create_study(storage=storage)
+    work(undisturbed)
+    n_spared, n_broken = 0, 1
+    with psycopg.connect(postgres.url(), autocommit=True) as killer:
+        while n_broken:  # Until the work has no statement left to be broken.
+            study = optuna.create_study(storage=storage)
+            n_statements, n_broken = 0, 0
+
+            def execute(connection: Any, *others: object, n_spared: int = n_spared) -> None:
+                nonlocal n_statements, n_broken
+                n_statements += 1
+                if n_statements == n_spared + 1:
+                    n_broken = 1
+                    pid = connection.connection.dbapi_connection.info.backend_pid
+                    killer.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,))
+
+            event.listen(storage.engine, "before_cursor_execute", execute)
+            try:
+                work(study)
+            finally:
+                event.remove(storage.engine, "before_cursor_execute", execute)
+            assert facts(study) == facts(undisturbed), n_spared
+            n_spared += 1
+    assert n_spared > 5
+
+
 def test_collected_parameters_are_written_together_or_not_at_all(storage_url: str) -> None:
     study = optuna.create_study(storage=open_storage(storage_url))
     for is_first in (True, False):  # The first trial's distributions are not known yet.
