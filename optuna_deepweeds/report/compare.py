@@ -147,10 +147,22 @@ class Comparison:
                 ratio, n_out = self.savings(test.first, test.second, "epochs")
                 found.append(savings_sentence(test.first, test.second, ratio, "epochs", n_out))
         if self.published:
-            found.append(split_sentence())
+            found += [split_sentence(), self._effort()]
         if len(self.methods) < 2:
             found.append("One method alone: there is nothing to compare it with.")
         return found
+
+    def _effort(self) -> str:
+        """What our studies spent, beside the published ones."""
+        views = [view for method in self.methods for view in method.views.values()]
+        spaces = sorted({str(view.spec.get("space")) for view in views})
+        epochs = sorted({int(view.spec.get("epochs") or 0) for view in views})
+        spent = _median([view.progress.epochs for view in views]) or 0
+        minutes = (_median([view.progress.seconds for view in views]) or 0) / 60
+        return (
+            f"Ours: space {', '.join(spaces)}, {', '.join(map(str, epochs))} epochs a network, "
+            f"{spent:.0f} epochs and {minutes:.0f} minutes a study (medians)."
+        )
 
     def ranks(self, axis: Axis, n_points: int = 100) -> tuple[np.ndarray, np.ndarray]:
         """(n,) grid of cost and (n, n_methods) mean rank over the seeds that all methods have.

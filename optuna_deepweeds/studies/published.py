@@ -62,9 +62,9 @@ def split_sentence() -> str:
     # studies are hardly surer than one of them.
     error = 2 * math.sqrt(2 * accuracy * (1 - accuracy) / N_TEST_IMAGES)
     return (
-        f"Published values ({PUBLISHED_SOURCE}): the same eight weeds, space and sizes of the "
-        f"splits ({N_TEST_IMAGES:,} test images), but other images in each split, and two hours "
-        "on an A100 GPU a study. Other test images alone make differences of up to about "
-        f"{100 * error:.0f} points (two standard errors of the difference at 70 %); what is "
-        "beyond has another reason, the budget first of all."
+        f"Published values ({PUBLISHED_SOURCE}): the same eight weeds and sizes of the splits "
+        f"({N_TEST_IMAGES:,} test images), but other images in each split; space course, at most "
+        "20 epochs a network, two hours on an A100 GPU a study. Other test images alone make "
+        f"differences of up to about {100 * error:.0f} points (two standard errors of the "
+        "difference at 70 %); what is beyond has another reason, the budget first of all."
     )

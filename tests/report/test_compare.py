@@ -150,7 +150,8 @@ def test_published_values_stand_beside_ours_on_their_task(tmp_path: Path) -> Non
     assert rows["random + none"]["published_mean"] == pytest.approx(0.6206, abs=1e-4)
     assert rows["rf_ei with priors + dora"]["our_trials"] == "1; 1"
     assert rows["random + asha"]["our_mean"] is None
-    assert "other images in each split" in comparison.sentences()[-1]
+    assert "other images in each split" in comparison.sentences()[-2]
+    assert "5 epochs a network, 5 epochs and 0 minutes a study" in comparison.sentences()[-1]
 
     charts = compare_charts(comparison)
     (panel,) = charts["test-accuracy"].panels
