@@ -158,9 +158,14 @@ class Budget:
         """
         stored = {} if stored is None else stored
         kinds: dict[str, tuple[type, ...]] = {"seconds": (int, float)}
-        is_right = isinstance(stored, Mapping) and all(
-            stored.get(f.name) is None or type(stored[f.name]) in kinds.get(f.name, (int,))
-            for f in fields(cls)
+        names = {f.name for f in fields(cls)}
+        is_right = (
+            isinstance(stored, Mapping)
+            and set(stored) <= names
+            and all(
+                stored.get(f.name) is None or type(stored[f.name]) in kinds.get(f.name, (int,))
+                for f in fields(cls)
+            )
         )
         if not is_right:
             raise InvalidInputError(f"the study's stored budget is damaged: {stored!r:.100}.")

@@ -20,7 +20,12 @@ from optuna.trial import FrozenTrial, TrialState
 
 from optuna_deepweeds import attributes
 from optuna_deepweeds.datasets.dataset import Dataset
-from optuna_deepweeds.errors import DeepWeedsError, NotFoundError, TrainingError
+from optuna_deepweeds.errors import (
+    DeepWeedsError,
+    InvalidInputError,
+    NotFoundError,
+    TrainingError,
+)
 from optuna_deepweeds.studies import manager, reaping
 from optuna_deepweeds.studies.accounting import Progress, progress, ranked
 from optuna_deepweeds.studies.checkpoints import root_number, whole_number
@@ -133,6 +138,7 @@ class Worker:
 
         Raises:
             DeepWeedsError: If too many trials in a row fail, with the reason of the last one.
+            InvalidInputError: If the study has no limit, or its specification is damaged.
             NotFoundError: If the study is deleted meanwhile.
             StorageError: If the storage stays out of reach.
         """
@@ -171,6 +177,11 @@ class Worker:
             self._tidy(trials)
         attrs = self._study.user_attrs
         budget = Budget.from_json(attrs.get(attributes.BUDGET))
+        if budget == Budget():
+            raise InvalidInputError(
+                f"study {self._study.study_name!r} must have a limit, or it would never end; "
+                f"set one: study resume {self._study.study_name} --trials N"
+            )
         state = progress(trials, self._study.direction)
         if attrs.get(attributes.STOP):
             return Ending.STOPPED

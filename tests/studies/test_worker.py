@@ -18,6 +18,7 @@ from optuna_deepweeds import attributes
 from optuna_deepweeds.errors import (
     DeepWeedsError,
     DivergedError,
+    InvalidInputError,
     NotFoundError,
     TrainingInterrupted,
 )
@@ -87,6 +88,13 @@ def test_the_epoch_budget_ends_a_study(bench: Bench) -> None:
     ending, recorder = bench.work(study)
     assert ending == Ending.EPOCHS
     assert len(recorder.epochs) == 6  # Whole trials of two epochs each.
+
+
+def test_a_study_without_a_limit_is_not_begun(bench: Bench) -> None:
+    study = bench.study(trials=None)
+    with pytest.raises(InvalidInputError, match="must have a limit"):
+        bench.work(study)
+    assert study.get_trials() == []
 
 
 def test_a_study_asked_to_stop_starts_no_trial(bench: Bench) -> None:
