@@ -155,6 +155,25 @@ def test_continued_curve_stands_for_its_parent() -> None:
     assert names == ["continued (1)", "best: trial 1"]
 
 
+def test_history_shows_final_values_where_they_differ_from_the_last_report() -> None:
+    study = optuna.create_study()
+
+    def reporting(trial: optuna.Trial) -> float:
+        trial.report(trial.suggest_float("x", 5, 6), 1)
+        return 1.0
+
+    study.optimize(reporting, n_trials=2)
+    (panel,) = study_charts(StudyView.of(study))["history"].panels
+    assert {v for mark in panel.marks for v in mark.y} == {1.0}
+
+
+def test_narrow_screens_scroll_wide_figures(study: optuna.Study) -> None:
+    charts = study_charts(StudyView.of(study))
+    assert charts["learning-curves"].min_width == 300
+    assert charts["slices"].min_width >= 4 * 200
+    assert charts["parallel"].min_width >= 13 * 70
+
+
 def test_note_tells_state_and_how_to_resume(study: optuna.Study) -> None:
     text = note(StudyView.of(study))
     assert "18 finished trials" in text and "random" in text
