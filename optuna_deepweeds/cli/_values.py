@@ -46,6 +46,8 @@ class Output(click.Path):
 
 def _write_problem(path: Path) -> str:
     """Why nothing can be written at `path`, whose folders may be made; "" if it can."""
+    if not path.name:
+        return "a file must have a name."
     try:
         there = next(p for p in (path, *path.absolute().parents) if p.exists())
     except OSError as error:

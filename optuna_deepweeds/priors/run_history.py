@@ -66,7 +66,7 @@ def read_smac_json(path: str, source: str, text: str) -> list[PriorTrial]:
     """
     try:
         document = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidInputError(f"{path} must be JSON, but {error}.") from None
     if not isinstance(document, Mapping) or not (
         isinstance(document.get("data"), list) and isinstance(document.get("configs"), Mapping)

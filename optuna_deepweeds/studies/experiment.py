@@ -159,7 +159,7 @@ def read_experiment(path: Path) -> Experiment:
         raise InvalidInputError(f"{path} cannot be read as text: {error}.") from None
     try:
         content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, ValueError, RecursionError) as error:
         raise InvalidInputError(f"{path} must be TOML, but {error}.") from None
     _check(path, content, _TYPES, _REQUIRED)
     priors = content.get("priors", {})

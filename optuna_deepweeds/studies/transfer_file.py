@@ -136,7 +136,7 @@ def _trial_from_json(data: dict[str, Any], cache: dict[str, BaseDistribution]) -
         number=int(data["number"]),
         state=TrialState[data["state"]],
         value=None,
-        values=data["values"],
+        values=None if data["values"] is None else _numbers(data["values"]),
         datetime_start=_time_from_json(data["datetime_start"]),
         datetime_complete=_time_from_json(data["datetime_complete"]),
         params=dict(data["params"]),
@@ -146,6 +146,12 @@ def _trial_from_json(data: dict[str, Any], cache: dict[str, BaseDistribution]) -
         intermediate_values={int(k): float(v) for k, v in data["intermediate_values"].items()},
         trial_id=-1,
     )
+
+
+def _numbers(values: Any) -> list[float]:
+    if not isinstance(values, list) or not all(type(v) in (int, float) for v in values):
+        raise ValueError(f"values must be a list of numbers, but got {values!r:.60}")
+    return [float(value) for value in values]
 
 
 def _read(path: Path) -> tuple[dict[str, Any], list[FrozenTrial]]:
@@ -171,7 +177,9 @@ def _read(path: Path) -> tuple[dict[str, Any], list[FrozenTrial]]:
         raise InvalidInputError(f"{path} cannot be read: {error}") from error
     except InvalidInputError:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError, EOFError, zlib.error) as error:
+    except (
+        ValueError, KeyError, TypeError, AttributeError, RecursionError, EOFError, zlib.error
+    ) as error:  # fmt: skip
         raise InvalidInputError(
             f"{path}, line {number}: an exported study must be a file written by `study export`, "
             f"but got: {type(error).__name__}: {error}"
