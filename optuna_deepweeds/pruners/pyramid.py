@@ -8,8 +8,8 @@ Plain functions of what stands at the rungs; values are in the direction "larger
     f_0    share of the first rung's results that may go on
 
 Every rung above the first is given the same number of epochs in total, which makes the quotas
-m_i = n_0 * f * G_0 / (G_{i+1} - G_i). A trial whose quota is not open yet stays paused, and goes
-on as soon as enough new trials have come in below it.
+m_i = n_0 * f * G_0 / (G_{i+1} - G_i), rounded as `quota` tells. A trial whose quota is not open
+yet stays paused, and goes on as soon as enough new trials have come in below it.
 """
 
 from __future__ import annotations
@@ -32,6 +32,17 @@ def quota_rates(
     return rates[: len(rungs)]
 
 
+def quota(rung: int, share: float) -> int:
+    """Return how many trials may pass a rung for a share of the results, a whole number or not.
+
+    The share is rounded down, except that above the first rung one half is enough for the first
+    trial: a study of few trials would otherwise end before anything but its first leader went on.
+    """
+    if rung > 0 and 0.5 <= share < 1:
+        return 1
+    return int(share + 1e-9)
+
+
 def open_promotions(
     values: Sequence[RungValues], paused: Sequence[Collection[int]], rates: Sequence[float]
 ) -> list[int]:
@@ -43,7 +54,7 @@ def open_promotions(
         rates: for each rung its quota as a share of the results at the first rung.
     """
     n_first = len(values[0]) if values else 0
-    quotas = [int(n_first * rate + 1e-9) for rate in rates]
+    quotas = [quota(rung, n_first * rate) for rung, rate in enumerate(rates)]
     return [
         number
         for rung in reversed(range(len(values)))
@@ -69,7 +80,7 @@ def by_distance_to_promotion(
 ) -> list[int]:
     """Return the paused trials in the order in which growing quotas would reach them."""
     needed = [
-        ((rank + 1) / rate, -rung, number)
+        ((0.5 if rank == 0 and rung > 0 else rank + 1) / rate, -rung, number)
         for rung, rate in enumerate(rates)
         for rank, number in enumerate(values[rung].best())
         if number in paused[rung]

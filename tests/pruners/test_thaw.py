@@ -227,6 +227,22 @@ def test_quotas_give_every_upper_rung_equal_epochs() -> None:
     assert np.array(rates[1:]) * spans == pytest.approx([0.25] * 3)
 
 
+@pytest.mark.parametrize(
+    ("rung", "share", "expected"),
+    [(0, 0.9, 0), (0, 2.9, 2), (1, 0.4, 0), (1, 0.5, 1), (2, 0.99, 1), (2, 1.9, 1), (2, 3.0, 3)],
+)
+def test_first_promotion_of_an_upper_rung_comes_early(
+    rung: int, share: float, expected: int
+) -> None:
+    assert pyramid.quota(rung, share) == expected
+
+
+def test_short_study_finishes_more_than_its_first_leader() -> None:
+    study = thaw_study()
+    run_worker(study, random_curves(26), 26)
+    assert sum(t.state == TrialState.COMPLETE for t in study.trials) >= 2
+
+
 def test_closing_study_finishes_its_best_trial_however_few_there_are() -> None:
     study = thaw_study()
     curves = np.array([[0.5] * LENGTH, [0.7] * LENGTH, [0.6] * LENGTH])
