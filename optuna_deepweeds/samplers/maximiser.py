@@ -43,6 +43,7 @@ def maximise(
         (d,) row. If everything drawn has been taken, as in a small exhausted space, the best of
         what was taken.
     """
+    taken = np.sort(taken)
     random = space.random(n_random, rng)
     pool = _fresh(
         np.concatenate([random, space.neighbours(observed[:n_starts], rng)]), space, taken
@@ -55,8 +56,7 @@ def maximise(
     for _ in range(n_rounds):
         starts = np.argsort(-scores, kind="stable")[:n_starts]
         best = scores[starts[0]]
-        known = np.concatenate([taken, space.keys(pool)])
-        step = _fresh(space.neighbours(pool[starts], rng), space, known)
+        step = _fresh(space.neighbours(pool[starts], rng), space, taken, space.keys(pool))
         if len(step) == 0:
             break
         pool = np.concatenate([pool, step])
@@ -66,7 +66,20 @@ def maximise(
     return pool[int(np.argmax(scores))]
 
 
-def _fresh(X: np.ndarray, space: CandidateSpace, taken: np.ndarray) -> np.ndarray:
-    """Rows of X without repetition whose key is not among `taken`."""
+def _fresh(
+    X: np.ndarray, space: CandidateSpace, taken: np.ndarray, pool: np.ndarray | None = None
+) -> np.ndarray:
+    """Rows of X without repetition whose key is neither in sorted `taken` nor in `pool`."""
     keys, first = np.unique(space.keys(X), return_index=True)
-    return X[np.sort(first[~np.isin(keys, taken)])]
+    is_fresh = ~_contains(taken, keys)
+    if pool is not None:
+        is_fresh &= ~np.isin(keys, pool)
+    return X[np.sort(first[is_fresh])]
+
+
+def _contains(ordered: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """(k,) True where a key is among `ordered`, of which there may be many thousands."""
+    if len(ordered) == 0:
+        return np.zeros(len(keys), dtype=bool)
+    places = np.minimum(np.searchsorted(ordered, keys), len(ordered) - 1)
+    return np.asarray(ordered[places] == keys)

@@ -15,7 +15,7 @@ from optuna_deepweeds.samplers.targets import clipped_values
 from optuna_deepweeds.samplers.transfer import PriorSource
 from optuna_deepweeds.spaces import SearchSpace
 
-_MAX_SAMPLES = 500
+_MAX_SAMPLES = 400
 
 
 class RandomForestEISampler(ModelBasedSampler):
