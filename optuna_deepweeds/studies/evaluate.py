@@ -42,7 +42,7 @@ class Score:
     Attributes:
         trial: Number of the trial whose configuration it has.
         seed: Number of the repetition.
-        fold: Fold it was scored on, in `cv3`; else 0.
+        fold: Fold it was scored on, from 1, in `cv3`; else 0.
         confusion: (n_classes, n_classes) counts, rows are true classes, columns predicted ones.
         seconds: Training time.
     """
@@ -305,8 +305,8 @@ def _splits(data: Dataset, protocol: str) -> Iterator[tuple[int, Dataset, str]]:
         yield 0, data, "train+valid"
         return
     folds = three_folds(data)
-    for number, scored in enumerate(folds):
-        rest = np.concatenate([fold for i, fold in enumerate(folds) if i != number])
+    for number, scored in enumerate(folds, start=1):
+        rest = np.concatenate([fold for fold in folds if fold is not scored])
         nothing = rest[:0]
         fingerprint = f"{data.fingerprint}/cv{_N_FOLDS}-{number}"
         yield (

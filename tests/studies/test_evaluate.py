@@ -105,7 +105,7 @@ def test_cross_validation_leaves_the_test_images_alone(
         evaluate_study(study, data, n_seeds=1, protocol="cv3", device="cpu")
         for data in (tiny_images, replace(tiny_images, images=blinded))
     ]
-    assert [score.fold for score in results[0].trials[0].scores] == [0, 1, 2]
+    assert [score.fold for score in results[0].trials[0].scores] == [1, 2, 3]
     assert results[0].network is None
     assert np.array_equal(results[0].trials[0].confusion, results[1].trials[0].confusion)
     scored = len(tiny_images.train) + len(tiny_images.valid)
