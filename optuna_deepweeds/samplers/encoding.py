@@ -225,6 +225,15 @@ class Encoder:
                 columns.append(np.where(codes == MISSING, 0.5, codes))
         return np.stack(columns, axis=1) if columns else np.empty((len(X), 0))
 
+    @property
+    def feature_groups(self) -> np.ndarray:
+        """(m,) the parameter, by index, that each column of `features` stands for."""
+        counts = [
+            d.n_values if d.is_categorical and d.n_values is not None else 1
+            for d in self.dimensions
+        ]
+        return np.repeat(np.arange(len(counts)), counts)
+
     def keys(self, X: np.ndarray) -> np.ndarray:
         """(n,) uint64 keys of snapped X, equal where configurations count as the same."""
         cells = np.empty(X.shape, dtype=np.int64)

@@ -48,17 +48,25 @@ def _inverse(L: np.ndarray) -> np.ndarray:
     return np.asarray(np.tril(lower) + np.tril(lower, -1).T)
 
 
-def fit_hyperparameters(F: np.ndarray, y: np.ndarray) -> np.ndarray:
+def fit_hyperparameters(
+    F: np.ndarray, y: np.ndarray, groups: np.ndarray | None = None
+) -> np.ndarray:
     """theta: (m + 1,) that maximises the posterior given F: (n, m) features and y: (n,).
 
-    The signal variance is profiled out. Lengthscales have a log-normal prior that grows with
-    the root of m, as distances do.
+    Columns of one group, such as the choices of a category, share their lengthscale.
+    groups: (m,) of ascending numbers from 0; None gives each column its own. The signal variance
+    is profiled out. Lengthscales have a log-normal prior that grows with the root of their
+    number, as distances do.
 
     Source: Rasmussen and Williams 2006, equations 5.8 and 5.9; prior after Hvarfner et al. 2024.
     """
-    n, m = F.shape
+    n = len(F)
+    groups = np.arange(F.shape[1]) if groups is None else groups
+    m = int(groups[-1]) + 1
     length_mean = np.log(0.5) + 0.5 * np.log(max(m, 2) / 2.0)
     differences = (F[:, None, :] - F[None, :, :]) ** 2
+    starts = np.flatnonzero(np.r_[True, groups[1:] != groups[:-1]])
+    differences = np.add.reduceat(differences, starts, axis=2)
 
     def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
         inverse_squares = np.exp(-2.0 * theta[:m])
@@ -97,7 +105,7 @@ def fit_hyperparameters(F: np.ndarray, y: np.ndarray) -> np.ndarray:
         method="L-BFGS-B",
         options={"maxiter": _MAX_ITERATIONS},
     )
-    return np.asarray(result.x)
+    return np.r_[result.x[:m][groups], result.x[m]]
 
 
 @dataclass(frozen=True)

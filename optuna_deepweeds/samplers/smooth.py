@@ -68,6 +68,7 @@ class Hyperparameters:
             y = y - y.mean()
         key = X[rows].tobytes() + y.tobytes()
         if key != self._key:
-            self._theta = fit_hyperparameters(seen.encoder.features(X[rows]), y)
+            encoder = seen.encoder
+            self._theta = fit_hyperparameters(encoder.features(X[rows]), y, encoder.feature_groups)
             self._key = key
         return self._theta

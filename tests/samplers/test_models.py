@@ -145,8 +145,15 @@ def test_process_finds_which_inputs_matter() -> None:
     assert lengths[:2].max() < lengths[2:].min()
 
 
+def test_columns_of_one_parameter_share_their_lengthscale() -> None:
+    F, y = _data()
+    lengths = fit_hyperparameters(F, y - y.mean(), np.array([0, 0, 1, 2]))[:-1]
+    assert lengths[0] == lengths[1] < lengths[2:].min()
+
+
+@pytest.mark.parametrize("groups", [None, np.array([0, 1, 1, 2])])
 def test_process_hyperparameters_follow_a_correct_gradient(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, groups: np.ndarray | None
 ) -> None:
     F, y = _data(15)
     captured = []
@@ -156,7 +163,7 @@ def test_process_hyperparameters_follow_a_correct_gradient(
         return type("Result", (), {"x": start})
 
     monkeypatch.setattr(gaussian_process, "minimize", capture)
-    fit_hyperparameters(F, y)
+    fit_hyperparameters(F, y, groups)
     loss, start = captured[0]
     error = check_grad(lambda t: loss(t)[0], lambda t: loss(t)[1], start + 0.3)
     assert error < 1e-3
