@@ -65,6 +65,10 @@ def measure(curves: Curves, pruner: str, n_trials: int, *, seed: int = 0) -> Dec
         finally:
             storage.remove_session()
             storage.engine.dispose()
+    if not outcome.decision_times:
+        raise InvalidInputError(
+            f"the curves must last for more than {n_trials} trials, but {curves.name} ended."
+        )
     times = 1e3 * np.array(outcome.decision_times)
     return DecisionCost(
         pruner,

@@ -166,9 +166,9 @@ def test_role_that_may_only_read_reads(postgres: LocalPostgres) -> None:
     url = postgres.new_database()
     optuna.create_study(study_name="s", storage=open_storage(url))
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("CREATE ROLE reader LOGIN")
-        connection.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader")
-    reader = url.replace("postgres@", "reader@")
+        connection.execute("CREATE ROLE looker LOGIN")
+        connection.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO looker")
+    reader = url.replace("postgres@", "looker@")
     study = optuna.load_study(study_name="s", storage=open_storage(reader, must_exist=True))
     with pytest.raises(StorageError, match="permission denied"):
         study.set_user_attr("a", 1)
