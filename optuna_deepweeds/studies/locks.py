@@ -19,6 +19,7 @@ import os
 import threading
 import time
 import weakref
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -183,7 +184,7 @@ def _memory_lock(owner: Any, name: str, timeout: float) -> Iterator[Lock]:
         lock.release()
 
 
-class _SessionLock(Lock):
+class _SessionLock(Lock, ABC):
     """A lock that belongs to one database connection."""
 
     def __init__(self, connection: Connection, name: str) -> None:
@@ -191,11 +192,13 @@ class _SessionLock(Lock):
         digest = hashlib.sha256(f"optuna_deepweeds:{name}".encode()).digest()
         self.key: int | str = int.from_bytes(digest[:8], "big", signed=True)
 
+    @abstractmethod
     def acquire(self) -> bool:
-        raise NotImplementedError
+        """Try once to take the lock; whether it was free."""
 
+    @abstractmethod
     def release(self) -> None:
-        raise NotImplementedError
+        """Give the lock back."""
 
     def verify(self) -> None:
         # A session-level lock lives exactly as long as its connection.

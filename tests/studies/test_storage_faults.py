@@ -94,17 +94,18 @@ def _several(study: optuna.Study) -> None:
     set_user_attrs(trial, {"a": 1, "b": 2})
 
 
+def _facts(study: optuna.Study) -> list[object]:
+    return [
+        (t.number, t.state, t.value, len(t.params), len(t.intermediate_values), t.user_attrs)
+        for t in study.trials
+    ]
+
+
 @pytest.mark.parametrize("work", [_create_trial, _claim, _finish, _report, _bulk, _several])
 def test_lost_answers_change_nothing(
     storage_url: str, work: Callable[[optuna.Study], None]
 ) -> None:
     storage = open_storage(storage_url)
-
-    def facts(study: optuna.Study) -> list[object]:
-        return [
-            (t.number, t.state, t.value, len(t.params), len(t.intermediate_values), t.user_attrs)
-            for t in study.trials
-        ]
 
     undisturbed = optuna.create_study(storage=storage)
     work(undisturbed)
@@ -125,7 +126,7 @@ def test_lost_answers_change_nothing(
             work(study)
         finally:
             event.remove(storage.engine, "commit", commit)
-        assert facts(study) == facts(undisturbed)
+        assert _facts(study) == _facts(undisturbed)
 
 
 def _read(study: optuna.Study) -> None:
@@ -142,12 +143,6 @@ def test_connections_that_break_before_any_statement_change_nothing(
 ) -> None:
     psycopg = pytest.importorskip("psycopg")
     storage = open_storage(postgres.new_database())
-
-    def facts(study: optuna.Study) -> list[object]:
-        return [
-            (t.number, t.state, t.value, len(t.params), len(t.intermediate_values), t.user_attrs)
-            for t in study.trials
-        ]
 
     undisturbed = optuna.create_study(storage=storage)
     work(undisturbed)
@@ -170,7 +165,7 @@ def test_connections_that_break_before_any_statement_change_nothing(
                 work(study)
             finally:
                 event.remove(storage.engine, "before_cursor_execute", execute)
-            assert facts(study) == facts(undisturbed), n_spared
+            assert _facts(study) == _facts(undisturbed), n_spared
             n_spared += 1
     assert n_spared > 5
 
