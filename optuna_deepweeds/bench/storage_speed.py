@@ -27,6 +27,7 @@ from optuna_deepweeds.spaces import SPACES
 from optuna_deepweeds.studies import manager
 from optuna_deepweeds.studies.bulk import bulk_add_trials
 from optuna_deepweeds.studies.counts import counted_progress, list_studies
+from optuna_deepweeds.studies.reading import Reader
 from optuna_deepweeds.studies.spec import Budget
 from optuna_deepweeds.studies.storage import open_storage
 from optuna_deepweeds.studies.storage_url import STORAGE_VARIABLE, resolve_url
@@ -93,13 +94,14 @@ def scale(url: str, other_url: str, folder: Any, *, n_trials: int = 10_000) -> l
     priors = [_finished(i, {attributes.PRIOR: "bench"}) for i in range(2000)]
     trials = [_finished(i, {}) for i in range(n_trials - len(priors))]
     small = optuna.create_study(study_name="small", storage=storage)
+    reader = Reader.of(storage)
     file = folder / "big.jsonl.gz"
     other = open_storage(other_url)
     return [
         Speed("import 2,000 priors", _seconds(lambda: bulk_add_trials(study, priors))),
         Speed(f"import {len(trials):,} trials", _seconds(lambda: bulk_add_trials(study, trials))),
-        Speed("status", _seconds(lambda: counted_progress(storage, study._study_id))),
-        Speed("list", _seconds(lambda: list_studies(storage))),
+        Speed("status", _seconds(lambda: counted_progress(reader, study._study_id))),
+        Speed("list", _seconds(lambda: list_studies(reader))),
         Speed("command `study status`", _command_seconds(url, "study", "status", "big")),
         Speed("command `study list`", _command_seconds(url, "study", "list")),
         Speed("command `--version`", _command_seconds(url, "--version")),

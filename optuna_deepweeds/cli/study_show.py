@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from optuna_deepweeds import attributes
@@ -20,8 +21,9 @@ from optuna_deepweeds.cli._output import (
 from optuna_deepweeds.cli._progress import time_left
 from optuna_deepweeds.cli._values import Output
 from optuna_deepweeds.errors import NotFoundError
-from optuna_deepweeds.report.calibration import calibration
-from optuna_deepweeds.studies.accounting import best_trial, epochs_trained
+from optuna_deepweeds.report.calibration import calibration_of
+from optuna_deepweeds.studies.accounting import epochs_trained
+from optuna_deepweeds.studies.spec import Budget
 
 
 @click.command("list")
@@ -30,10 +32,12 @@ from optuna_deepweeds.studies.accounting import best_trial, epochs_trained
 def list_(fmt: str, storage_url: str | None) -> None:
     """List the studies of a storage."""
     from optuna_deepweeds.studies.counts import list_studies
-    from optuna_deepweeds.studies.storage import open_storage
+    from optuna_deepweeds.studies.reading import open_reader
 
+    with open_reader(storage_url) as reader:
+        summaries = list_studies(reader)
     rows = []
-    for summary in list_studies(open_storage(storage_url, must_exist=True)):
+    for summary in summaries:
         # A damaged study must not hide the others.
         spec, budget = (
             value if isinstance(value, dict) else {}
@@ -69,12 +73,15 @@ def list_(fmt: str, storage_url: str | None) -> None:
 @storage_option
 def status(name: str, fmt: str, storage_url: str | None) -> None:
     """Where study NAME stands: trials, epochs, time, best, and how anticipation did."""
-    from optuna_deepweeds.studies import manager
-    from optuna_deepweeds.studies.counts import counted_progress
-    from optuna_deepweeds.studies.storage import open_storage
+    from optuna_deepweeds.studies import counts, reading
 
-    study = manager.load_single(name, open_storage(storage_url, must_exist=True))
-    state = counted_progress(study._storage, study._study_id)
+    with reading.open_reader(storage_url) as reader:
+        study = reading.find_single(reader, name)
+        state = counts.counted_progress(reader, study.study_id)
+        best = counts.best_trial(reader, study)
+        judged = calibration_of(
+            counts.foreseen_trials(reader, study.study_id), study.directions[0]
+        )
     record: dict[str, Any] = {"study": name}
     # Not `study_spec`, which refuses what another version wrote.
     stored = study.user_attrs.get(attributes.SPEC)
@@ -84,7 +91,7 @@ def status(name: str, fmt: str, storage_url: str | None) -> None:
         thaw = " with thaw" if spec.get("thaw") else ""
         record |= {key: spec.get(key) for key in ("dataset", "space", "sampler")}
         record |= {"pruner": f"{spec.get('pruner')}{thaw}", "seed": spec.get("seed")}
-    budget = manager.study_budget(study)
+    budget = Budget.from_json(study.user_attrs.get(attributes.BUDGET))
     record |= {
         "trials_finished": state.finished,
         "trials_total": budget.trials,
@@ -100,17 +107,15 @@ def status(name: str, fmt: str, storage_url: str | None) -> None:
     if epochs is not None and state.finished:
         record["epochs_without_pruning"] = epochs * state.networks
         record["epochs_saved"] = max(0, epochs * state.networks - state.epochs)
-    if state.best is not None:
-        record |= {"best_value": state.best.value, "best_trial": state.best.number}
+    if best is not None:
+        record |= {"best_value": best.value, "best_trial": best.number}
     record["running_time"] = _as_duration(state.seconds, fmt)
     if budget.seconds is not None:
         record["time_limit"] = _as_duration(budget.seconds, fmt)
     left = time_left(state, budget)
     if state.running and left is not None:
         record["time_left"] = _as_duration(left, fmt)
-    if state.finished + state.priors <= _MAX_CALIBRATED:
-        record |= calibration(study).summary()
-    emit_record(record, fmt=fmt)
+    emit_record(record | judged.summary(), fmt=fmt)
 
 
 @click.command()
@@ -138,11 +143,7 @@ def best(
     from optuna_deepweeds.studies.storage import open_storage
 
     study = manager.load_single(name, open_storage(storage_url, must_exist=True))
-    trials = study.get_trials(deepcopy=False)
-    trial = _by_number(trials, number, name) if number is not None else None
-    trial = trial or best_trial(trials, study.direction)
-    if trial is None:
-        raise NotFoundError(f"study {name!r} has no complete trial yet.")
+    trial = _best(study) if number is None else _by_number(study, number)
     if model_file is not None:
         from optuna_deepweeds.cli.study_run import load_images
         from optuna_deepweeds.studies.model import save_network
@@ -152,10 +153,6 @@ def best(
         info(f"Saved the network of trial {trial.number} to {model_file}.")
     emit_record(_row(trial), fmt=fmt, params=trial.params)
 
-
-_MAX_CALIBRATED = 300
-"""Trials up to which `status` reads them all, at about a millisecond each, to judge anticipations;
-reports always do."""
 
 _STATES = [state.name.lower() for state in TrialState]
 
@@ -237,10 +234,26 @@ def _row(trial: FrozenTrial) -> dict[str, Any]:
     }
 
 
-def _by_number(trials: list[FrozenTrial], number: int, name: str) -> FrozenTrial:
-    if not 0 <= number < len(trials):
-        raise NotFoundError(f"study {name!r} has no trial {number}; it has {len(trials)} trials.")
-    return trials[number]
+def _best(study: optuna.Study) -> FrozenTrial:
+    from optuna_deepweeds.studies.counts import best_trial
+    from optuna_deepweeds.studies.reading import Reader, find_single
+
+    reader = Reader.of(study._storage)
+    best = best_trial(reader, find_single(reader, study.study_name))
+    if best is None:
+        raise NotFoundError(f"study {study.study_name!r} has no complete trial yet.")
+    return study._storage.get_trial(best.trial_id)
+
+
+def _by_number(study: optuna.Study, number: int) -> FrozenTrial:
+    try:
+        trial_id = study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
+    except KeyError:
+        count = study._storage.get_n_trials(study._study_id)
+        raise NotFoundError(
+            f"study {study.study_name!r} has no trial {number}; it has {count} trials."
+        ) from None
+    return study._storage.get_trial(trial_id)
 
 
 def _as_duration(seconds: float, fmt: str) -> str | float:

@@ -114,8 +114,13 @@ def calibration(study: optuna.Study) -> Calibration:
     A study of which nothing can be judged, because its pruner foresees nothing or no trial has
     finished, gives a calibration without points. Imported trials are left out.
     """
-    sign = -1.0 if study.direction == StudyDirection.MINIMIZE else 1.0
-    return Calibration(tuple(foreseen(study.get_trials(deepcopy=False))), sign)
+    return calibration_of(study.get_trials(deepcopy=False), study.direction)
+
+
+def calibration_of(trials: Iterable[FrozenTrial], direction: StudyDirection) -> Calibration:
+    """As `calibration`, from all trials of one study."""
+    sign = -1.0 if direction == StudyDirection.MINIMIZE else 1.0
+    return Calibration(tuple(foreseen(trials)), sign)
 
 
 def foreseen(trials: Iterable[FrozenTrial]) -> list[Foreseen]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
@@ -17,6 +18,9 @@ from optuna_deepweeds.studies.checkpoints import root_number, whole_number
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
+Spell = tuple[datetime, datetime]
+"""Start and end of something that ran, without time zones."""
+
 
 def own_trials(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
     """`trials` without imported ones."""
@@ -25,17 +29,23 @@ def own_trials(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
 
 def epochs_trained(trial: FrozenTrial) -> int:
     """Epochs that `trial` itself trained, those inherited from its origin left out."""
-    inherited = whole_number(trial.user_attrs.get(attributes.INHERITED), 0)
+    # Other programs may report from step 0 on.
+    inherited = whole_number(trial.user_attrs.get(attributes.INHERITED), -1)
     return sum(step > inherited for step in trial.intermediate_values)
 
 
 def active_seconds(trials: Iterable[FrozenTrial], now: datetime) -> float:
     """Seconds during which at least one of `trials` ran; parallel trials count once."""
-    spells: list[tuple[datetime, datetime]] = []
+    spells: list[Spell] = []
     for trial in trials:
-        spells += _segments(trial)
+        spells += segments(trial.user_attrs.get(attributes.SEGMENTS, ()))
         if trial.datetime_start is not None and trial.state != TrialState.WAITING:
             spells.append((trial.datetime_start, trial.datetime_complete or now))
+    return covered_seconds(spells)
+
+
+def covered_seconds(spells: Iterable[Spell]) -> float:
+    """Length of the union of `spells`."""
     total, reached = 0.0, datetime.min
     for start, end in sorted(spells):
         if end > reached:
@@ -44,12 +54,11 @@ def active_seconds(trials: Iterable[FrozenTrial], now: datetime) -> float:
     return total
 
 
-def _segments(trial: FrozenTrial) -> list[tuple[datetime, datetime]]:
-    """Earlier spells of a trial that was put back; none where the attribute is junk."""
+def segments(stored: Any) -> list[Spell]:
+    """The attribute SEGMENTS, earlier spells of a trial that was put back; none from junk."""
     try:
         return [
-            (datetime.fromisoformat(start), datetime.fromisoformat(end))
-            for start, end in trial.user_attrs.get(attributes.SEGMENTS, ())
+            (datetime.fromisoformat(start), datetime.fromisoformat(end)) for start, end in stored
         ]
     except (TypeError, ValueError):
         return []

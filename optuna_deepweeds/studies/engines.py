@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from typing import Any
 
-import sqlalchemy
+from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import URL
 
 from optuna_deepweeds.studies.storage_url import is_read_only, sqlite_path
@@ -32,12 +33,26 @@ def engine_options(url: URL) -> dict[str, Any]:
     return {"connect_args": connect, "pool_pre_ping": True, "pool_use_lifo": True}
 
 
+def listen(engine: Engine, local: threading.local) -> None:
+    """Set up every new connection of `engine`; `local.writes` marks a thread's transactions.
+
+    Keeps no reference to whom the engine belongs: it is to be collected before its engine.
+    """
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", set_up_sqlite)
+        event.listen(engine, "begin", functools.partial(begin_sqlite, local))
+    elif engine.dialect.name == "postgresql":
+        event.listen(engine, "connect", set_up_postgres)
+    else:
+        event.listen(engine, "connect", set_up_mysql)
+
+
 def set_up_sqlite(connection: Any, record: Any) -> None:
     connection.isolation_level = None
     connection.execute("PRAGMA synchronous = NORMAL")
 
 
-def begin_sqlite(local: threading.local, connection: sqlalchemy.Connection) -> None:
+def begin_sqlite(local: threading.local, connection: Connection) -> None:
     # A transaction that first reads and then writes loses the race to another writer, or,
     # worse, overwrites a claim that it has not seen: writers queue up before they read.
     writes = getattr(local, "writes", False) and not is_read_only(connection.engine.url)

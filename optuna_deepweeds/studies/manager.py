@@ -6,7 +6,6 @@ everything here goes by the specification stored in the study.
 
 from __future__ import annotations
 
-import difflib
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -17,13 +16,14 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from optuna_deepweeds import attributes
-from optuna_deepweeds.errors import InvalidInputError, NotFoundError, SpecMismatchError
+from optuna_deepweeds.errors import InvalidInputError, SpecMismatchError
 from optuna_deepweeds.priors import ImportSummary, PriorTrial, import_priors
 from optuna_deepweeds.pruners import make_pruner
 from optuna_deepweeds.samplers import make_sampler
 from optuna_deepweeds.studies.bulk import bulk_add_trials
 from optuna_deepweeds.studies.checkpoints import CheckpointFolder, default_base, new_uid
 from optuna_deepweeds.studies.locks import backend, run_locked
+from optuna_deepweeds.studies.reading import no_such_study, require_single
 from optuna_deepweeds.studies.spec import Budget, StudySpec
 from optuna_deepweeds.studies.storage import ResilientStorage, open_storage
 
@@ -104,15 +104,7 @@ def load_plain(name: str, storage: BaseStorage) -> optuna.Study:
     """Load a study without equipping it, to read it."""
     names = study_names(storage)
     if name not in names:
-        close = difflib.get_close_matches(name, names, n=1)
-        if close:
-            hint = f" Did you mean {close[0]!r}?"
-        elif names:
-            shown = ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
-            hint = f" Studies there: {shown}."
-        else:
-            hint = " The storage holds no study yet; `study run` makes one."
-        raise NotFoundError(f"no study {name!r}.{hint}")
+        raise no_such_study(name, names)
     return optuna.load_study(study_name=name, storage=storage)
 
 
@@ -124,11 +116,7 @@ def load_single(name: str, storage: BaseStorage) -> optuna.Study:
         InvalidInputError: If it has several objectives.
     """
     study = load_plain(name, storage)
-    if len(study.directions) > 1:
-        raise InvalidInputError(
-            f"a study must have one objective to be read here, but {name!r} has "
-            f"{len(study.directions)}."
-        )
+    require_single(name, study.directions)
     return study
 
 

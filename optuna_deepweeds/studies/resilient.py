@@ -24,7 +24,7 @@ from optuna.exceptions import DuplicatedStudyError
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
-from sqlalchemy import event, exc
+from sqlalchemy import exc
 from sqlalchemy.engine import URL
 
 from optuna_deepweeds.studies import engines, locks
@@ -84,16 +84,7 @@ class ResilientStorage(RDBStorage):
 
     def _listen(self) -> None:
         """Set up connections; those made before are dropped."""
-        if self.engine.dialect.name == "sqlite":
-            event.listen(self.engine, "connect", engines.set_up_sqlite)
-            # Without a reference to the storage, which is to be collected before its engine.
-            event.listen(
-                self.engine, "begin", functools.partial(engines.begin_sqlite, self._local)
-            )
-        elif self.engine.dialect.name == "postgresql":
-            event.listen(self.engine, "connect", engines.set_up_postgres)
-        else:
-            event.listen(self.engine, "connect", engines.set_up_mysql)
+        engines.listen(self.engine, self._local)
         if sqlite_path(self.engine.url) is not None or self.engine.dialect.name != "sqlite":
             self.engine.dispose()
         weakref.finalize(self, self.engine.dispose)

@@ -16,6 +16,9 @@ from optuna_deepweeds.errors import StorageError
 _logger = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
+PATIENCE_SECONDS = 300.0
+"""For which an open storage may be away."""
+
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 2.0
 _NOTABLE_OUTAGE_SECONDS = 3.0

@@ -15,11 +15,12 @@ import sqlalchemy
 from sqlalchemy import exc
 from sqlalchemy.engine import URL
 
-from optuna_deepweeds.errors import DeepWeedsError, InvalidInputError, NotFoundError, StorageError
+from optuna_deepweeds.errors import DeepWeedsError, InvalidInputError, StorageError
 from optuna_deepweeds.studies import locks
 from optuna_deepweeds.studies.engines import SQLITE_BUSY_SECONDS, engine_options
+from optuna_deepweeds.studies.inspection import check_file, misses_tables
 from optuna_deepweeds.studies.resilient import ResilientStorage
-from optuna_deepweeds.studies.retry import Retrier
+from optuna_deepweeds.studies.retry import PATIENCE_SECONDS, Retrier
 from optuna_deepweeds.studies.storage_url import (
     DEFAULT_FILE,
     default_url,
@@ -35,9 +36,6 @@ HEARTBEAT_VARIABLE = "DEEPWEEDS_HEARTBEAT_SECONDS"
 GRACE_VARIABLE = "DEEPWEEDS_GRACE_SECONDS"
 HEARTBEAT_SECONDS = 10.0
 GRACE_SECONDS = 90.0  # Well above the longest lock or restart that a worker sits out unharmed.
-PATIENCE_SECONDS = 300.0
-
-_OPTUNA_TABLES = frozenset({"studies", "trials", "version_info", "alembic_version"})
 
 
 def open_storage(
@@ -70,10 +68,10 @@ def open_storage(
     name = resolved.render_as_string(hide_password=True)
     if not url and sqlite_path(resolved) == DEFAULT_FILE and not must_exist:
         _make_folder(DEFAULT_FILE.parent)
-    _check_file(resolved, must_exist=must_exist)
+    check_file(resolved, must_exist=must_exist)
     try:
         retrier = Retrier(patience=wait, name=name)
-        create = retrier.call(lambda: _missing_tables(resolved, must_exist=must_exist))
+        create = retrier.call(lambda: misses_tables(resolved, must_exist=must_exist))
         options: dict[str, Any] = {
             "beat_seconds": _seconds(heartbeat_interval, HEARTBEAT_VARIABLE, HEARTBEAT_SECONDS),
             "grace_seconds": _seconds(grace_period, GRACE_VARIABLE, GRACE_SECONDS),
@@ -130,45 +128,6 @@ def _use_wal(url: URL) -> None:
                 connection.exec_driver_sql("PRAGMA journal_mode = WAL")
     finally:
         engine.dispose()
-
-
-def _missing_tables(url: URL, *, must_exist: bool) -> bool:
-    """True if Optuna's tables are still to be created."""
-    engine = sqlalchemy.create_engine(url, **engine_options(url))
-    try:
-        tables = set(sqlalchemy.inspect(engine).get_table_names())
-        if tables >= _OPTUNA_TABLES:
-            with engine.connect() as connection:
-                stamped = connection.exec_driver_sql("SELECT count(*) FROM alembic_version")
-                return stamped.scalar() == 0
-    finally:
-        engine.dispose()
-    name = url.render_as_string(hide_password=True)
-    if tables and not tables & _OPTUNA_TABLES and sqlite_path(url) is not None:
-        raise StorageError(
-            f"A storage must be empty or made by Optuna, but {name} holds other tables "
-            f"({', '.join(sorted(tables)[:3])})."
-        )
-    if must_exist:
-        raise NotFoundError(f"A storage must hold studies, but {name} has none yet.")
-    return True
-
-
-def _check_file(url: URL, *, must_exist: bool) -> None:
-    path = sqlite_path(url)
-    if path is None or path.exists():
-        if path is not None and path.is_dir():
-            raise StorageError(f"A SQLite storage must be a file, but {path} is a folder.")
-        return
-    if must_exist or is_read_only(url):
-        raise NotFoundError(
-            f"The storage must exist, but there is no file {path}; "
-            "start a study first, or name another one by --storage or OPTUNA_STORAGE."
-        )
-    if not path.parent.is_dir():
-        raise StorageError(
-            f"A SQLite storage must lie in an existing folder, but there is no {path.parent}."
-        )
 
 
 def _make_folder(folder: Path) -> None:

@@ -250,4 +250,4 @@ def urls(generator: random.Random) -> Iterator[Case]:
             yield Case(f"worker at {text!r:.60}", ("worker", "mine", "--storage", text))
     for name in ("DEEPWEEDS_HEARTBEAT_SECONDS", "DEEPWEEDS_GRACE_SECONDS"):
         for value in ("x", "0", "-1", "nan", "inf"):
-            yield Case(f"{name}={value}", (f"{name}={value}", "study", "list"))
+            yield Case(f"{name}={value}", (f"{name}={value}", "study", "reap", "mine"))

@@ -73,6 +73,12 @@ def test_inherited_epochs_do_not_count() -> None:
     assert epochs_trained(make_trial(1, epochs=9, origin=0, inherited=5)) == 4
 
 
+def test_every_report_of_another_program_counts() -> None:
+    from_zero = make_trial(0)
+    from_zero.intermediate_values = {step: 0.5 for step in range(5)}
+    assert epochs_trained(from_zero) == 5
+
+
 def test_progress_leaves_priors_and_interrupted_trials_out() -> None:
     dead = make_trial(3, TrialState.FAIL)
     dead.system_attrs[attributes.INTERRUPTED] = True
