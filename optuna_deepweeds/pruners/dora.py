@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from numpy.typing import ArrayLike
@@ -20,8 +20,9 @@ from optuna_deepweeds.pruners.forecaster import (
     anticipation_bound,
     forecast_final,
 )
-from optuna_deepweeds.pruners.history import Histories, History, rung_marks, sign_of
+from optuna_deepweeds.pruners.history import Histories, History, sign_of
 from optuna_deepweeds.pruners.prior_curves import PriorCurves
+from optuna_deepweeds.pruners.records import Record, write
 from optuna_deepweeds.pruners.rungs import informed_share, is_in_top, rung_steps, value_at
 
 _MIN_GAINS_TO_STOP = 5
@@ -132,7 +133,7 @@ class DoraPruner(BasePruner):
             return False
         standing = _Standing(trial, curve, max(curve), sign)
         if not math.isfinite(standing.value):
-            self._write(study, standing, None, None, "stop", "the report is not finite")
+            self._write(study, standing, {}, None, None, "stop", "the report is not finite")
             return True
         if standing.step >= self._max_resource:
             return False
@@ -145,14 +146,14 @@ class DoraPruner(BasePruner):
             return False
 
         history = self._histories.read(study)
-        crossed = self._mark_rungs(study, history, standing)
+        crossed = self._cross_rungs(history, standing)
         forecast = self._forecast(history, standing.step, standing.value)
         decision = "continue"
         reason = ""
         if not self._is_worth(history, standing.step, standing.value):
             decision, reason = "stop", "its forecast stays below the best final value"
         elif crossed and self._thaw:
-            if self._choose(history, standing) != trial.number:
+            if self._choose(study, history, standing) != trial.number:
                 decision, reason = "pause", f"others go first at step {max(crossed)}"
         elif not self._thaw:
             for rung in crossed:
@@ -161,7 +162,8 @@ class DoraPruner(BasePruner):
                     decision = "stop"
                     reason = f"not among the best {share:.0%} at step {rung}"
         if crossed or decision != "continue":
-            self._write(study, standing, forecast, history.best_final(), decision, reason)
+            incumbent = history.best_final()
+            self._write(study, standing, crossed, forecast, incumbent, decision, reason)
         return decision != "continue"
 
     def next_continuation(self, study: Study, *, is_closing: bool = False) -> FrozenTrial | None:
@@ -178,10 +180,8 @@ class DoraPruner(BasePruner):
         if not self._thaw:
             return None
         history = self._histories.read(study)
-        number = self._choose(history, None, is_closing=is_closing)
-        if number is None:
-            return None
-        return self._paused_trial(history, number)
+        number = self._choose(study, history, None, is_closing=is_closing)
+        return None if number is None else self._paused_trial(study, history, number)
 
     def promising(self, study: Study, k: int = 50) -> list[int]:
         """Return the numbers of the `k` paused trials that are likeliest to be continued."""
@@ -193,27 +193,20 @@ class DoraPruner(BasePruner):
         rates = self._quota_rates(history)
         return pyramid.by_distance_to_promotion(values, paused, rates)[:k]
 
-    def _mark_rungs(self, study: Study, history: History, standing: _Standing) -> list[int]:
-        """Store the values at rungs just reached, or reached without a mark; return those.
+    def _cross_rungs(self, history: History, standing: _Standing) -> dict[int, float]:
+        """Return the values at rungs just reached, or reached without a mark; note them.
 
-        `history` takes them into account too.
+        Any later decision of this process takes them into account, others once they are stored.
         """
-        stored = history.live_trial(standing.trial.number) or standing.trial
-        marks = rung_marks(stored)
-        crossed = []
+        marks = history.marks_of(standing.trial.number)
+        crossed = {}
         for rung in self._rungs:
             if rung > standing.step:
                 break
             is_here = standing.step == min(step for step in standing.curve if step >= rung)
             if is_here or rung not in marks:
-                value = self._value_at(standing, rung)
-                study._storage.set_trial_system_attr(
-                    standing.trial._trial_id,
-                    f"{RUNG}{rung}",
-                    standing.sign * value if math.isfinite(value) else None,  # JSON has no NaN
-                )
-                history.note(standing.trial.number, rung, value)
-                crossed.append(rung)
+                crossed[rung] = self._value_at(standing, rung)
+                history.note(standing.trial.number, rung, crossed[rung])
         return crossed
 
     def _share(self, history: History, rung: int) -> float:
@@ -277,7 +270,12 @@ class DoraPruner(BasePruner):
         return forecast is None or anticipation_bound(value, forecast) >= incumbent
 
     def _choose(
-        self, history: History, standing: _Standing | None, *, is_closing: bool = False
+        self,
+        study: Study,
+        history: History,
+        standing: _Standing | None,
+        *,
+        is_closing: bool = False,
     ) -> int | None:
         """Return the number of the trial to go on with: a paused one, or the one in `standing`."""
         own = None if standing is None else standing.trial.number
@@ -290,12 +288,13 @@ class DoraPruner(BasePruner):
         def is_allowed(number: int) -> bool:
             if number == own:
                 return True
-            trial = self._paused_trial(history, number)
-            step = max(trial.intermediate_values)
-            value = history.sign * trial.intermediate_values[step]
-            if not self._is_worth(history, step, value):
+            curve = self._paused(history, number).curve
+            step = max(curve)
+            if not self._is_worth(history, step, history.sign * curve[step]):
                 return False
-            return self._is_continuable is None or self._is_continuable(trial)
+            if self._is_continuable is None:
+                return True
+            return self._is_continuable(self._paused_trial(study, history, number))
 
         candidates = pyramid.open_promotions(values, paused, self._quota_rates(history))
         chosen = pyramid.first_allowed(candidates, is_allowed)
@@ -313,26 +312,30 @@ class DoraPruner(BasePruner):
         """
         if history.n_finished:
             return False
-        others = [trial for trial in history.live if trial.number != own]
-        n_workers = 1 + sum(trial.state == TrialState.RUNNING for trial in others)
+        others = [record for record in history.live if record.number != own]
+        n_workers = 1 + sum(record.state == TrialState.RUNNING for record in others)
         n_needed = _FIRST_LEADER_AFTER if n_workers == 1 else _FIRST_LEADER_AFTER_WITH_WORKERS
         if n_first < n_needed and not is_closing:
             return False
-        return not any(rung_marks(trial) for trial in others)
+        return not any(record.marks for record in others)
 
-    def _paused_trial(self, history: History, number: int) -> FrozenTrial:
+    def _paused(self, history: History, number: int) -> Record:
         return next(p[number] for p in map(history.paused_at, self._rungs) if number in p)
+
+    def _paused_trial(self, study: Study, history: History, number: int) -> FrozenTrial:
+        return study._storage.get_trial(self._paused(history, number).trial_id)
 
     def _write(
         self,
         study: Study,
         standing: _Standing,
+        crossed: Mapping[int, float],
         forecast: Forecast | None,
         incumbent: float | None,
         decision: str,
         reason: str,
     ) -> None:
-        """Show what was foreseen, in the study's own direction."""
+        """Store the values at rungs, and show what was foreseen; in the study's own direction."""
         sign = standing.sign
         expected: float | None = standing.value if forecast is None else forecast.expected
         if expected is not None and not math.isfinite(expected):
@@ -348,4 +351,8 @@ class DoraPruner(BasePruner):
             "decision": decision,
             "reason": reason,
         }
-        study._storage.set_trial_user_attr(standing.trial._trial_id, ANTICIPATION, attribute)
+        marks = {
+            f"{RUNG}{rung}": sign * value if math.isfinite(value) else None  # JSON has no NaN
+            for rung, value in crossed.items()
+        }
+        write(study._storage, standing.trial._trial_id, marks, {ANTICIPATION: attribute})

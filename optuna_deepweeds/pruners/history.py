@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 from optuna.storages import BaseStorage
 from optuna.study import Study, StudyDirection
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
-from optuna_deepweeds.attributes import ORIGIN, PRIOR, RETRY_OF, RUNG
+from optuna_deepweeds.pruners.records import Reader, Record, make_reader
 from optuna_deepweeds.pruners.rungs import RungValues
 
 
@@ -27,32 +27,8 @@ def sign_of(study: Study) -> float:
     return 1.0 if study.direction == StudyDirection.MAXIMIZE else -1.0
 
 
-def replaced_by(trial: FrozenTrial) -> set[int]:
-    """Return the numbers of the trials that `trial` continues or runs again."""
-    replaced = {trial.user_attrs[key] for key in (ORIGIN, RETRY_OF) if key in trial.user_attrs}
-    replaced.update(trial.system_attrs.get("retry_history", ()))  # Optuna's own retries
-    replaced.discard(trial.number)
-    return replaced
-
-
-def rung_marks(trial: FrozenTrial) -> dict[int, float]:
-    """Return the values stored at the rungs that the trial's own curve has reached.
-
-    A retried trial may carry marks of an attempt that it does not continue; its curve tells.
-    """
-    last = max(trial.intermediate_values, default=-1)
-    marks = {}
-    for key, value in trial.system_attrs.items():
-        if key.startswith(RUNG):
-            rung = int(key[len(RUNG) :])
-            if rung <= last:
-                marks[rung] = float("nan") if value is None else float(value)
-    return marks
-
-
-def is_paused_at(trial: FrozenTrial, rung: int) -> bool:
-    """Tell whether the trial's last report, a finite one, is its first at or past `rung`."""
-    curve = trial.intermediate_values
+def is_paused_at(curve: Mapping[int, float], rung: int) -> bool:
+    """Tell whether a curve's last report, a finite one, is its first at or past `rung`."""
     if not curve:
         return False
     last = max(curve)
@@ -64,38 +40,30 @@ class History:
 
     def __init__(self, sign: float) -> None:
         self.sign = sign
-        self._n_read = 0
-        self._pending: list[int] = []  # positions of trials that were unfinished when last read
         self._replaced: set[int] = set()
         self._rungs: defaultdict[int, RungValues] = defaultdict(RungValues)
         self._curves: dict[int, tuple[list[int], list[float], float]] = {}
-        self._paused: defaultdict[int, dict[int, FrozenTrial]] = defaultdict(dict)
-        self._live: dict[int, FrozenTrial] = {}
+        self._paused: defaultdict[int, dict[int, Record]] = defaultdict(dict)
+        self._live: dict[int, Record] = {}
         self._live_marks: list[tuple[int, int]] = []  # (rung, number) of values that may change
         self._gains: dict[int, NDArray[np.float64]] = {}
 
-    def update(self, trials: Sequence[FrozenTrial]) -> None:
-        """Read what is new in `trials`, all trials of the study by number."""
+    def update(self, changes: Iterable[Record]) -> None:
+        """Take in what `Reader.changes` returned."""
         for rung, number in self._live_marks:
             self._rungs[rung].discard(number)
         self._live_marks = []
         self._live = {}
-        unread = [*self._pending, *range(self._n_read, len(trials))]
-        self._n_read = len(trials)
-        self._pending = []
-        for position in unread:
-            trial = trials[position]
-            if trial.state.is_finished():
-                self._fold(trial)
-            else:
-                self._pending.append(position)
-                if PRIOR not in trial.user_attrs:
-                    self._live[trial.number] = trial
-                    self._replace(replaced_by(trial))
+        for record in changes:
+            if record.state.is_finished():
+                self._fold(record)
+            elif not record.is_prior:
+                self._live[record.number] = record
+                self._replace(record.replaces)
         for number in self._replaced & self._live.keys():
             del self._live[number]
-        for number, trial in self._live.items():
-            for rung, value in rung_marks(trial).items():
+        for number, record in self._live.items():
+            for rung, value in record.marks.items():
                 self.note(number, rung, self.sign * value)
 
     def note(self, number: int, rung: int, value: float) -> None:
@@ -103,24 +71,24 @@ class History:
         self._rungs[rung].set(number, value)
         self._live_marks.append((rung, number))
 
-    def _fold(self, trial: FrozenTrial) -> None:
-        if PRIOR in trial.user_attrs:
+    def _fold(self, record: Record) -> None:
+        if record.is_prior:
             return
-        self._replace(replaced_by(trial))
-        if trial.number in self._replaced:
+        self._replace(record.replaces)
+        if record.number in self._replaced:
             return
-        marks = rung_marks(trial)
-        for rung, value in marks.items():
-            self._rungs[rung].set(trial.number, self.sign * value)
-        last = max(marks, default=None)
-        if trial.state == TrialState.PRUNED and last is not None and is_paused_at(trial, last):
-            self._paused[last][trial.number] = trial
-        if trial.state == TrialState.COMPLETE and trial.value is not None:
-            final = self.sign * trial.value
+        for rung, value in record.marks.items():
+            self._rungs[rung].set(record.number, self.sign * value)
+        last = max(record.marks, default=None)
+        if record.state == TrialState.PRUNED and last is not None:
+            if is_paused_at(record.curve, last):
+                self._paused[last][record.number] = record
+        elif record.state == TrialState.COMPLETE and record.value is not None:
+            final = self.sign * record.value
             if np.isfinite(final):
-                steps = sorted(trial.intermediate_values)
-                values = [self.sign * trial.intermediate_values[step] for step in steps]
-                self._curves[trial.number] = (steps, values, final)
+                steps = sorted(record.curve)
+                values = [self.sign * record.curve[step] for step in steps]
+                self._curves[record.number] = (steps, values, final)
                 self._gains.clear()
 
     def _replace(self, numbers: Iterable[int]) -> None:
@@ -135,15 +103,15 @@ class History:
                     values.discard(number)
 
     @property
-    def live(self) -> Iterable[FrozenTrial]:
+    def live(self) -> Iterable[Record]:
         """Unfinished trials that nobody replaced."""
         return self._live.values()
 
-    def live_trial(self, number: int) -> FrozenTrial | None:
-        """Return the live trial of this number as the storage has it."""
-        return self._live.get(number)
+    def marks_of(self, number: int) -> Mapping[int, float]:
+        """Return the values that the storage has at the rungs of a live trial."""
+        return self._live[number].marks if number in self._live else {}
 
-    def paused_at(self, rung: int) -> Mapping[int, FrozenTrial]:
+    def paused_at(self, rung: int) -> Mapping[int, Record]:
         """Return the trials, by number, that wait at a rung.
 
         They stopped right there with a finite value and were not continued.
@@ -180,13 +148,17 @@ class Histories:
     """The histories that one pruner object has read, by storage and study."""
 
     def __init__(self) -> None:
-        self._by_storage: WeakKeyDictionary[BaseStorage, dict[int, History]] = WeakKeyDictionary()
+        self._known: WeakKeyDictionary[BaseStorage, dict[int, tuple[Reader, History]]] = (
+            WeakKeyDictionary()
+        )
 
     def read(self, study: Study) -> History:
         """Return the study's history, up to date."""
-        histories = self._by_storage.setdefault(study._storage, {})
-        history = histories.setdefault(study._study_id, History(sign_of(study)))
-        history.update(study.get_trials(deepcopy=False))
+        of_storage = self._known.setdefault(study._storage, {})
+        if study._study_id not in of_storage:
+            of_storage[study._study_id] = (make_reader(study._storage), History(sign_of(study)))
+        reader, history = of_storage[study._study_id]
+        history.update(reader.changes(study))
         return history
 
     def __reduce__(self) -> tuple[type[Histories], tuple[()]]:
