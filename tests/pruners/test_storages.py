@@ -16,6 +16,7 @@ from optuna.study import Study
 from optuna.trial import Trial, TrialState
 
 from optuna_deepweeds.attributes import ANTICIPATION, ORIGIN, RUNG
+from optuna_deepweeds.bench.postgres import LocalPostgres
 from optuna_deepweeds.pruners import DoraPruner
 from optuna_deepweeds.studies.continuation import continue_trial
 from optuna_deepweeds.studies.storage import open_storage
@@ -24,7 +25,6 @@ from tests.pruners.contract import MAX_RESOURCE, add_prior, random_curves
 Open = Callable[[Path], BaseStorage]
 
 STORAGES: dict[str, Open] = {
-    "memory": lambda folder: InMemoryStorage(),
     "plain sqlite": lambda folder: RDBStorage(f"sqlite:///{folder}/plain.db"),
     "our sqlite": lambda folder: open_storage(f"sqlite:///{folder}/ours.db"),
     "journal": lambda folder: JournalStorage(JournalFileBackend(str(folder / "journal.log"))),
@@ -87,22 +87,35 @@ def run(workers: list[Study], curves: np.ndarray, n: int) -> list[tuple[Any, ...
     ]
 
 
+def decisions(
+    storage: BaseStorage, thaw: bool, direction: Literal["maximize", "minimize"]
+) -> list[tuple[Any, ...]]:
+    curves = random_curves(40, seed=5)
+    curves[3, 0] = math.nan
+    curves[9, 4] = math.inf
+    workers = create(storage, direction, thaw)
+    stored = run(workers, curves if direction == "maximize" else 1 - curves, 36)
+    assert [trial[0] for trial in stored].count(TrialState.COMPLETE) > 1
+    return stored
+
+
 @pytest.mark.parametrize(("thaw", "direction"), [(False, "maximize"), (True, "minimize")])
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_every_storage_sees_the_same_decisions(
     tmp_path: Path, thaw: bool, direction: Literal["maximize", "minimize"]
 ) -> None:
-    curves = random_curves(40, seed=5)
-    curves[3, 0] = math.nan
-    curves[9, 4] = math.inf
-    stored = {}
+    expected = decisions(InMemoryStorage(), thaw, direction)
     for name, open_one in STORAGES.items():
-        workers = create(open_one(tmp_path), direction, thaw)
-        stored[name] = run(workers, curves if direction == "maximize" else 1 - curves, 36)
-    states = [trial[0] for trial in stored["memory"]]
-    assert states.count(TrialState.COMPLETE) > 1
-    for name, found in stored.items():
-        assert repr(found) == repr(stored["memory"]), name  # NaN equals nothing, but reads alike
+        found = decisions(open_one(tmp_path), thaw, direction)
+        assert repr(found) == repr(expected), name  # NaN equals nothing, but reads alike
+
+
+@pytest.mark.postgres
+def test_postgresql_sees_the_same_decisions(postgres: LocalPostgres) -> None:
+    expected = decisions(InMemoryStorage(), True, "maximize")
+    assert repr(decisions(open_storage(postgres.new_database()), True, "maximize")) == repr(
+        expected
+    )
 
 
 def test_a_deleted_study_s_trial_is_not_decided_on(tmp_path: Path) -> None:
