@@ -33,7 +33,7 @@ class Row:
         family: Family of the task.
         task: The problem.
         sampler: As named on the command line, options included.
-        priors: "none", or "good/3" or "negated/3" with the number of enqueued configurations.
+        priors: "none", or for instance "good/3" with the number of enqueued configurations.
         seed: Seed of the run.
         budget: Evaluations of the whole run.
         evaluations: Evaluations so far.

@@ -168,7 +168,7 @@ def make_optimiser(key: CellKey, problem: Problem, setting: Setting) -> Optimise
         from optuna_deepweeds.bench.transfer import prior_sources
 
         kind, _, n_enqueued = key.priors.partition("/")
-        priors = prior_sources(key.task, seed=key.seed, negated=kind == "negated")
+        priors = prior_sources(key.task, seed=key.seed, kind=kind)
         options["priors"] = priors.sources
         enqueued = priors.best(int(n_enqueued))
     return OptunaOptimiser(problem, make_sampler(spec.name, seed=seed, **options), enqueued)

@@ -1,4 +1,4 @@
-"""Priors for a table: random trials of the other tasks of its family, honest or negated."""
+"""Priors for a table: random trials of the other tasks of its family, honest or misleading."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from optuna_deepweeds.bench.tables import TABLE_FAMILIES
 from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.samplers.transfer import PriorSource
 
+KINDS = ("good", "negated", "shuffled")
+"""What the priors of a benchmark can be worth."""
 N_TRIALS = 100
 """Random configurations of each source, before its best are removed."""
 REMOVED_SHARE = 0.2
@@ -47,13 +49,14 @@ class Priors:
         return chosen
 
 
-def prior_sources(task: str, *, seed: int, negated: bool = False) -> Priors:
+def prior_sources(task: str, *, seed: int, kind: str = "good") -> Priors:
     """The other tasks of `task`'s family as sources.
 
     Args:
         task: The target; only tables have priors.
         seed: Of the run; each seed has sources of its own.
-        negated: Turn every value around, so that the priors recommend what is bad.
+        kind: One of `KINDS`: honest values; values turned around, so that the priors recommend
+            what is bad; or values dealt out at random, so that they say nothing.
 
     Raises:
         InvalidInputError: If the task has no sister tasks.
@@ -61,11 +64,11 @@ def prior_sources(task: str, *, seed: int, negated: bool = False) -> Priors:
     family = next((names for names in TABLE_FAMILIES.values() if task in names), None)
     if family is None:
         raise InvalidInputError(f"priors need a table ({', '.join(TABLE_FAMILIES)}), got {task}.")
-    sources = tuple(_source(name, task, seed, negated) for name in family if name != task)
+    sources = tuple(_source(name, task, seed, kind) for name in family if name != task)
     return Priors(sources)
 
 
-def _source(name: str, target: str, seed: int, negated: bool) -> PriorSource:
+def _source(name: str, target: str, seed: int, kind: str) -> PriorSource:
     problem = load_problem(name)
     rng = stream(seed, "priors", name, target)
     trials: list[tuple[float, Mapping[str, Any]]] = []
@@ -74,5 +77,9 @@ def _source(name: str, target: str, seed: int, negated: bool) -> PriorSource:
         trials.append((-problem.sign * problem.evaluate(params, rng.random()), params))
     trials.sort(key=lambda trial: trial[0])
     kept = trials[: N_TRIALS - round(REMOVED_SHARE * N_TRIALS)]
-    sign = -1.0 if negated else 1.0
-    return PriorSource(name, [params for _, params in kept], [sign * value for value, _ in kept])
+    values = np.array([value for value, _ in kept])
+    if kind == "negated":
+        values = -values
+    elif kind == "shuffled":
+        values = rng.permutation(values)
+    return PriorSource(name, [params for _, params in kept], values.tolist())

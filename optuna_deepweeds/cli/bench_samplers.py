@@ -62,11 +62,11 @@ def parse_seeds(text: str) -> list[int]:
 )
 @click.option(
     "--priors",
-    type=click.Choice(["good", "negated", "none"]),
+    type=click.Choice(["good", "negated", "shuffled", "none"]),
     default="none",
     show_default=True,
-    help="Give the samplers (rf_ei, dngo) trials of the other tasks of the family, honest or "
-    "with negated values.",
+    help="Give the samplers (rf_ei, dngo) trials of the other tasks of the family, honest, or "
+    "with negated or shuffled values.",
 )
 @click.option(
     "--enqueue-best",

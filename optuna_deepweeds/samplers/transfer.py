@@ -21,7 +21,12 @@ from optuna_deepweeds.samplers.targets import normal_scores
 _N_TREES = 20
 _MAX_ROWS = 1000
 PATIENCE = 4
-"""Observations before a source must have proved itself; until then its given weight holds."""
+"""Observations among which every other is drawn without the sources, to judge them by."""
+_BELIEVED_CORRELATION = 0.7
+_BELIEF = 2.0
+"""So many observations weigh as much as the belief that a source correlates with the target."""
+_SUREST = 0.95
+_CAUTION = 0.5
 MIN_ROWS = 3
 """Fewest rows that a source needs to be used."""
 
@@ -82,13 +87,13 @@ class Transfer:
     def __init__(self, sources: Sequence[PriorMean], X: np.ndarray, y: np.ndarray) -> None:
         """Weigh `sources` by X: (n, d) codes and y: (n,) normal scores of the target."""
         weights = [_weight(source, X, y) for source in sources]
-        total = sum(weights)
+        sizes = [abs(weight) for weight in weights]
         # Agreeing sources share the trust of the best of them.
-        scale = max(weights, default=0.0) / total if total > 0 else 0.0
+        scale = max(sizes, default=0.0) / sum(sizes) if any(sizes) else 0.0
         self._parts = [
             (scale * weight, source)
             for weight, source in zip(weights, sources, strict=True)
-            if weight > 0
+            if weight != 0
         ]
 
     @property
@@ -104,21 +109,29 @@ class Transfer:
         return total
 
     def best(self, n: int) -> np.ndarray:
-        """(<= n, d) the best configurations of each active source, good starts for a search."""
-        rows = [source.X[np.argsort(-source.y, kind="stable")[:n]] for _, source in self._parts]
+        """(<= n, d) what each active source recommends most, good starts for a search."""
+        rows = [
+            source.X[np.argsort(-np.sign(weight) * source.y, kind="stable")[:n]]
+            for weight, source in self._parts
+        ]
         return np.concatenate(rows) if rows else np.empty((0, 0))
 
 
 def _weight(source: PriorMean, X: np.ndarray, y: np.ndarray) -> float:
-    """The source's share: its given weight at first, then its rank correlation, if positive.
+    """The share of the source's shape that the target is expected to have, in (-1, 1).
 
-    Half a standard error is taken off, lest a source that was given up returns by chance.
+    The expected correlation between the two after n observations, from a belief in a helpful
+    source; Fisher's z makes it a mean of belief and evidence. A part of a standard error is taken
+    off, lest chance speaks. A source that is clearly wrong is right when turned around.
     """
+    if source.weight == 0.0:
+        return 0.0
+    believed = np.arctanh(_BELIEVED_CORRELATION) * _BELIEF
     n = len(X)
-    if n < PATIENCE:
-        return source.weight
-    correlation = _rank_correlation(source.predict(X), y)
-    return source.weight * max(0.0, correlation - 0.5 / np.sqrt(n))
+    seen = _rank_correlation(source.predict(X), y) if n > 1 else 0.0
+    z = (believed + n * np.arctanh(np.clip(seen, -_SUREST, _SUREST))) / (_BELIEF + n)
+    doubt = _CAUTION / np.sqrt(n) if n else 0.0
+    return float(source.weight * np.sign(z) * np.tanh(max(0.0, abs(z) - doubt)))
 
 
 def _rank_correlation(a: np.ndarray, b: np.ndarray) -> float:

@@ -36,7 +36,7 @@ def test_values_are_larger_where_the_error_is_smaller() -> None:
 
 
 def test_negated_sources_have_the_same_configurations_and_opposite_values() -> None:
-    good, bad = prior_sources(TASK, seed=3), prior_sources(TASK, seed=3, negated=True)
+    good, bad = prior_sources(TASK, seed=3), prior_sources(TASK, seed=3, kind="negated")
     for a, b in zip(good.sources, bad.sources, strict=True):
         assert list(a.params) == list(b.params)
         assert [-value for value in a.values] == list(b.values)
