@@ -8,8 +8,10 @@ import numpy as np
 
 from optuna_deepweeds.samplers.model_based import Surrogate
 
-_SHARPNESS = 4.0
-"""How strongly weights follow errors: a part with half the squared error counts 16 times."""
+_SHARPNESS = 8.0
+"""How strongly weights follow errors: a part with half the squared error counts 256 times."""
+_FAINTEST = 0.02
+"""Smallest share of the largest weight that still has a say; less is not worth its time."""
 _SMALLEST_ERROR = 1e-6
 
 
@@ -26,11 +28,17 @@ def earned_weights(foretold: Sequence[np.ndarray], y: np.ndarray) -> np.ndarray:
 
 
 class Blend:
-    """The mixture of its parts: where they disagree, it is uncertain."""
+    """The mixture of its parts: where they disagree, it is uncertain.
+
+    Args:
+        parts: The surrogates.
+        weights: (parts,) shares that sum to one; parts with the faintest are left out.
+    """
 
     def __init__(self, parts: Sequence[Surrogate], weights: np.ndarray) -> None:
-        self._parts = tuple(parts)
-        self._weights = weights
+        heard = weights >= _FAINTEST * weights.max()
+        self._parts = [part for part, is_heard in zip(parts, heard, strict=True) if is_heard]
+        self._weights = weights[heard] / weights[heard].sum()
 
     def predict(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and variance of the mixture, (n,) each, at X: (n, d) codes."""

@@ -221,9 +221,9 @@ class History:
             return
         user_attrs = trial.user_attrs
         # A continuation carries the whole curve of its origin; a retry its whole task.
-        for key in (attributes.ORIGIN, attributes.RETRY_OF):
-            if key in user_attrs:
-                folded.replaced.add(user_attrs[key])
+        folded.replaced |= attributes.linked_trials(
+            user_attrs, attributes.ORIGIN, attributes.RETRY_OF
+        )
         source = user_attrs.get(attributes.PRIOR)
         if trial.state != TrialState.FAIL or not folded.ranges:
             for name, distribution in trial.distributions.items():
