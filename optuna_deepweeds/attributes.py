@@ -6,6 +6,9 @@ Each key is one constant, so that a reader and a writer in different rooms canno
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 _PREFIX = "deepweeds:"
 
 # Studies, user attributes.
@@ -70,3 +73,11 @@ UID = _PREFIX + "uid"
 of an old name never meets the files of its predecessor."""
 CHECKPOINT = _PREFIX + "checkpoint"
 """int: epoch of the last checkpoint known to be written; the file may be newer, never older."""
+
+
+def linked_trials(user_attrs: Mapping[str, Any], *keys: str) -> set[int]:
+    """Numbers of the trials that a trial's attributes name under `keys` (ORIGIN, RETRY_OF).
+
+    What is no number is left out: attributes can be overwritten by anyone who reaches the storage.
+    """
+    return {user_attrs[key] for key in keys if type(user_attrs.get(key)) is int}

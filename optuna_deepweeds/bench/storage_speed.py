@@ -1,4 +1,4 @@
-"""What the manager costs beside stock Optuna, and how storages of 10,000 trials behave.
+"""What the manager costs beside stock Optuna.
 
 Both sides run in one process, in turns, on storages of one kind, so that a noisy machine slows
 them alike; the figures are medians.
@@ -6,9 +6,6 @@ them alike; the figures are medians.
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,30 +13,17 @@ from statistics import median
 from typing import Any
 
 import optuna
-from optuna.distributions import FloatDistribution, IntDistribution
-from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import event
 
-from optuna_deepweeds import attributes
 from optuna_deepweeds.bench.storage_training import QuickTraining
 from optuna_deepweeds.bench.storage_worker import BenchStudy, run_worker
 from optuna_deepweeds.spaces import SPACES
 from optuna_deepweeds.studies import manager
-from optuna_deepweeds.studies.bulk import bulk_add_trials
-from optuna_deepweeds.studies.counts import counted_progress, list_studies
-from optuna_deepweeds.studies.reading import Reader
 from optuna_deepweeds.studies.spec import Budget
-from optuna_deepweeds.studies.storage import open_storage
-from optuna_deepweeds.studies.storage_url import STORAGE_VARIABLE, resolve_url
-from optuna_deepweeds.studies.transfer_file import export_study, import_study
+from optuna_deepweeds.studies.storage_url import resolve_url
 
 _TRIALS_A_ROUND = 15
 _REPORTS = 20
-_SPACE = {
-    "lr": FloatDistribution(1e-5, 1.0, log=True),
-    "layers": IntDistribution(1, 3),
-    "width": IntDistribution(16, 512, log=True),
-}
 
 
 @dataclass(frozen=True)
@@ -77,7 +61,7 @@ def overhead(ours: BenchStudy, stock_url: str, *, n_rounds: int = 6) -> list[Spe
     for _ in range(1 + n_rounds):
         for side, rounds in enumerate(sides):
             for n_reports, run in rounds.items():
-                seconds[side][n_reports].append(_seconds(run) / _TRIALS_A_ROUND)
+                seconds[side][n_reports].append(seconds_of(run) / _TRIALS_A_ROUND)
     reports, trials = [], []
     for times in seconds:
         # The first round warms up.
@@ -85,30 +69,6 @@ def overhead(ours: BenchStudy, stock_url: str, *, n_rounds: int = 6) -> list[Spe
         reports.append((many - few) / (_REPORTS - 1))
         trials.append(few - reports[-1])
     return [Speed("trial", *trials), Speed("report", *reports)]
-
-
-def scale(url: str, other_url: str, folder: Any, *, n_trials: int = 10_000) -> list[Speed]:
-    """Times of import, counts, listing, export and import with a big study."""
-    storage = open_storage(url)
-    study = optuna.create_study(study_name="big", storage=storage)
-    priors = [_finished(i, {attributes.PRIOR: "bench"}) for i in range(2000)]
-    trials = [_finished(i, {}) for i in range(n_trials - len(priors))]
-    small = optuna.create_study(study_name="small", storage=storage)
-    reader = Reader.of(storage)
-    file = folder / "big.jsonl.gz"
-    other = open_storage(other_url)
-    return [
-        Speed("import 2,000 priors", _seconds(lambda: bulk_add_trials(study, priors))),
-        Speed(f"import {len(trials):,} trials", _seconds(lambda: bulk_add_trials(study, trials))),
-        Speed("status", _seconds(lambda: counted_progress(reader, study._study_id))),
-        Speed("list", _seconds(lambda: list_studies(reader))),
-        Speed("command `study status`", _command_seconds(url, "study", "status", "big")),
-        Speed("command `study list`", _command_seconds(url, "study", "list")),
-        Speed("command `--version`", _command_seconds(url, "--version")),
-        Speed(f"export {n_trials:,} trials", _seconds(lambda: export_study(study, file))),
-        Speed("import the file", _seconds(lambda: import_study(file, other))),
-        Speed("ask beside a big study", _seconds(lambda: _ask(small))),
-    ]
 
 
 def _our_round(bench: BenchStudy) -> Callable[[], object]:
@@ -149,10 +109,6 @@ def _stock_round(
     return lambda: study.optimize(objective, n_trials=_TRIALS_A_ROUND)
 
 
-def _ask(study: optuna.Study) -> optuna.Trial:
-    return study.ask(dict(_SPACE))
-
-
 def _sampler() -> optuna.samplers.BaseSampler:
     return optuna.samplers.RandomSampler(seed=0)
 
@@ -171,29 +127,8 @@ def _set_up_sqlite(connection: Any, record: Any) -> None:
     connection.execute("PRAGMA synchronous = NORMAL")
 
 
-def _finished(i: int, user_attrs: dict[str, Any]) -> FrozenTrial:
-    return create_trial(
-        state=TrialState.COMPLETE,
-        value=i / 10_000,
-        params={"lr": 10 ** -(1 + i % 4), "layers": 1 + i % 3, "width": 16 + i % 100},
-        distributions=dict(_SPACE),
-        user_attrs=user_attrs,
-        intermediate_values={step: step / _REPORTS for step in range(1, _REPORTS + 1)},
-    )
-
-
-def _command_seconds(url: str, *arguments: str) -> float:
-    """Median wall time of a whole command, as a user sees it."""
-    environment = {**os.environ, STORAGE_VARIABLE: url}
-    line = [sys.executable, "-m", "optuna_deepweeds", *arguments]
-
-    def run() -> None:
-        subprocess.run(line, env=environment, check=True, stdout=subprocess.DEVNULL)
-
-    return median(_seconds(run) for _ in range(3))
-
-
-def _seconds(call: Callable[[], object]) -> float:
+def seconds_of(call: Callable[[], object]) -> float:
+    """Wall time of a call."""
     started = time.perf_counter()
     call()
     return time.perf_counter() - started

@@ -146,7 +146,8 @@ def _row(outcome: bench.Outcome) -> dict[str, Any]:
 
 
 def _speeds(case: str, places: bench.Places) -> list[dict[str, Any]]:
-    from optuna_deepweeds.bench.storage_speed import overhead, scale
+    from optuna_deepweeds.bench.storage_scale import scale
+    from optuna_deepweeds.bench.storage_speed import overhead
 
     with places.new() as one, places.new() as other, tempfile.TemporaryDirectory() as folder:
         if case == "overhead":

@@ -61,6 +61,7 @@ def list_(folder: Path, storage_url: str | None, fmt: str) -> None:
     emit(rows, columns=("where", "source", "trials", "complete", "best", "metric"), fmt=fmt)
 
 
+_TYPED = click.core.ParameterSource.COMMANDLINE
 _SUFFIXES = (".csv", ".json")
 
 
@@ -89,6 +90,8 @@ def _study_rows(storage_url: str | None) -> list[dict[str, Any]]:
     try:
         storage = open_storage(storage_url, must_exist=True)
     except NotFoundError:
+        if click.get_current_context().get_parameter_source("storage_url") == _TYPED:
+            raise
         return []
     rows = []
     for name in manager.study_names(storage):

@@ -12,7 +12,6 @@ from optuna.trial import TrialState
 from optuna_deepweeds import attributes
 from optuna_deepweeds.cli._output import info, storage_option
 from optuna_deepweeds.cli._values import Output
-from optuna_deepweeds.studies.accounting import progress
 
 
 @click.command()
@@ -24,11 +23,13 @@ def stop(name: str, storage_url: str | None) -> None:
     `study resume NAME` goes on.
     """
     from optuna_deepweeds.studies import manager
+    from optuna_deepweeds.studies.counts import trial_states
+    from optuna_deepweeds.studies.reading import Reader
     from optuna_deepweeds.studies.storage import open_storage
 
     study = manager.load_single(name, open_storage(storage_url, must_exist=True))
     study.set_user_attr(attributes.STOP, datetime.now().isoformat(timespec="seconds"))
-    running = progress(study.get_trials(deepcopy=False), study.direction).running
+    running = trial_states(Reader.of(study._storage), study._study_id)[TrialState.RUNNING]
     info(f"Study {name} stops; {running} running trials finish. `study resume {name}` goes on.")
 
 
@@ -76,11 +77,13 @@ def export(name: str, file: Path, storage_url: str | None) -> None:
 @storage_option
 def import_(file: Path, name: str | None, storage_url: str | None) -> None:
     """Read a study that `study export` wrote into a storage."""
+    from optuna_deepweeds.studies.counts import trial_states
+    from optuna_deepweeds.studies.reading import Reader
     from optuna_deepweeds.studies.storage import open_storage
     from optuna_deepweeds.studies.transfer_file import import_study
 
     study = import_study(file, open_storage(storage_url), name=name)
-    count = len(study.get_trials(deepcopy=False))
+    count = trial_states(Reader.of(study._storage), study._study_id).total()
     info(f"Read study {study.study_name} with {count} trials.")
 
 
@@ -91,13 +94,14 @@ def import_(file: Path, name: str | None, storage_url: str | None) -> None:
 def delete(name: str, yes: bool, storage_url: str | None) -> None:
     """Delete study NAME, its trials and its checkpoints."""
     from optuna_deepweeds.studies import manager
+    from optuna_deepweeds.studies.counts import trial_states
+    from optuna_deepweeds.studies.reading import Reader
     from optuna_deepweeds.studies.storage import open_storage
 
     storage = open_storage(storage_url, must_exist=True)
     study = manager.load_plain(name, storage)
-    trials = study.get_trials(deepcopy=False)
-    count = len(trials)
-    running = sum(trial.state == TrialState.RUNNING for trial in trials)
+    states = trial_states(Reader.of(study._storage), study._study_id)
+    count, running = states.total(), states[TrialState.RUNNING]
     if not yes:
         what = f"{count} trials" + (f", {running} of them running" if running else "")
         click.confirm(f"Delete study {name} with {what}?", abort=True, err=True)

@@ -246,14 +246,18 @@ def _best(study: optuna.Study) -> FrozenTrial:
 
 
 def _by_number(study: optuna.Study, number: int) -> FrozenTrial:
-    try:
-        trial_id = study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
-    except KeyError:
-        count = study._storage.get_n_trials(study._study_id)
+    from optuna_deepweeds.studies.counts import trial_states
+    from optuna_deepweeds.studies.reading import Reader
+
+    count = trial_states(Reader.of(study._storage), study._study_id).total()
+    if not 0 <= number < count:
         raise NotFoundError(
             f"study {study.study_name!r} has no trial {number}; it has {count} trials."
-        ) from None
-    return study._storage.get_trial(trial_id)
+        )
+    storage = study._storage
+    return storage.get_trial(
+        storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
+    )
 
 
 def _as_duration(seconds: float, fmt: str) -> str | float:

@@ -41,7 +41,10 @@ def read_study(study: optuna.Study, *, with_imported: bool = True) -> list[Prior
     spec = study.user_attrs.get(attributes.SPEC)
     dataset = spec.get("dataset") if isinstance(spec, Mapping) else None
     trials = study.get_trials(deepcopy=False)
-    continued = {trial.user_attrs.get(attributes.ORIGIN) for trial in trials if _counts(trial)}
+    continued: set[int] = set()
+    for trial in trials:
+        if _counts(trial):
+            continued |= attributes.linked_trials(trial.user_attrs, attributes.ORIGIN)
     return [
         PriorTrial(
             params=dict(trial.params),

@@ -14,7 +14,7 @@ from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from optuna_deepweeds.attributes import ORIGIN, PRIOR, RETRY_OF, RUNG
+from optuna_deepweeds.attributes import ORIGIN, PRIOR, RETRY_OF, RUNG, linked_trials
 
 OPTUNA_RETRIES = "retry_history"
 """System attribute in which Optuna's own retries name the earlier attempts."""
@@ -61,7 +61,7 @@ def make_record(
         attrs: the trial's attributes, at least those of the keys `PRIOR`, `ORIGIN`, `RETRY_OF`,
             `OPTUNA_RETRIES` and those that begin with `RUNG`.
     """
-    replaces = {attrs[key] for key in (ORIGIN, RETRY_OF) if key in attrs}
+    replaces = linked_trials(attrs, ORIGIN, RETRY_OF)
     replaces.update(attrs.get(OPTUNA_RETRIES, ()))
     replaces.discard(number)
     # A retried trial may carry marks of an attempt that it does not continue; its curve tells.

@@ -144,10 +144,11 @@ def _chain(trial: FrozenTrial, by_number: Mapping[int, FrozenTrial]) -> list[Fro
     """The trial and those that it continues, directly or not."""
     chain = [trial]
     while True:
-        parent = by_number.get(chain[-1].user_attrs.get(attributes.ORIGIN, -1))
-        if parent is None or parent in chain:
+        origins = attributes.linked_trials(chain[-1].user_attrs, attributes.ORIGIN)
+        parents = [by_number[number] for number in origins if number in by_number]
+        if not parents or parents[0] in chain:
             return chain
-        chain.append(parent)
+        chain += parents
 
 
 def _judged(stored: Any, number: int, outcome: float) -> Foreseen | None:
@@ -170,6 +171,6 @@ def _number(value: Any) -> float:
 def _ranks(values: Sequence[float]) -> np.ndarray:
     """Ranks of `values`, ties sharing their mean."""
     array = np.asarray(values, dtype=float)
-    below = (array[None, :] < array[:, None]).sum(axis=1)
-    equal = (array[None, :] == array[:, None]).sum(axis=1)
-    return np.asarray(below + (equal - 1) / 2)
+    _, group, counts = np.unique(array, return_inverse=True, return_counts=True)
+    below = np.cumsum(counts) - counts
+    return np.asarray((below + (counts - 1) / 2)[group])

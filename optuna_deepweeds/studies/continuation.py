@@ -57,7 +57,7 @@ def continue_trial(study: Study, parent: FrozenTrial) -> None:
 def superseded(trials: Iterable[FrozenTrial]) -> set[int]:
     """Return the numbers of the trials that another one of `trials` continues or runs again."""
     keys = (attributes.ORIGIN, attributes.RETRY_OF)
-    return {t.user_attrs[key] for t in trials for key in keys if key in t.user_attrs}
+    return set().union(*(attributes.linked_trials(t.user_attrs, *keys) for t in trials))
 
 
 def lineage(trials: Iterable[FrozenTrial], number: int) -> list[int]:
@@ -65,8 +65,8 @@ def lineage(trials: Iterable[FrozenTrial], number: int) -> list[int]:
     before = {}
     for trial in trials:
         for key in (attributes.RETRY_OF, attributes.ORIGIN):
-            if key in trial.user_attrs:
-                before[trial.number] = trial.user_attrs[key]
+            for number_before in attributes.linked_trials(trial.user_attrs, key):
+                before[trial.number] = number_before
     chain = [number]
     while chain[-1] in before and before[chain[-1]] not in chain:
         chain.append(before[chain[-1]])

@@ -96,6 +96,13 @@ def counted_progress(reader: Reader, study_id: int, now: datetime | None = None)
     return reader.read(lambda connection: _progress(connection, study_id, now or datetime.now()))
 
 
+def trial_states(reader: Reader, study_id: int) -> Counter[TrialState]:
+    """Number of the study's trials by state, priors included."""
+    query = "SELECT t.state, count(*) FROM trials t WHERE t.study_id = :study_id GROUP BY t.state"
+    rows = reader.read(lambda connection: _run(connection, query, study_id))
+    return Counter({TrialState[state]: int(count) for state, count in rows})
+
+
 def best_trial(reader: Reader, study: StudyRow) -> BestTrial | None:
     """The best trial of a study with one objective; None without a complete one."""
     return reader.read(lambda connection: _best(connection, study))

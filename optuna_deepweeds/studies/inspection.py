@@ -8,7 +8,7 @@ from sqlalchemy.engine import URL
 
 from optuna_deepweeds.errors import NotFoundError, StorageError
 from optuna_deepweeds.studies.engines import engine_options
-from optuna_deepweeds.studies.storage_url import is_read_only, sqlite_path
+from optuna_deepweeds.studies.storage_url import is_read_only, shown, sqlite_path
 
 _OPTUNA_TABLES = frozenset({"studies", "trials", "version_info", "alembic_version"})
 
@@ -63,7 +63,7 @@ def schema_revision(engine: Engine, *, must_exist: bool) -> str | None:
             query = "SELECT version_num FROM alembic_version"
             revision = connection.exec_driver_sql(query).scalar()
             return None if revision is None else str(revision)
-    name = engine.url.render_as_string(hide_password=True)
+    name = shown(engine.url)
     if tables and not tables & _OPTUNA_TABLES and sqlite_path(engine.url) is not None:
         raise StorageError(
             f"A storage must be empty or made by Optuna, but {name} holds other tables "

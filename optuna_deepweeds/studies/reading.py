@@ -24,7 +24,7 @@ from optuna_deepweeds.studies.engines import engine_options, listen
 from optuna_deepweeds.studies.inspection import check_file, schema_revision
 from optuna_deepweeds.studies.locks import backend
 from optuna_deepweeds.studies.retry import PATIENCE_SECONDS, Retrier
-from optuna_deepweeds.studies.storage_url import resolve_url
+from optuna_deepweeds.studies.storage_url import resolve_url, shown
 
 REVISION = "v3.2.0.a"
 """The revision of Optuna's tables that the queries of this package are written for."""
@@ -78,7 +78,7 @@ def open_reader(url: str | None = None) -> Iterator[Reader]:
     engine = sqlalchemy.create_engine(resolved, **engine_options(resolved))
     listen(engine, threading.local())
     try:
-        name = resolved.render_as_string(hide_password=True)
+        name = shown(resolved)
         at_once = Retrier(patience=0.0, name=name)
         revision = at_once.call(lambda: schema_revision(engine, must_exist=True))
         if revision != REVISION:
@@ -105,10 +105,10 @@ class StudyRow:
     user_attrs: dict[str, Any]
 
 
-def study_rows(connection: Connection, name: str | None = None) -> list[StudyRow]:
-    """Every study of a storage, oldest first; or the one of that name, if there is one."""
-    where = "" if name is None else "WHERE s.study_name = :name"
-    values = {} if name is None else {"name": name}
+def study_rows(connection: Connection, study_id: int | None = None) -> list[StudyRow]:
+    """Every study of a storage, oldest first; or the one of that id, if there is one."""
+    where = "" if study_id is None else "WHERE s.study_id = :study_id"
+    values = {} if study_id is None else {"study_id": study_id}
 
     def rows(query: str) -> Sequence[Any]:
         return connection.execute(text(query.format(where=where)), values).all()
@@ -128,8 +128,7 @@ def study_rows(connection: Connection, name: str | None = None) -> list[StudyRow
     ):
         attrs[study_id][key] = json.loads(value)
     return [
-        StudyRow(study_id, name, tuple(directions[study_id]), attrs[study_id])
-        for study_id, name in studies
+        StudyRow(found, name, tuple(directions[found]), attrs[found]) for found, name in studies
     ]
 
 
@@ -142,12 +141,16 @@ def find_single(reader: Reader, name: str) -> StudyRow:
     """
 
     def find(connection: Connection) -> StudyRow:
-        found = study_rows(connection, name)
-        # Some databases compare names without regard to case.
-        for study in found:
-            if study.name == name:
-                return study
-        raise no_such_study(name, [study.name for study in study_rows(connection)])
+        # Not asked for by its name, which a database may not be able to hold, or compare without
+        # regard to case.
+        names = connection.execute(text("SELECT study_id, study_name FROM studies ORDER BY 1"))
+        ids = {known: study_id for study_id, known in names.all()}
+        if name not in ids:
+            raise no_such_study(name, list(ids))
+        rows = study_rows(connection, ids[name])
+        if not rows:  # Deleted in between.
+            raise no_such_study(name, list(ids.keys() - {name}))
+        return rows[0]
 
     study = reader.read(find)
     require_single(study.name, study.directions)

@@ -56,7 +56,8 @@ def requeue_dead_trials(
             continue  # It was only slow, and ended after all.
     if left:
         trials = study.get_trials(deepcopy=False)
-    retried = {t.user_attrs.get(attributes.RETRY_OF) for t in trials}
+    linked = [attributes.linked_trials(t.user_attrs, attributes.RETRY_OF) for t in trials]
+    retried: set[int] = set().union(*linked)
     dead = [
         t
         for t in trials

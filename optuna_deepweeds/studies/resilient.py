@@ -34,7 +34,7 @@ from optuna_deepweeds.studies._optuna import (
     scoped_transaction,
 )
 from optuna_deepweeds.studies.retry import Retrier
-from optuna_deepweeds.studies.storage_url import sqlite_path
+from optuna_deepweeds.studies.storage_url import shown, sqlite_path
 
 # Trial id, name, value as stored, distribution, and the study's distribution where it is known.
 _Param = tuple[int, str, float, BaseDistribution, BaseDistribution | None]
@@ -60,7 +60,7 @@ class ResilientStorage(RDBStorage):
     ) -> None:
         self.beat_seconds = beat_seconds
         self.grace_seconds = grace_seconds
-        self.retrier = Retrier(patience=patience, name=url.render_as_string(hide_password=True))
+        self.retrier = Retrier(patience=patience, name=shown(url))
         self._local = threading.local()
         text = url.render_as_string(hide_password=False)
         # Optuna formats the URL as a template: braces in a password must survive that. Its own

@@ -27,6 +27,7 @@ from optuna_deepweeds.studies.storage_url import (
     is_read_only,
     redact,
     resolve_url,
+    shown,
     sqlite_path,
 )
 
@@ -65,7 +66,7 @@ def open_storage(
         StorageError: It cannot be reached, read or written.
     """
     resolved = resolve_url(url)
-    name = resolved.render_as_string(hide_password=True)
+    name = shown(resolved)
     if not url and sqlite_path(resolved) == DEFAULT_FILE and not must_exist:
         _make_folder(DEFAULT_FILE.parent)
     check_file(resolved, must_exist=must_exist)

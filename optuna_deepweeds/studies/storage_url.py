@@ -27,6 +27,7 @@ _INSTALL = {
     "postgresql": "pip install 'optuna-deepweeds[postgres]'",
     "mysql": "pip install pymysql",
 }
+_SQLITE_OPTIONS = ("timeout", "isolation_level", "check_same_thread", "cached_statements", "uri")
 _SECRETS_IN_QUERY = re.compile(r"(?i)((?:password|passwd|sslpassword|token)=)[^&#\s]*")
 _SECRET_BEFORE_HOST = re.compile(r"(://[^/?#\s:@]*):[^\s]*@")
 
@@ -44,6 +45,11 @@ def redact(url: str) -> str:
     return _SECRETS_IN_QUERY.sub(r"\1***", _SECRET_BEFORE_HOST.sub(r"\1:***@", url))
 
 
+def shown(url: URL) -> str:
+    """`url` for messages: without its password, wherever it stands."""
+    return redact(url.render_as_string(hide_password=True))
+
+
 def resolve_url(url: str | None) -> URL:
     """The SQLAlchemy URL, with an installed driver, for what the user wrote.
 
@@ -54,6 +60,8 @@ def resolve_url(url: str | None) -> URL:
         StorageError: The URL's database needs a driver that is not installed.
     """
     text = (url or default_url()).strip()
+    if "\0" in text or text.encode(errors="ignore").decode() != text:
+        raise InvalidInputError(f"A storage URL must be UTF-8 text, but got {redact(text)!r}.")
     if "://" not in text:
         return URL.create("sqlite", database=_database_file(text))
     try:
@@ -67,7 +75,13 @@ def resolve_url(url: str | None) -> URL:
         ) from None
     del port
     if scheme == "sqlite":
+        _check_sqlite(parsed)
         return parsed
+    if "@" in (parsed.host or ""):
+        raise InvalidInputError(
+            "A storage URL's password must have its special characters percent-encoded (@ as "
+            f"%40), but got {redact(text)!r}."
+        )
     if scheme in _POSTGRES:
         return parsed.set(drivername="postgresql+" + _driver("postgresql", driver))
     if scheme in _MYSQL:
@@ -93,6 +107,17 @@ def sqlite_path(url: URL) -> Path | None:
 def is_read_only(url: URL) -> bool:
     """True for a SQLite URL that asks for it (`sqlite:///file:PATH?mode=ro&uri=true`)."""
     return url.get_backend_name() == "sqlite" and url.query.get("mode") == "ro"
+
+
+def _check_sqlite(url: URL) -> None:
+    """Refuse options that the driver would pass over, or take for a part of the file's name."""
+    is_uri = url.query.get("uri") == "true" and (url.database or "").startswith("file:")
+    unknown = sorted(set(url.query) - set(_SQLITE_OPTIONS))
+    if unknown and not is_uri:
+        raise InvalidInputError(
+            f"A SQLite URL must have no options but {', '.join(_SQLITE_OPTIONS)} (others need the "
+            f"form sqlite:///file:PATH?mode=ro&uri=true), but got {', '.join(unknown)}."
+        )
 
 
 def _database_file(text: str) -> str:

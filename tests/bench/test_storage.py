@@ -24,5 +24,5 @@ def test_command_tells_each_repetition() -> None:
     arguments = ["--case", "starts", "--backend", "sqlite", "--workers", "2", "-f", "csv"]
     result = CliRunner().invoke(storage, arguments)
     assert result.exit_code == 0
-    assert result.stdout.splitlines()[0] == "case,backend,workers,events,seconds,problems"
+    assert result.stdout.splitlines()[0] == "case,backend,workers,events,again,seconds,problems"
     assert result.stdout.splitlines()[1].startswith("starts,sqlite,2,0,")

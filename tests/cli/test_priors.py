@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from optuna_deepweeds import attributes
 from optuna_deepweeds.cli.priors import priors
-from optuna_deepweeds.errors import DeepWeedsError
+from optuna_deepweeds.errors import DeepWeedsError, NotFoundError
 from tests.priors.conftest import history
 
 
@@ -55,6 +55,11 @@ def test_list_shows_files_and_marks_others(here: Path) -> None:
         ("priors/runs.csv", 3),
     ]
     assert rows[1]["best"] == 0.3
+
+
+def test_list_refuses_a_storage_that_is_named_and_missing(here: Path) -> None:
+    with pytest.raises(NotFoundError, match="no file mistyped.db"):
+        run("list", "--storage", "mistyped.db")
 
 
 def test_list_without_anything_says_so_and_creates_nothing(here: Path) -> None:

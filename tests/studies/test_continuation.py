@@ -95,3 +95,12 @@ def test_lineage_and_superseded_follow_origins_and_retries() -> None:
     assert lineage(study.trials, 3) == [0, 1, 3]
     assert lineage(study.trials, 4) == [2, 4]
     assert lineage(study.trials, 0) == [0]
+
+
+def test_junk_instead_of_a_number_is_passed_over() -> None:
+    study = optuna.create_study()
+    for junk in ([], ["x"], "1", None, {}):
+        attrs = {ORIGIN: junk, RETRY_OF: junk}
+        study.add_trial(create_trial(value=0.5, user_attrs=attrs))
+    assert superseded(study.trials) == set()
+    assert lineage(study.trials, 3) == [3]

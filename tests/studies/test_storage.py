@@ -208,6 +208,10 @@ def test_heartbeat_comes_from_variables(tmp_path: Path, monkeypatch: pytest.Monk
         "oracle://host/db",
         "postgresql://user:secret@host:port/db",
         "http://user:secret@host/db",
+        "postgresql://me:p@secret@host/db",  # An @ to be written %40.
+        "sqlite:///a.db?mode=ro&uri=true",  # Would make a file "a.db?mode=ro".
+        "sqlite:///a.db?mod=ro",
+        "\udcff.db",
         "://",
     ],
 )
@@ -241,6 +245,15 @@ def test_unreachable_server_is_told_quickly_and_without_the_password() -> None:
         open_storage("postgresql://me:secret@127.0.0.1:9/db")
     assert "secret" not in str(caught.value)
     assert "refused" in str(caught.value)
+
+
+def test_a_password_among_the_options_is_not_printed() -> None:
+    pytest.importorskip("psycopg")
+    for url in ("postgresql:///x?password=secret&host=127.0.0.1&port=9",
+                "postgresql://me@127.0.0.1:9/x?nonsense=1&password=secret"):  # fmt: skip
+        with pytest.raises(StorageError) as caught:
+            open_storage(url)
+        assert "secret" not in str(caught.value)
 
 
 @pytest.mark.postgres
