@@ -134,12 +134,29 @@ class _Constant:
         return np.full(len(X), mean), np.full(len(X), variance)
 
 
+class _Constant:
+    """A surrogate that says the same everywhere."""
+
+    def __init__(self, mean: float, variance: float) -> None:
+        self._outcome = mean, variance
+
+    def predict(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        mean, variance = self._outcome
+        return np.full(len(X), mean), np.full(len(X), variance)
+
+
 def test_a_blend_is_the_mixture_of_its_parts() -> None:
     blend = Blend([_Constant(0.0, 1.0), _Constant(2.0, 3.0)], np.array([0.25, 0.75]))
     mean, variance = blend.predict(np.zeros((2, 1)))
     assert mean.tolist() == [1.5, 1.5]
     # E[variance] + Var[mean] = 2.5 + 0.25 * 1.5**2 + 0.75 * 0.5**2
     assert variance.tolist() == [3.25, 3.25]
+
+
+def test_a_part_with_hardly_any_weight_is_not_asked() -> None:
+    blend = Blend([_Constant(0.0, 1.0), _Constant(9.0, 5.0)], np.array([0.99, 0.01]))
+    mean, variance = blend.predict(np.zeros((1, 1)))
+    assert (mean[0], variance[0]) == (0.0, 1.0)
 
 
 def test_a_part_with_hardly_any_weight_is_not_asked() -> None:
