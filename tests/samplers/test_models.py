@@ -134,17 +134,6 @@ class _Constant:
         return np.full(len(X), mean), np.full(len(X), variance)
 
 
-class _Constant:
-    """A surrogate that says the same everywhere."""
-
-    def __init__(self, mean: float, variance: float) -> None:
-        self._outcome = mean, variance
-
-    def predict(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        mean, variance = self._outcome
-        return np.full(len(X), mean), np.full(len(X), variance)
-
-
 def test_a_blend_is_the_mixture_of_its_parts() -> None:
     blend = Blend([_Constant(0.0, 1.0), _Constant(2.0, 3.0)], np.array([0.25, 0.75]))
     mean, variance = blend.predict(np.zeros((2, 1)))
@@ -159,7 +148,96 @@ def test_a_part_with_hardly_any_weight_is_not_asked() -> None:
     assert (mean[0], variance[0]) == (0.0, 1.0)
 
 
-def test_a_part_with_hardly_any_weight_is_not_asked() -> None:
-    blend = Blend([_Constant(0.0, 1.0), _Constant(9.0, 5.0)], np.array([0.99, 0.01]))
-    mean, variance = blend.predict(np.zeros((1, 1)))
-    assert (mean[0], variance[0]) == (0.0, 1.0)
+def test_process_finds_which_inputs_matter() -> None:
+    F, y = _data()
+    lengths = fit_hyperparameters(F, y - y.mean())[:-1]
+    assert lengths[:2].max() < lengths[2:].min()
+
+
+def test_columns_of_one_parameter_share_their_lengthscale() -> None:
+    F, y = _data()
+    lengths = fit_hyperparameters(F, y - y.mean(), np.array([0, 0, 1, 2]))[:-1]
+    assert lengths[0] == lengths[1] < lengths[2:].min()
+
+
+@pytest.mark.parametrize("groups", [None, np.array([0, 1, 1, 2])])
+def test_process_hyperparameters_follow_a_correct_gradient(
+    monkeypatch: pytest.MonkeyPatch, groups: np.ndarray | None
+) -> None:
+    F, y = _data(15)
+    captured = []
+
+    def capture(loss, start, **_options):  # type: ignore[no-untyped-def]
+        captured.append((loss, start))
+        return type("Result", (), {"x": start})
+
+    monkeypatch.setattr(gaussian_process, "minimize", capture)
+    fit_hyperparameters(F, y, groups)
+    loss, start = captured[0]
+    error = check_grad(lambda t: loss(t)[0], lambda t: loss(t)[1], start + 0.3)
+    assert error < 1e-3
+
+
+def test_network_learns_a_smooth_function_and_is_surer_at_the_data() -> None:
+    F, y = _data(100)
+    network = NetworkSurrogate(n_networks=3).fit(F, y, np.random.default_rng(0))
+    points = np.random.default_rng(5).random((200, 4))
+    truth = np.sin(4 * points[:, 0]) + points[:, 1] ** 2
+    mean, _ = network.predict(points)
+    assert np.corrcoef(mean, truth)[0, 1] > 0.95
+    at_data, away = network.predict(F)[1], network.predict(F + 1.5)[1]
+    assert np.median(away) > 4 * np.median(at_data)
+
+
+def test_heads_of_trained_networks_take_new_observations() -> None:
+    F, y = _data(100)
+    trained = NetworkSurrogate(n_networks=3).train(F[:50], y[:50], np.random.default_rng(0))
+    few, many = trained.condition(F[:50], y[:50]), trained.condition(F, y)
+    errors = [((surrogate.predict(F)[0] - y) ** 2).mean() for surrogate in (few, many)]
+    assert errors[1] < errors[0]
+    whole = NetworkSurrogate(n_networks=3).fit(F[:50], y[:50], np.random.default_rng(0))
+    assert whole.predict(F)[0] == pytest.approx(few.predict(F)[0])
+
+
+def test_network_takes_constant_values() -> None:
+    F, _ = _data(20)
+    mean, variance = (
+        NetworkSurrogate(n_networks=1)
+        .fit(F, np.full(20, 2.0), np.random.default_rng(0))
+        .predict(F)
+    )
+    assert mean == pytest.approx(2.0, abs=0.05)
+    assert (variance > 0).all()
+
+
+def test_ranks_compare_columns_in_turn_and_share_ties() -> None:
+    outcomes = np.array([[2.0, 5.0], [0.0, 9.0], [2.0, 7.0], [0.0, 9.0]])
+    assert average_ranks(outcomes).tolist() == [3.0, 1.5, 4.0, 1.5]
+    values = np.random.default_rng(0).integers(0, 9, 50).astype(float)
+    assert average_ranks(values[:, None]) == pytest.approx(rankdata(values))
+
+
+def test_normal_scores_are_standardised_and_blind_to_monotone_changes() -> None:
+    values = np.random.default_rng(0).lognormal(size=40)
+    scores = normal_scores(average_ranks(values[:, None]))
+    assert scores.mean() == pytest.approx(0.0)
+    assert scores.std() == pytest.approx(1.0)
+    assert scores == pytest.approx(normal_scores(average_ranks(np.log(values)[:, None])))
+
+
+def test_normal_scores_of_ties_are_zero() -> None:
+    assert normal_scores(average_ranks(np.ones((5, 1)))).tolist() == [0.0] * 5
+
+
+def test_clipped_values_keep_the_differences_between_good_ones() -> None:
+    values = np.r_[np.linspace(0.0, 1.0, 11), -1e6, np.nan, np.inf, -np.inf]
+    clipped = clipped_values(values)
+    assert clipped.std() == pytest.approx(1.0)
+    assert (np.diff(clipped[:11]) > 0.05).all()
+    assert clipped[11] == clipped[12] == clipped[14] == clipped.min()
+    assert clipped[13] == clipped[10] == clipped.max()
+
+
+@pytest.mark.parametrize("values", [np.full(4, 3.0), np.full(4, np.nan), np.empty(0)])
+def test_clipped_values_without_differences_are_zero(values: np.ndarray) -> None:
+    assert not clipped_values(values).any()
