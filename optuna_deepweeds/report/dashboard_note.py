@@ -15,7 +15,7 @@ from optuna_deepweeds.datasets.dataset import Dataset
 from optuna_deepweeds.report import figures, tables
 from optuna_deepweeds.report.anticipation import anticipation_chart, anticipation_sentence
 from optuna_deepweeds.report.artifacts import save_artifacts
-from optuna_deepweeds.report.chart import Chart
+from optuna_deepweeds.report.chart import Chart, Panel
 from optuna_deepweeds.report.incumbent import trajectory
 from optuna_deepweeds.report.view import StudyView
 
@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 _MAX_TRIALS = 2000
 """Beyond, figures would make the study's page slow; the note remains."""
+_FIGURE_ID = "deepweeds-"
 
 
 def publish(
@@ -46,7 +47,7 @@ def publish(
 
     view = StudyView.of(study)
     save_note(study, note(view))
-    if with_figures and len(view.trials) <= _MAX_TRIALS:
+    if with_figures:
         _save_figures(study, view)
     if with_artifacts:
         try:
@@ -112,18 +113,35 @@ def _save_figures(study: optuna.Study, view: StudyView) -> None:
     try:
         from optuna_deepweeds.report.draw_plotly import to_plotly
 
-        made = (
-            figures.learning_curves(view),
-            figures.spending(view, trajectory(view)),
-            anticipation_chart(view),
-        )
-        drawn = [(c.key, to_plotly(_bare(c), with_title=True)) for c in made if c is not None]
+        drawn = {c.key: to_plotly(_bare(c), with_title=True) for c in _charts(study, view)}
     except ImportError:
         return
     from optuna_dashboard import save_plotly_graph_object
 
-    for key, figure in drawn:
-        save_plotly_graph_object(study, figure, graph_object_id=f"deepweeds-{key}")
+    for key, figure in drawn.items():
+        save_plotly_graph_object(study, figure, graph_object_id=_FIGURE_ID + key)
+
+
+def _charts(study: optuna.Study, view: StudyView) -> list[Chart]:
+    """What to save; in the place of a saved figure that is not drawn any more, why it is not."""
+    made: dict[str, Chart | None] = dict.fromkeys(("learning-curves", "spending", "anticipation"))
+    reason = "nothing to draw"
+    if len(view.trials) > _MAX_TRIALS:
+        reason = f"not drawn for more than {_MAX_TRIALS} trials; see `study report`"
+    else:
+        made["learning-curves"] = figures.learning_curves(view)
+        made["spending"] = figures.spending(view, trajectory(view))
+        made["anticipation"] = anticipation_chart(view)
+    # A study's attributes cannot be deleted.
+    stored = study._storage.get_study_system_attrs(study._study_id)
+    charts = []
+    for key, chart in made.items():
+        if chart is not None:
+            charts.append(chart)
+        elif any(f":{_FIGURE_ID}{key}:" in name for name in stored):
+            title = f"{key.replace('-', ' ').capitalize()}: {reason}"
+            charts.append(Chart(key, title, (Panel(()),)))
+    return charts
 
 
 def _bare(chart: Chart) -> Chart:

@@ -190,3 +190,30 @@ def test_published_twice_is_one_note() -> None:
     assert get_note(study) == note(StudyView.of(study))
     attrs = study._storage.get_study_system_attrs(study._study_id)
     assert any("deepweeds-learning-curves" in key for key in attrs)
+
+
+@pytest.mark.parametrize("why", ["nothing to draw", "not drawn for more than 0 trials"])
+def test_a_figure_that_is_not_drawn_any_more_goes(
+    why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
+
+    def saved() -> str:
+        attrs = study._storage.get_study_system_attrs(study._study_id)
+        return str(get_plotly_graph_objects(attrs)["deepweeds-learning-curves"])
+
+    study = optuna.create_study()
+    killed = study.ask()
+    killed.report(0.5, 1)
+    study.tell(killed, state=optuna.trial.TrialState.FAIL)
+    publish(study)
+    assert why not in saved()
+    if why == "nothing to draw":
+        # It is run again from its first epoch: there is no curve any more.
+        study.enqueue_trial({}, user_attrs={attributes.RETRY_OF: 0})
+    else:
+        monkeypatch.setattr("optuna_deepweeds.report.dashboard_note._MAX_TRIALS", 0)
+    publish(study)
+    assert f"Learning curves: {why}" in saved()
+    attrs = study._storage.get_study_system_attrs(study._study_id)
+    assert not any("deepweeds-anticipation" in key for key in attrs)
