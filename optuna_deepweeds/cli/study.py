@@ -35,7 +35,7 @@ Examples:
         "export": (f"{_ROOM}.study_manage:export", "Write a whole study to one file."),
         "import": (f"{_ROOM}.study_manage:import_", "Read an exported study into a storage."),
         "reap": (f"{_ROOM}.study_manage:reap", "Queue the trials of dead workers again."),
-        "delete": (f"{_ROOM}.study_manage:delete", "Delete a study and its checkpoints."),
+        "delete": (f"{_ROOM}.study_manage:delete", "Delete a study and its files."),
     },
 )
 def study() -> None:

@@ -92,7 +92,8 @@ def import_(file: Path, name: str | None, storage_url: str | None) -> None:
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @storage_option
 def delete(name: str, yes: bool, storage_url: str | None) -> None:
-    """Delete study NAME, its trials and its checkpoints."""
+    """Delete study NAME, its trials, its checkpoints and its files for the dashboard."""
+    from optuna_deepweeds.report.artifacts import delete_artifacts
     from optuna_deepweeds.studies import manager
     from optuna_deepweeds.studies.counts import trial_states
     from optuna_deepweeds.studies.reading import Reader
@@ -106,6 +107,7 @@ def delete(name: str, yes: bool, storage_url: str | None) -> None:
         what = f"{count} trials" + (f", {running} of them running" if running else "")
         click.confirm(f"Delete study {name} with {what}?", abort=True, err=True)
     checkpoints = manager.study_checkpoints(study)
+    delete_artifacts(study)
     optuna.delete_study(study_name=name, storage=storage)
     checkpoints.delete()
     info(f"Deleted study {name} with {count} trials.")

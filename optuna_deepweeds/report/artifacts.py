@@ -6,6 +6,7 @@ so that a study that is resumed often does not pile up networks.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import mimetypes
 import os
@@ -61,6 +62,36 @@ def save_artifacts(study: optuna.Study, images: Dataset | None = None) -> None:
         _put(study, folder, name, write)
 
 
+def delete_artifacts(study: optuna.Study) -> None:
+    """Delete the files of `study`, except those that another study of its storage lists too."""
+    url = storage_url(study)
+    folder = artifact_folder(url) if url else None
+    if folder is None:
+        return
+    storage = study._storage
+    mine, others = set[str](), set[str]()
+    for other in storage.get_all_studies():
+        found = _listed(storage.get_study_system_attrs(other._study_id))
+        (mine if other._study_id == study._study_id else others).update(i for _, i in found)
+    for artifact_id in mine - others:
+        (folder / artifact_id).unlink(missing_ok=True)
+
+
+def _listed(system_attrs: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """File name and artifact id of the files that a study lists; one deleted there is null.
+
+    Attributes can be overwritten by anyone who reaches the storage: only what Optuna makes as an
+    id is taken for a file's name.
+    """
+    files = []
+    for key, value in system_attrs.items():
+        if key.startswith(_PREFIX):
+            with contextlib.suppress(AttributeError, KeyError, TypeError, ValueError):
+                entry = json.loads(value)
+                files.append((str(entry["filename"]), str(uuid.UUID(entry["artifact_id"]))))
+    return files
+
+
 def _files(
     study: optuna.Study, view: StudyView, images: Dataset | None
 ) -> dict[str, Callable[[Path], object]]:
@@ -110,20 +141,13 @@ def _put(study: optuna.Study, folder: Path, name: str, write: Callable[[Path], o
     storage, study_id = study._storage, study._study_id
     kind = name.split("-")[0] + "-"
 
-    def known() -> dict[str, dict[str, Any]]:
-        """Key -> description of this kind's files; one deleted in the dashboard is null."""
-        found = {
-            key: json.loads(value)
-            for key, value in storage.get_study_system_attrs(study_id).items()
-            if key.startswith(_PREFIX)
-        }
-        return {k: v for k, v in found.items() if v and v.get("filename", "").startswith(kind)}
+    def known() -> list[tuple[str, str]]:
+        """File name and artifact id of this kind's files."""
+        found = _listed(storage.get_study_system_attrs(study_id))
+        return [(file, identity) for file, identity in found if file.startswith(kind)]
 
     def is_there() -> bool:
-        return any(
-            v["filename"] == name and (folder / v["artifact_id"]).exists()
-            for v in known().values()
-        )
+        return any(file == name and (folder / identity).exists() for file, identity in known())
 
     if is_there():
         return
@@ -137,8 +161,7 @@ def _put(study: optuna.Study, folder: Path, name: str, write: Callable[[Path], o
         with study_lock(storage, study_id):
             if is_there():  # Another worker came first.
                 return
-            old = next(iter(known().values()), None)
-            artifact_id = str(uuid.uuid4()) if old is None else str(old["artifact_id"])
+            artifact_id = next((identity for _, identity in known()), str(uuid.uuid4()))
             shutil.move(made, folder / artifact_id)
             mimetype, encoding = mimetypes.guess_type(name)
             entry = {

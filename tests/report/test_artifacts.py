@@ -12,7 +12,7 @@ import pytest
 
 from optuna_deepweeds import attributes
 from optuna_deepweeds.datasets import Dataset
-from optuna_deepweeds.report.artifacts import FOLDER_VARIABLE, artifact_folder
+from optuna_deepweeds.report.artifacts import FOLDER_VARIABLE, artifact_folder, delete_artifacts
 from optuna_deepweeds.report.dashboard_note import publish
 from tests.studies.conftest import Bench
 
@@ -86,6 +86,34 @@ def test_file_deleted_in_the_dashboard_comes_back(tmp_path: Path, images: Datase
         study._storage.set_study_system_attr(study._study_id, f"artifacts:{artifact_id}", "null")
     publish(study)
     assert len(files(study)) == 2
+
+
+def test_deleting_a_study_leaves_the_files_of_others(tmp_path: Path, images: Dataset) -> None:
+    bench = Bench(tmp_path, images)
+    studies = [bench.study(name) for name in ("one", "two")]
+    for study in studies:
+        study.set_user_attr(attributes.EVALUATION, evaluation(0, 0.875))
+        publish(study)
+    shared = next(iter(files(studies[1]).values()))
+    entry = studies[1]._storage.get_study_system_attrs(studies[1]._study_id)[f"artifacts:{shared}"]
+    studies[0]._storage.set_study_system_attr(studies[0]._study_id, f"artifacts:{shared}", entry)
+    delete_artifacts(studies[0])
+    left = {path.name for path in (tmp_path / "artifacts").iterdir()}
+    assert left == set(files(studies[1]).values())
+
+
+def test_no_attribute_leads_out_of_the_folder(tmp_path: Path, images: Dataset) -> None:
+    study = Bench(tmp_path, images).study()
+    victim = tmp_path / "victim"
+    victim.write_text("untouched")
+    entry = {"artifact_id": "../victim", "filename": "confusion-trial-0-1.csv"}
+    for key, value in (("x", json.dumps(entry)), ("y", "junk"), ("z", "[1]"), ("null", "null")):
+        study._storage.set_study_system_attr(study._study_id, f"artifacts:{key}", value)
+    study.set_user_attr(attributes.EVALUATION, evaluation(0, 0.875))
+    publish(study)
+    delete_artifacts(study)
+    assert victim.read_text() == "untouched"
+    assert list((tmp_path / "artifacts").iterdir()) == []
 
 
 def test_folder_that_cannot_be_written_costs_no_study(
