@@ -225,7 +225,8 @@ def _row(trial: FrozenTrial) -> dict[str, Any]:
         "epochs": max(trial.intermediate_values, default=0),
         "epochs_trained": epochs_trained(trial),
         "seconds": attrs.get(attributes.TRAIN_SECONDS),
-        "expected": foreseen.get("expected"),
+        # Without an interval, the last value only stands in for a forecast.
+        "expected": None if foreseen.get("low") is None else foreseen.get("expected"),
         "origin": attrs.get(attributes.ORIGIN),
         "note": "; ".join(notes) or None,
         "reason": attrs.get(attributes.FAILURE),

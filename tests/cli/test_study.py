@@ -72,6 +72,18 @@ def test_a_dry_run_leaves_nothing(command: Command) -> None:
     assert not Path("storage").exists()
 
 
+def test_nothing_is_expected_of_a_trial_before_a_forecast_is_possible(studied: Command) -> None:
+    study = optuna.load_study(study_name="mine", storage=open_storage())
+    for low, high in ((None, None), (0.5, 0.7)):
+        trial = study.ask()
+        trial.report(0.4, 1)
+        foreseen = {"epoch": 1, "expected": 0.6, "low": low, "high": high, "reason": "slow"}
+        trial.set_user_attr("deepweeds:anticipation", foreseen)
+        study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+    rows = json.loads(studied("study", "trials", "mine", "-f", "json").out)
+    assert [row["expected"] for row in rows] == [None, 0.6]
+
+
 def test_a_failed_trial_tells_why(studied: Command) -> None:
     study = optuna.load_study(study_name="mine", storage=open_storage())
     trial = study.ask()
