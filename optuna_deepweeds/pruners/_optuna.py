@@ -34,7 +34,7 @@ class RDBReader(Reader):
         self._pending_ids: list[int] = []
 
     def changes(self, study: Study) -> list[Record]:
-        """As `Reader.changes`; of unfinished trials, the curve is at most its last step."""
+        """As `Reader.changes`; unfinished trials that have reached no rung are without curve."""
         backend = _backend(study._storage)
         records = _repeated(backend, lambda: self._read(backend, study._study_id))
         self._last_id = max((r.trial_id for r in records), default=self._last_id)
@@ -58,15 +58,14 @@ class RDBReader(Reader):
             for trial_id, key, value in rows("attrs", ids=[row.trial_id for row in trials]):
                 attrs[trial_id][key] = json.loads(value)
             curves: defaultdict[int, dict[int, float]] = defaultdict(dict)
-            finished = [row.trial_id for row in trials if row.state.is_finished()]
-            if finished:
+            # The curve of an unfinished trial matters from its first rung on.
+            known = [
+                id_ for id_, _, state in trials if state.is_finished() or _has_marks(attrs[id_])
+            ]
+            if known:
                 as_float = _models().TrialIntermediateValueModel.stored_repr_to_intermediate_value
-                for trial_id, step, value, kind in rows("curves", ids=finished):
+                for trial_id, step, value, kind in rows("curves", ids=known):
                     curves[trial_id][step] = as_float(value, kind)
-            marked = [id_ for id_ in attrs if id_ not in curves and _has_marks(attrs[id_])]
-            if marked:
-                for trial_id, step in rows("last_steps", ids=marked):
-                    curves[trial_id][step] = float("nan")
             complete = [row.trial_id for row in trials if row.state == TrialState.COMPLETE]
             finals = {}
             if complete:
@@ -145,7 +144,6 @@ def _statements() -> dict[str, sa.Executable]:
     finals = models.TrialValueModel
     ids: sa.BindParameter[Any] = sa.bindparam("ids", expanding=True)
     trial = sa.select(trials.trial_id, trials.number, trials.state)
-    steps = sa.select(reports.trial_id, sa.func.max(reports.step))
     return {
         "new": trial.where(
             trials.study_id == sa.bindparam("study_id"), trials.trial_id > sa.bindparam("last")
@@ -166,7 +164,6 @@ def _statements() -> dict[str, sa.Executable]:
             reports.intermediate_value,
             reports.intermediate_value_type,
         ).where(reports.trial_id.in_(ids)),
-        "last_steps": steps.where(reports.trial_id.in_(ids)).group_by(reports.trial_id),
         "finals": sa.select(finals.trial_id, finals.value, finals.value_type).where(
             finals.trial_id.in_(ids), finals.objective == 0
         ),

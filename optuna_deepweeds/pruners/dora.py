@@ -23,7 +23,14 @@ from optuna_deepweeds.pruners.forecaster import (
 from optuna_deepweeds.pruners.history import Histories, History, sign_of
 from optuna_deepweeds.pruners.prior_curves import PriorCurves
 from optuna_deepweeds.pruners.records import Record, write
-from optuna_deepweeds.pruners.rungs import informed_share, is_in_top, rung_steps, value_at
+from optuna_deepweeds.pruners.rungs import (
+    RungValues,
+    first_trusted,
+    informed_share,
+    is_in_top,
+    rung_steps,
+    value_at,
+)
 
 _MIN_GAINS_TO_STOP = 5
 _N_PRIOR_RIVALS = 6
@@ -52,6 +59,9 @@ class DoraPruner(BasePruner):
     a rung (`min_resource` times the powers of `reduction_factor`); when, from a tenth of
     `max_resource` and from five finished trials on, the upper end of its forecast final value is
     below the best final value so far; and when it reports NaN or infinity.
+
+    Rungs at which the trials that went on stood in the opposite order of the next rung are passed
+    by all (see `rungs.first_trusted`): there the first epochs mislead.
 
     With `thaw`, a trial pauses at each rung unless it is the one that is worth going on with now;
     `next_continuation` names a paused trial to go on with before a new one is started.
@@ -152,12 +162,14 @@ class DoraPruner(BasePruner):
         reason = ""
         if not self._is_worth(history, standing.step, standing.value):
             decision, reason = "stop", "its forecast stays below the best final value"
+        elif crossed and max(crossed) < (first := self._first_rung(history)):
+            reason = f"the order of the trials changed after step {max(crossed)}"
         elif crossed and self._thaw:
             if self._choose(study, history, standing) != trial.number:
                 decision, reason = "pause", f"others go first at step {max(crossed)}"
-        elif not self._thaw:
-            for rung in crossed:
-                share = self._share(history, rung)
+        elif crossed:
+            for rung in (rung for rung in crossed if rung >= first):
+                share = self._share(history, rung, first)
                 if not self._passes(history, standing, rung, share):
                     decision = "stop"
                     reason = f"not among the best {share:.0%} at step {rung}"
@@ -188,10 +200,14 @@ class DoraPruner(BasePruner):
         if not self._thaw:
             return []
         history = self._histories.read(study)
-        paused = [history.paused_at(rung) for rung in self._rungs]
-        values = [history.at_rung(rung) for rung in self._rungs]
-        rates = self._quota_rates(history)
-        return pyramid.by_distance_to_promotion(values, paused, rates)[:k]
+        first = self._first_rung(history)
+        rungs = [rung for rung in self._rungs if rung >= first]
+        paused = [history.paused_at(rung) for rung in rungs]
+        values = [self._values(history, rung, first) for rung in rungs]
+        ranked = pyramid.by_distance_to_promotion(
+            values, paused, self._quota_rates(history, first)
+        )
+        return [*self._passed_over(history, first), *ranked][:k]
 
     def _cross_rungs(self, history: History, standing: _Standing) -> dict[int, float]:
         """Return the values at rungs just reached, or reached without a mark; note them.
@@ -205,24 +221,36 @@ class DoraPruner(BasePruner):
                 break
             is_here = standing.step == min(step for step in standing.curve if step >= rung)
             if is_here or rung not in marks:
-                crossed[rung] = self._value_at(standing, rung)
-                history.note(standing.trial.number, rung, crossed[rung])
+                crossed[rung] = value_at(standing.curve, rung)
+                history.note(standing.trial.number, rung, crossed[rung], standing.curve)
         return crossed
 
-    def _share(self, history: History, rung: int) -> float:
+    def _first_rung(self, history: History) -> int:
+        """Return the first rung at which trials are told apart; 0 without rungs."""
+        if not self._rungs:
+            return 0
+        return self._rungs[first_trusted([history.at_rung(r).by_number for r in self._rungs])]
+
+    def _share(self, history: History, rung: int, first: int) -> float:
         """Return the share of the values at a rung that passes it."""
-        if rung != self._rungs[0]:
+        if rung != first:
             return 1 / self._reduction_factor
         if self._first_share is not None:
             return self._first_share
-        second = history.at_rung(self._rungs[1]).by_number if len(self._rungs) > 1 else {}
-        return informed_share(history.at_rung(self._rungs[0]).by_number, second)
+        second = next((later for later in self._rungs if later > first), None)
+        later_values = {} if second is None else self._values(history, second, first).by_number
+        return informed_share(self._values(history, first, first).by_number, later_values)
 
-    def _quota_rates(self, history: History) -> list[float]:
-        if not self._rungs:
+    def _quota_rates(self, history: History, first: int) -> list[float]:
+        rungs = [rung for rung in self._rungs if rung >= first]
+        if not rungs:
             return []
-        first_share = self._share(history, self._rungs[0])
-        return pyramid.quota_rates(self._rungs, self._max_resource, first_share)
+        return pyramid.quota_rates(rungs, self._max_resource, self._share(history, first, first))
+
+    def _passed_over(self, history: History, first: int) -> list[int]:
+        """Return the trials that paused before the first rung that counts, the latest first."""
+        rungs = [rung for rung in reversed(self._rungs) if rung < first]
+        return [number for r in rungs for number in sorted(history.paused_at(r), reverse=True)]
 
     def _passes(self, history: History, standing: _Standing, rung: int, share: float) -> bool:
         seen = history.at_rung(rung).by_number
@@ -233,15 +261,17 @@ class DoraPruner(BasePruner):
             or self._priors.agree(self._rungs[0], history.sign, self._first_values(history))
         ):
             rivals += self._priors.rung_values(rung, history.sign, _N_PRIOR_RIVALS - len(rivals))
-        return is_in_top(self._value_at(standing, rung), rivals, share)
+        return is_in_top(seen[standing.trial.number], rivals, share)
 
-    def _value_at(self, standing: _Standing, rung: int) -> float:
-        """Return what the trial is ranked by at a rung.
+    def _values(self, history: History, rung: int, first: int) -> RungValues:
+        """Return what the trials are ranked by at a rung.
 
         Paused trials are ranked against all that ever came, so that a lucky report would count
-        for ever: there the value is the mean of the later half of the reports up to the rung.
+        for ever. Means of several reports are therefore compared, unless early reports mislead.
         """
-        return value_at(standing.curve, rung, window=(rung + 1) // 2 if self._thaw else 1)
+        if self._thaw and first == self._rungs[0]:
+            return history.means_at(rung)
+        return history.at_rung(rung)
 
     def _first_values(self, history: History) -> list[float]:
         return list(history.at_rung(self._rungs[0]).by_number.values()) if self._rungs else []
@@ -279,10 +309,12 @@ class DoraPruner(BasePruner):
     ) -> int | None:
         """Return the number of the trial to go on with: a paused one, or the one in `standing`."""
         own = None if standing is None else standing.trial.number
-        values = [history.at_rung(rung) for rung in self._rungs]
-        paused: list[Collection[int]] = [history.paused_at(rung) for rung in self._rungs]
+        first = self._first_rung(history)
+        rungs = [rung for rung in self._rungs if rung >= first]
+        values = [self._values(history, rung, first) for rung in rungs]
+        paused: list[Collection[int]] = [history.paused_at(rung) for rung in rungs]
         if standing is not None:
-            i = max(i for i, rung in enumerate(self._rungs) if rung <= standing.step)
+            i = max(i for i, rung in enumerate(rungs) if rung <= standing.step)
             paused[i] = {*paused[i], standing.trial.number}
 
         def is_allowed(number: int) -> bool:
@@ -296,15 +328,17 @@ class DoraPruner(BasePruner):
                 return True
             return self._is_continuable(self._paused_trial(study, history, number))
 
-        candidates = pyramid.open_promotions(values, paused, self._quota_rates(history))
+        candidates = pyramid.open_promotions(values, paused, self._quota_rates(history, first))
         chosen = pyramid.first_allowed(candidates, is_allowed)
-        n_first = len(values[0]) if values else 0
-        if chosen is None and self._needs_leader(history, own, n_first, is_closing):
+        if chosen is None and self._needs_leader(history, own, first, is_closing):
             chosen = pyramid.first_allowed(pyramid.leaders(values, paused), is_allowed)
+        if chosen is None and standing is None:
+            # They need fewer epochs to the first rung that counts than a new configuration.
+            chosen = pyramid.first_allowed(self._passed_over(history, first), is_allowed)
         return chosen
 
     def _needs_leader(
-        self, history: History, own: int | None, n_first: int, is_closing: bool
+        self, history: History, own: int | None, first: int, is_closing: bool
     ) -> bool:
         """Tell whether one trial should be trained to the end, whatever the quotas.
 
@@ -315,9 +349,9 @@ class DoraPruner(BasePruner):
         others = [record for record in history.live if record.number != own]
         n_workers = 1 + sum(record.state == TrialState.RUNNING for record in others)
         n_needed = _FIRST_LEADER_AFTER if n_workers == 1 else _FIRST_LEADER_AFTER_WITH_WORKERS
-        if n_first < n_needed and not is_closing:
+        if len(history.at_rung(first)) < n_needed and not is_closing:
             return False
-        return not any(record.marks for record in others)
+        return not any(rung >= first for record in others for rung in record.marks)
 
     def _paused(self, history: History, number: int) -> Record:
         return next(p[number] for p in map(history.paused_at, self._rungs) if number in p)

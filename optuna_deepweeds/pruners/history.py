@@ -19,7 +19,7 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import TrialState
 
 from optuna_deepweeds.pruners.records import Reader, Record, make_reader
-from optuna_deepweeds.pruners.rungs import RungValues
+from optuna_deepweeds.pruners.rungs import RungValues, value_at
 
 
 def sign_of(study: Study) -> float:
@@ -42,6 +42,7 @@ class History:
         self.sign = sign
         self._replaced: set[int] = set()
         self._rungs: defaultdict[int, RungValues] = defaultdict(RungValues)
+        self._means: defaultdict[int, RungValues] = defaultdict(RungValues)
         self._curves: dict[int, tuple[list[int], list[float], float]] = {}
         self._paused: defaultdict[int, dict[int, Record]] = defaultdict(dict)
         self._live: dict[int, Record] = {}
@@ -51,7 +52,7 @@ class History:
     def update(self, changes: Iterable[Record]) -> None:
         """Take in what `Reader.changes` returned."""
         for rung, number in self._live_marks:
-            self._rungs[rung].discard(number)
+            self._discard(number, rung)
         self._live_marks = []
         self._live = {}
         for record in changes:
@@ -64,12 +65,30 @@ class History:
             del self._live[number]
         for number, record in self._live.items():
             for rung, value in record.marks.items():
-                self.note(number, rung, self.sign * value)
+                self.note(number, rung, self.sign * value, self._curve(record))
 
-    def note(self, number: int, rung: int, value: float) -> None:
-        """Take an unfinished trial's value at a rung into account until the next update."""
-        self._rungs[rung].set(number, value)
+    def note(self, number: int, rung: int, value: float, curve: Mapping[int, float]) -> None:
+        """Take an unfinished trial's value at a rung into account until the next update.
+
+        Args:
+            number: the trial's number.
+            rung: a rung that it has reached.
+            value: its value there.
+            curve: its reports by step.
+        """
+        self._set(number, rung, value, curve)
         self._live_marks.append((rung, number))
+
+    def _set(self, number: int, rung: int, value: float, curve: Mapping[int, float]) -> None:
+        self._rungs[rung].set(number, value)
+        self._means[rung].set(number, value_at(curve, rung, window=(rung + 1) // 2))
+
+    def _discard(self, number: int, rung: int) -> None:
+        self._rungs[rung].discard(number)
+        self._means[rung].discard(number)
+
+    def _curve(self, record: Record) -> dict[int, float]:
+        return {step: self.sign * value for step, value in record.curve.items()}
 
     def _fold(self, record: Record) -> None:
         if record.is_prior:
@@ -77,8 +96,9 @@ class History:
         self._replace(record.replaces)
         if record.number in self._replaced:
             return
+        curve = self._curve(record)
         for rung, value in record.marks.items():
-            self._rungs[rung].set(record.number, self.sign * value)
+            self._set(record.number, rung, self.sign * value, curve)
         last = max(record.marks, default=None)
         if record.state == TrialState.PRUNED and last is not None:
             if is_paused_at(record.curve, last):
@@ -86,8 +106,8 @@ class History:
         elif record.state == TrialState.COMPLETE and record.value is not None:
             final = self.sign * record.value
             if np.isfinite(final):
-                steps = sorted(record.curve)
-                values = [self.sign * record.curve[step] for step in steps]
+                steps = sorted(curve)
+                values = [curve[step] for step in steps]
                 self._curves[record.number] = (steps, values, final)
                 self._gains.clear()
 
@@ -99,8 +119,8 @@ class History:
                     self._gains.clear()
                 for paused in self._paused.values():
                     paused.pop(number, None)
-                for values in self._rungs.values():
-                    values.discard(number)
+                for rung in self._rungs:
+                    self._discard(number, rung)
 
     @property
     def live(self) -> Iterable[Record]:
@@ -121,6 +141,10 @@ class History:
     def at_rung(self, rung: int) -> RungValues:
         """Return the values seen at a rung, those of live trials included."""
         return self._rungs[rung]
+
+    def means_at(self, rung: int) -> RungValues:
+        """Return what `at_rung` does, as means of the later half of the reports up to the rung."""
+        return self._means[rung]
 
     @property
     def n_finished(self) -> int:

@@ -29,8 +29,7 @@ class Record:
         number: Its number in the study.
         state: Its state.
         value: The final value, if it has one.
-        curve: Its reports by step; what is known of an unfinished trial may be its last step
-            alone.
+        curve: Its reports by step; that of an unfinished trial without marks may be left out.
         marks: Values stored at the rungs that its own curve has reached.
         replaces: Numbers of the trials that it continues or runs again.
         is_prior: It was imported.

@@ -10,6 +10,8 @@ from bisect import bisect_left, insort
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 _STRICT_SHARE = 1 / 5
 _USUAL_SHARE = 1 / 4
@@ -17,6 +19,8 @@ _LENIENT_SHARE = 1 / 3
 _MIN_PAIRS = 12
 _UNINFORMATIVE = 0.55
 _INFORMATIVE = 0.85
+_MIN_PAIRS_TO_DISTRUST = 8
+_BEYOND_CHANCE = 1.645  # exceeded once in twenty times by a standard normal variable
 
 
 class RungValues:
@@ -129,9 +133,52 @@ def informed_share(first: Mapping[int, float], second: Mapping[int, float]) -> f
     both = sorted(number for number in second if number in first)
     if len(both) < _MIN_PAIRS:
         return _USUAL_SHARE
-    early = np.nan_to_num([first[number] for number in both], nan=-np.inf)
-    late = np.nan_to_num([second[number] for number in both], nan=-np.inf)
+    early, late = _values(both, first), _values(both, second)
     leaders = np.argsort(-late, kind="stable")[: max(2, len(both) // 3)]
     hits = float(np.mean(early[leaders] > np.median(early)))
     strictness = np.clip((hits - _UNINFORMATIVE) / (_INFORMATIVE - _UNINFORMATIVE), 0, 1)
     return float(_LENIENT_SHARE + (_STRICT_SHARE - _LENIENT_SHARE) * strictness)
+
+
+def first_trusted(rungs: Sequence[Mapping[int, float]]) -> int:
+    """Return the index of the first rung at which trials should be told apart.
+
+    A rung misleads when the trials that went on from it stand in the opposite order at the next
+    one. Then all rungs up to it are passed by every trial. That brings trials of all ranks to
+    the next rung, so that a wrong suspicion is soon refuted.
+
+    Args:
+        rungs: for each rung its values by trial number.
+    """
+    pairs = zip(rungs, rungs[1:], strict=False)
+    return max(
+        (i + 1 for i, (rung, later) in enumerate(pairs) if misleads(rung, later)), default=0
+    )
+
+
+def misleads(first: Mapping[int, float], second: Mapping[int, float]) -> bool:
+    """Tell whether ranks at two rungs are opposed beyond chance, on eight trials or more.
+
+    Spearman's correlation r of n independent ranks is nearly normal with variance 1 / (n - 1).
+    That only leaders of the first rung came to the second draws r towards 0, not below it.
+
+    Args:
+        first: values at one rung by trial number.
+        second: values at the next rung by trial number.
+    """
+    if len(second) < _MIN_PAIRS_TO_DISTRUST:
+        return False
+    both = sorted(number for number in second if number in first)
+    if len(both) < _MIN_PAIRS_TO_DISTRUST:
+        return False
+    ranks = [rankdata(_values(both, values)) for values in (first, second)]
+    spread = float(np.prod([np.std(r) for r in ranks]))
+    if spread == 0:
+        return False
+    correlation = float(np.mean(np.prod([r - np.mean(r) for r in ranks], axis=0))) / spread
+    return correlation * math.sqrt(len(both) - 1) < -_BEYOND_CHANCE
+
+
+def _values(numbers: Sequence[int], values: Mapping[int, float]) -> NDArray[np.float64]:
+    """The values of some trials; NaN as the worst."""
+    return np.nan_to_num([values[number] for number in numbers], nan=-np.inf)

@@ -274,3 +274,15 @@ def test_misleading_prior_curves_cannot_stop_a_study() -> None:
 def test_arguments_out_of_range_are_refused(arguments: dict[str, float], message: str) -> None:
     with pytest.raises(InvalidInputError, match=message):
         DoraPruner(**arguments)  # type: ignore[arg-type]
+
+
+def test_rung_that_has_misled_is_passed_by_all_until_it_is_right_again() -> None:
+    study = new_study(DoraPruner(max_resource=9, first_share=1.0))
+    for i in range(8):  # the better at step 1, the worse at step 3
+        run_trial(study, {1: 0.5 + 0.01 * i, 2: 0.5, 3: 0.5 - 0.01 * i})
+    study.pruner = DoraPruner(max_resource=9, first_share=0.1)
+    assert run_trial(study, {1: 0.1, 2: 0.5, 3: 0.55})[:2] == [False, False]
+    assert study.trials[-1].user_attrs[ANTICIPATION]["epoch"] == 3
+    for i in range(30):  # trials of all ranks come to step 3, and now keep their order
+        run_trial(study, {1: 0.2 + 0.01 * i, 2: 0.5, 3: 0.2 + 0.01 * i})
+    assert run_trial(study, {1: 0.1}) == [True]

@@ -8,8 +8,10 @@ import pytest
 
 from optuna_deepweeds.pruners.rungs import (
     RungValues,
+    first_trusted,
     informed_share,
     is_in_top,
+    misleads,
     rung_steps,
     value_at,
 )
@@ -102,3 +104,36 @@ def test_rung_values_stay_in_order(values: dict[int, float], expected: list[int]
     rung.discard(expected[0])
     assert rung.best() == expected[1:]
     assert len(rung) == 2
+
+
+def _at(values: list[float]) -> dict[int, float]:
+    return dict(enumerate(values))
+
+
+RISING = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        (RISING, RISING, False),
+        (RISING, RISING[::-1], True),
+        (RISING, RISING[:0:-1], False),  # seven trials are too few to tell
+        (RISING, [0.5] * 8, False),
+        (RISING, [0.4, 0.3, 0.6, 0.1, 0.8, 0.5, 0.2, 0.7], False),  # no order is not the opposite
+        ([*RISING[:7], math.nan], [*RISING[:0:-1], 0.9], True),  # NaN is worst, and led after all
+    ],
+)
+def test_rung_misleads_when_the_order_turns_round(
+    first: list[float], second: list[float], expected: bool
+) -> None:
+    assert misleads(_at(first), _at(second)) is expected
+
+
+def test_rungs_up_to_the_last_misleading_one_are_not_trusted() -> None:
+    rising, falling = _at(RISING), _at(RISING[::-1])
+    assert first_trusted([]) == 0
+    assert first_trusted([rising]) == 0
+    assert first_trusted([rising, rising, rising]) == 0
+    assert first_trusted([rising, falling, falling]) == 1
+    assert first_trusted([rising, rising, falling]) == 2

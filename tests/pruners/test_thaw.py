@@ -277,3 +277,16 @@ def test_one_lucky_report_does_not_lead_for_ever() -> None:
         study.tell(trial, state=TrialState.PRUNED)
     # Ranked by the mean of steps 2 and 3.
     assert study.pruner.promising(study) == [1, 0]
+
+
+def test_trials_paused_at_a_rung_that_misled_go_on_before_new_ones() -> None:
+    study = thaw_study()
+    finals = np.random.default_rng(0).permutation(np.linspace(0.2, 0.8, 200))
+    curves = np.repeat(finals[:, None], LENGTH, axis=1)
+    curves[:, :2] = 1 - curves[:, :2]  # the best look worst in the first two steps
+    rows = run_worker(study, curves, 150)
+    seen = np.sort(finals[sorted(set(rows.values()))])
+    assert study.best_value >= seen[-len(seen) // 20]  # among the best twentieth
+    # Nobody is left at the first rung, where only the order at step 3 is asked for.
+    left = set(rows) - superseded(study.trials)
+    assert sum(max(study.trials[n].intermediate_values) == 1 for n in left) <= 1
