@@ -3,7 +3,8 @@
 Pooling values of other tasks with the target's misleads: levels, scales and noise differ. Here
 each source is ranked within itself, a forest learns its shape, and the target's surrogate learns
 only what that shape leaves unexplained. How much the shape counts is what its rank correlation
-with the target's own results supports; a source that disagrees is dropped.
+with the target's own results supports: one that says nothing loses its say, one that is clearly
+wrong is turned around.
 """
 
 from __future__ import annotations
