@@ -207,7 +207,7 @@ class DoraPruner(BasePruner):
         ranked = pyramid.by_distance_to_promotion(
             values, paused, self._quota_rates(history, first)
         )
-        return [*self._passed_over(history, first), *ranked][:k]
+        return [*ranked, *self._passed_over(history, first)][:k]
 
     def _cross_rungs(self, history: History, standing: _Standing) -> dict[int, float]:
         """Return the values at rungs just reached, or reached without a mark; note them.
