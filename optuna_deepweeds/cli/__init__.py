@@ -64,9 +64,10 @@ def cli(verbose: int) -> None:
     """
     levels = (logging.WARNING, logging.INFO, logging.DEBUG)
     level = levels[min(verbose, len(levels) - 1)]
-    logging.basicConfig(
-        level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    # On a terminal, in the place of the live line.
+    start = "\r\x1b[K" if sys.stderr.isatty() else ""
+    line = start + "%(asctime)s %(levelname)s %(name)s: %(message)s"
+    logging.basicConfig(level=level, stream=sys.stderr, format=line)
     # Optuna logs every trial by a handler of its own; our progress lines say the same.
     import optuna
 
@@ -80,7 +81,10 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
         sys.stdout.flush()
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
-    except (click.Abort, KeyboardInterrupt):
+    except click.Abort:
+        click.echo("\nInterrupted.", err=True)  # In the line of a question.
+        sys.exit(130)
+    except KeyboardInterrupt:
         click.echo("Interrupted.", err=True)
         sys.exit(130)
     except click.UsageError as error:

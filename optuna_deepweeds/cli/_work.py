@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import shlex
 import time
 from pathlib import Path
 
+import click
 import optuna
 
-from optuna_deepweeds.cli._output import duration, info
+from optuna_deepweeds.cli._output import counted, duration, info
 from optuna_deepweeds.cli._progress import Display
 from optuna_deepweeds.cli._signals import StopFlag
 from optuna_deepweeds.datasets import Dataset
@@ -47,7 +49,7 @@ def print_plan(
 
 def standing(study: optuna.Study) -> str:
     state = progress(study.get_trials(deepcopy=False), study.direction)
-    text = f"{state.finished} finished trials"
+    text = counted(state.finished, "finished trial")
     if state.waiting:
         text += f", {state.waiting} waiting"
     return text
@@ -143,10 +145,16 @@ def _launch(
             should_stop=stop,
             on_tick=show,
         ).exit_code
-    from optuna_deepweeds.studies.launchers import launch_local
+    from optuna_deepweeds.studies.launchers import launch_local, worker_program
 
     return launch_local(
-        name, url, workers, arguments=arguments, should_stop=stop, on_tick=show
+        name,
+        url,
+        workers,
+        arguments=arguments,
+        should_stop=stop,
+        on_tick=show,
+        program=worker_program(click.get_current_context().find_root().params.get("verbose", 0)),
     ).exit_code
 
 
@@ -156,18 +164,23 @@ def print_result(study: optuna.Study) -> None:
     spec = manager.study_spec(study)
     state = progress(study.get_trials(deepcopy=False), study.direction)
     full = state.networks * spec.epochs
-    name = study.study_name
+    name = shlex.quote(study.study_name)
     info(
-        f"{state.finished} trials finished ({state.complete} to the last epoch, {state.pruned} "
-        f"stopped, {state.continued} continued), {state.failed} failed, {state.waiting} waiting."
+        f"{counted(state.finished, 'trial')} finished ({state.complete} to the last epoch, "
+        f"{state.pruned} stopped, {state.continued} continued), {state.failed} failed, "
+        f"{state.waiting} waiting."
     )
     saved = f", {1 - state.epochs / full:.0%} fewer than {full} without pruning"
     info(
-        f"{state.epochs} epochs in {duration(state.seconds)}"
+        f"{counted(state.epochs, 'epoch')} in {duration(state.seconds)}"
         f"{saved if state.epochs < full else ''}."
     )
     if state.best is not None and state.best.value is not None:
         info(f"Best: trial {state.best.number}, {spec.metric} {state.best.value:.4f}.")
     if state.best is None:
         info(f"No network is trained to its end yet: study resume {name} --timeout 2h goes on.")
-    info(f"Next: study best {name} | study report {name} | study resume {name} | dashboard")
+    resume = f"study resume {name}"
+    total = manager.study_budget(study).trials
+    if total is not None and state.finished >= total:
+        resume += f" --trials {2 * total}"
+    info(f"Next: study best {name} | study report {name} | {resume} | dashboard")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from datetime import datetime
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import optuna
 from optuna.trial import TrialState
 
 from optuna_deepweeds import attributes
-from optuna_deepweeds.cli._output import info, storage_option
+from optuna_deepweeds.cli._output import counted, info, storage_option
 from optuna_deepweeds.cli._values import Output
 
 
@@ -30,7 +31,8 @@ def stop(name: str, storage_url: str | None) -> None:
     study = manager.load_single(name, open_storage(storage_url, must_exist=True))
     study.set_user_attr(attributes.STOP, datetime.now().isoformat(timespec="seconds"))
     running = trial_states(Reader.of(study._storage), study._study_id)[TrialState.RUNNING]
-    info(f"Study {name} stops; {running} running trials finish. `study resume {name}` goes on.")
+    left = f"; still to finish: {counted(running, 'running trial')}" if running else ""
+    info(f"Study {name} stops{left}. `study resume {shlex.quote(name)}` goes on.")
 
 
 @click.command()
@@ -42,10 +44,13 @@ def reap(name: str, storage_url: str | None) -> None:
     Workers do so by themselves before each trial; this is for studies without workers.
     """
     from optuna_deepweeds.studies import manager, reaping
+    from optuna_deepweeds.studies.counts import trial_states
     from optuna_deepweeds.studies.locks import run_locked
+    from optuna_deepweeds.studies.reading import Reader
     from optuna_deepweeds.studies.storage import open_storage
 
-    study = manager.load_plain(name, open_storage(storage_url, must_exist=True))
+    storage = open_storage(storage_url, must_exist=True)
+    study = manager.load_plain(name, storage)
     checkpoints = manager.study_checkpoints(study)
     dead = run_locked(
         study._storage,
@@ -53,7 +58,15 @@ def reap(name: str, storage_url: str | None) -> None:
         lambda: reaping.requeue_dead_trials(study, checkpoints),
     )
     numbers = ", ".join(str(trial.number) for trial in dead)
-    info(f"{len(dead)} trials of dead workers queued again{f': {numbers}' if dead else ''}.")
+    info(
+        f"{counted(len(dead), 'trial')} of dead workers queued again{f': {numbers}' * bool(dead)}."
+    )
+    running = trial_states(Reader.of(storage), study._study_id)[TrialState.RUNNING]
+    if running:
+        info(
+            f"{counted(running, 'running trial')} left alone: the worker lives, or gave a sign of "
+            f"life in the last {storage.grace_seconds:g} s."
+        )
 
 
 @click.command()
@@ -68,7 +81,7 @@ def export(name: str, file: Path, storage_url: str | None) -> None:
 
     study = manager.load_plain(name, open_storage(storage_url, must_exist=True))
     count = export_study(study, file)
-    info(f"Wrote study {name} with {count} trials to {file}.")
+    info(f"Wrote study {name} with {counted(count, 'trial')} to {file}.")
 
 
 @click.command("import")
@@ -84,14 +97,14 @@ def import_(file: Path, name: str | None, storage_url: str | None) -> None:
 
     study = import_study(file, open_storage(storage_url), name=name)
     count = trial_states(Reader.of(study._storage), study._study_id).total()
-    info(f"Read study {study.study_name} with {count} trials.")
+    info(f"Read study {study.study_name} with {counted(count, 'trial')}.")
 
 
 @click.command()
 @click.argument("name")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @storage_option
-def delete(name: str, yes: bool, storage_url: str | None) -> None:
+def delete(name: str, yes: bool, storage_url: str | None) -> int:
     """Delete study NAME, its trials, its checkpoints and its files for the dashboard."""
     from optuna_deepweeds.report.artifacts import delete_artifacts
     from optuna_deepweeds.studies import manager
@@ -104,10 +117,13 @@ def delete(name: str, yes: bool, storage_url: str | None) -> None:
     states = trial_states(Reader.of(study._storage), study._study_id)
     count, running = states.total(), states[TrialState.RUNNING]
     if not yes:
-        what = f"{count} trials" + (f", {running} of them running" if running else "")
-        click.confirm(f"Delete study {name} with {what}?", abort=True, err=True)
+        what = counted(count, "trial") + (f", {running} of them running" if running else "")
+        if not click.confirm(f"Delete study {name} with {what}?", err=True):
+            info("Nothing was deleted.")
+            return 1
     checkpoints = manager.study_checkpoints(study)
     delete_artifacts(study)
     optuna.delete_study(study_name=name, storage=storage)
     checkpoints.delete()
-    info(f"Deleted study {name} with {count} trials.")
+    info(f"Deleted study {name} with {counted(count, 'trial')}.")
+    return 0

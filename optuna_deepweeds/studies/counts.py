@@ -30,6 +30,10 @@ _IS_PRIOR = (
     "EXISTS (SELECT 1 FROM trial_user_attributes a WHERE a.trial_id = t.trial_id "
     "AND a.key = :prior)"
 )
+_IS_REAPED = (
+    "(t.state = 'FAIL' AND EXISTS (SELECT 1 FROM trial_system_attributes s "
+    "WHERE s.trial_id = t.trial_id AND s.key = :interrupted))"
+)
 # Infinite values are stored as a type beside an empty value.
 _RANK = "CASE v.value_type WHEN 'INF_POS' THEN 1 WHEN 'INF_NEG' THEN -1 ELSE 0 END"
 _INFINITE = {"INF_POS": float("inf"), "INF_NEG": float("-inf")}
@@ -40,7 +44,7 @@ class StudyCounts(StudyRow):
     """One study of a storage at a glance; priors count as such and nowhere else.
 
     Attributes:
-        states: Number of trials by state, as in the storage.
+        states: Number of trials by state; those whose worker died left out.
         best_value: Value of the best complete trial; None without one or with many objectives.
         last_activity: When a trial last started or ended, in the workers' local time.
     """
@@ -269,17 +273,18 @@ def _states(
     activity: dict[int, datetime] = {}
     rows = connection.execute(
         text(
-            f"SELECT study_id, is_prior, state, count(*), max(datetime_start), "
-            f"max(datetime_complete) FROM (SELECT t.*, {_IS_PRIOR} AS is_prior FROM trials t) own "
-            "GROUP BY study_id, is_prior, state"
+            f"SELECT study_id, is_prior, is_reaped, state, count(*), max(datetime_start), "
+            f"max(datetime_complete) FROM (SELECT t.*, {_IS_PRIOR} AS is_prior, {_IS_REAPED} AS "
+            "is_reaped FROM trials t) own GROUP BY study_id, is_prior, is_reaped, state"
         ),
-        {"prior": attributes.PRIOR},
+        {"prior": attributes.PRIOR, "interrupted": attributes.INTERRUPTED},
     )
-    for study_id, is_prior, state, count, started, completed in rows:
+    for study_id, is_prior, is_reaped, state, count, started, completed in rows:
         if is_prior:
             priors[study_id] += int(count)
             continue
-        states[study_id][TrialState[state]] = int(count)
+        if not is_reaped:
+            states[study_id][TrialState[state]] = int(count)
         moments = [_as_local(_parsed(m)) for m in (started, completed) if m is not None]
         if moments:
             activity[study_id] = max(moments + [activity.get(study_id, datetime.min)])

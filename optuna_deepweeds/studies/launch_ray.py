@@ -6,8 +6,8 @@ paths; the storage must be reachable from all of them (PostgreSQL, not a SQLite 
 
 from __future__ import annotations
 
-import contextlib
-import subprocess
+import signal
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -84,9 +84,9 @@ def launch_ray(
                     restarts[i] += 1
                     result.restarts += 1
                     running[task.remote(command)] = i
-            if not told and should_stop():
-                told = True
-                _cancel(ray, running)
+            told = told or should_stop()
+            if told:
+                _cancel(ray, running)  # At every turn: a request may get lost.
             on_tick()
     except BaseException:
         _cancel(ray, running)
@@ -96,21 +96,21 @@ def launch_ray(
 
 def _work(command: WorkerCommand) -> int:
     """On a node: one worker, until it ends or Ray cancels the task."""
-    process = command.start()
+    cancelled = threading.Event()
+    # Ray cancels a task as Ctrl-C would, maybe several times; an exception could come anywhere,
+    # and the worker must be told once.
+    before = signal.signal(signal.SIGINT, lambda number, frame: cancelled.set())
     try:
+        process = command.start()
+        told = False
         while process.poll() is None:
-            # In short steps: Ray's KeyboardInterrupt is only raised between them.
+            if cancelled.is_set() and not told:
+                told = True
+                process.terminate()
             time.sleep(_POLL_SECONDS)
         return int(process.returncode)
-    except KeyboardInterrupt:
-        process.terminate()
-        return _wait_uninterrupted(process)
-
-
-def _wait_uninterrupted(process: subprocess.Popen[bytes]) -> int:
-    while True:
-        with contextlib.suppress(KeyboardInterrupt):
-            return process.wait()
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _connect(address: str | None) -> Any:

@@ -27,7 +27,14 @@ from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.studies.storage_url import STORAGE_VARIABLE, resolve_url, sqlite_path
 
 ENGINES = ("local", "ray", "slurm")
-WORKER = (sys.executable, "-m", "optuna_deepweeds", "worker", "--quiet")
+
+
+def worker_program(verbosity: int = 0) -> tuple[str, ...]:
+    """The command that runs a worker without a display, logging as `-v` given so often does."""
+    return (sys.executable, "-m", "optuna_deepweeds", *["-v"] * verbosity, "worker", "--quiet")
+
+
+WORKER = worker_program()
 
 MAX_RESTARTS = 3
 _POLL_SECONDS = 0.2

@@ -6,6 +6,7 @@ everything here goes by the specification stored in the study.
 
 from __future__ import annotations
 
+import shlex
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -259,5 +260,5 @@ def _adopt_or_refuse(study: optuna.Study, spec: StudySpec) -> None:
         raise SpecMismatchError(
             f"study {study.study_name!r} exists with another specification: "
             f"{'; '.join(differences)}. Choose another --name, or `study resume "
-            f"{study.study_name}` to go on with it."
+            f"{shlex.quote(study.study_name)}` to go on with it."
         )

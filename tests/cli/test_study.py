@@ -5,11 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import optuna
 import pytest
 
+from optuna_deepweeds import attributes
+from optuna_deepweeds.studies.identity import this_worker
 from optuna_deepweeds.studies.storage import open_storage
 from tests.cli.conftest import Command
 
@@ -24,6 +28,11 @@ QUICK = (
     "none",
     "--seed",
     "4",
+)
+
+
+_IDENTITY = (
+    "from optuna_deepweeds.studies.identity import this_worker; print(this_worker(), end='')"
 )
 
 
@@ -96,14 +105,34 @@ def test_a_failed_trial_tells_why(studied: Command) -> None:
 
 def test_deleting_asks_first(studied: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
-    assert studied("study", "delete", "mine").code == 130
+    done = studied("study", "delete", "mine")
+    assert (done.code, done.out) == (1, "")
+    assert done.err.endswith("Nothing was deleted.\n")
     assert "mine" in studied("study", "list").out
 
 
 def test_stop_is_remembered_until_resumed(studied: Command) -> None:
-    assert "stops" in studied("study", "stop", "mine").err
+    assert studied("study", "stop", "mine").err == (
+        "Study mine stops. `study resume mine` goes on.\n"
+    )
     study = optuna.load_study(study_name="mine", storage=open_storage())
     assert study.user_attrs["deepweeds:stop"]
+    study.ask()
+    assert "stops; still to finish: 1 running trial." in studied("study", "stop", "mine").err
+
+
+def test_reaping_tells_what_it_leaves_alone(studied: Command) -> None:
+    study = optuna.load_study(study_name="mine", storage=open_storage())
+    dead, alive = study.ask(), study.ask()
+    process = subprocess.run([sys.executable, "-c", _IDENTITY], capture_output=True, text=True)
+    dead.set_user_attr(attributes.WORKER, process.stdout)
+    alive.set_user_attr(attributes.WORKER, this_worker())
+    done = studied("study", "reap", "mine")
+    assert done.err.splitlines()[-2:] == [
+        "1 trial of dead workers queued again: 0.",
+        "1 running trial left alone: the worker lives, or gave a sign of life in the last 90 s.",
+    ]
+    assert studied("study", "reap", "mine").err.startswith("0 trials of dead workers queued again")
 
 
 def test_an_exported_study_comes_back(studied: Command, tmp_path: Path) -> None:

@@ -125,6 +125,7 @@ def _run_all(chosen: list[Case], template: Path, tmp_path: Path, *, at_least: in
         if problem:
             problems.append(f"{case}\n    {' '.join(case.args)!r:.200}\n    {problem}")
     assert not problems, f"{len(problems)} of {len(chosen)}:\n" + "\n".join(problems)
+    print(f"{n_refused} of {len(chosen)} bad inputs were refused in one line.")
     assert n_refused >= at_least
 
 

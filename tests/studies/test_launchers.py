@@ -12,11 +12,13 @@ import pytest
 
 from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.studies.launchers import (
+    WORKER,
     LaunchResult,
     WorkerCommand,
     absolute_url,
     launch_local,
     visible_devices,
+    worker_program,
 )
 
 # A worker in miniature: appends its environment to a file, then does what it is told.
@@ -152,3 +154,8 @@ def _wait_for(condition: object, seconds: float = 50.0) -> None:
     while not condition():  # type: ignore[operator]
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_workers_log_as_their_launcher_does() -> None:
+    assert worker_program() == WORKER
+    assert worker_program(2)[2:] == ("optuna_deepweeds", "-v", "-v", "worker", "--quiet")

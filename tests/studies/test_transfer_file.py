@@ -188,7 +188,7 @@ def test_listing_tells_every_study(storage_url: str) -> None:
     assert [row.name for row in rows] == ["mixed", "empty"]
     mixed = rows[0]
     assert (mixed.finished, mixed.priors, mixed.best_value) == (3, 2, 0.4)
-    assert mixed.states[TrialState.FAIL] == 2
+    assert mixed.states[TrialState.FAIL] == 1  # The other one's worker died.
     assert mixed.last_activity == _START + timedelta(seconds=6, minutes=1)
     assert mixed.user_attrs == {attributes.SPEC: {"seed": 1}}
     assert (rows[1].states, rows[1].best_value, rows[1].last_activity) == ({}, None, None)
