@@ -191,9 +191,13 @@ class Worker:
         if budget.trials is not None and state.finished + state.running >= budget.trials:
             return None
         # A study that may continue stopped trials must not end without a finished network: its
-        # last trial goes on with the best one, to the end.
+        # last trial, or its last epochs, go on with the best one, to the end.
         is_last = budget.trials is not None and state.finished + state.running + 1 >= budget.trials
-        self._objective.must_finish = self._spec.thaw and is_last and state.complete == 0
+        is_at_last_epochs = _are_last_epochs(budget, state, self._spec.epochs)
+        lacks_network = self._spec.thaw and state.complete == 0
+        if lacks_network and is_at_last_epochs and state.running:
+            return None  # One of those may reach the end.
+        self._objective.must_finish = lacks_network and (is_last or is_at_last_epochs)
         if state.waiting == 0:
             self._thaw(is_closing=self._objective.must_finish)
         trial = self._study.ask()
@@ -314,6 +318,15 @@ class Worker:
             roots |= {root_number(t) for t in trials if t.number in numbers}
         self._checkpoints.keep_only(roots)
         self._is_untidy = False
+
+
+def _are_last_epochs(budget: Budget, state: Progress, full: int) -> bool:
+    """Tell whether no more epochs are left than one full training may need; it must fit in."""
+    return (
+        budget.epochs is not None
+        and budget.epochs >= full
+        and budget.epochs - state.epochs <= full
+    )
 
 
 def _spent(budget: Budget, state: Progress) -> Ending | None:

@@ -283,6 +283,15 @@ def test_a_short_study_with_thaw_ends_with_a_finished_network(bench: Bench, tria
     assert state.best.intermediate_values[1] == max(first)
 
 
+def test_the_last_epochs_of_a_study_with_thaw_finish_a_network(bench: Bench) -> None:
+    study = bench.study(trials=None, epochs=9, pruner="dora", thaw=True)
+    manager.set_budget(study, Budget(epochs=12))
+    ending, recorder = bench.work(study)
+    state = progress(study.get_trials(), study.direction)
+    assert ending == Ending.EPOCHS
+    assert (state.complete, len(recorder.epochs)) == (1, 12)
+
+
 def test_only_checkpoints_worth_keeping_stay(bench: Bench) -> None:
     study = bench.study(trials=9)
     bench.work(study)
