@@ -7,6 +7,7 @@ heartbeat ends and another worker runs the trial again from its checkpoint.
 from __future__ import annotations
 
 import logging
+import shlex
 import time
 import traceback
 from collections.abc import Callable
@@ -129,9 +130,13 @@ class Worker:
             device=device,
             deterministic=deterministic,
             should_stop=self._should_stop,
-            on_epoch=lambda epoch, value: observer.epoch_finished(self._current, epoch, value),
+            on_epoch=self._on_epoch,
             train=train,
         )
+
+    def _on_epoch(self, epoch: int, value: float) -> None:
+        logger.debug("trial %d, epoch %d: %.4f", self._current, epoch, value)
+        self._observer.epoch_finished(self._current, epoch, value)
 
     def run(self) -> Ending:
         """Work until there is a reason to leave, and return it.
@@ -143,7 +148,7 @@ class Worker:
             StorageError: If the storage stays out of reach.
         """
         try:
-            return self._run()
+            ending = self._run()
         except KeyError as error:
             studies = self._storage.get_all_studies()
             if self._study._study_id in [study._study_id for study in studies]:
@@ -151,6 +156,8 @@ class Worker:
             raise NotFoundError(
                 f"study {self._study.study_name!r} was deleted while this worker ran."
             ) from error
+        logger.info("this worker leaves: %s.", ending.value)
+        return ending
 
     def _run(self) -> Ending:
         while True:
@@ -180,7 +187,7 @@ class Worker:
         if budget == Budget():
             raise InvalidInputError(
                 f"study {self._study.study_name!r} must have a limit, or it would never end; "
-                f"set one: study resume {self._study.study_name} --trials N"
+                f"set one: study resume {shlex.quote(self._study.study_name)} --trials N"
             )
         state = progress(trials, self._study.direction)
         if attrs.get(attributes.STOP):
@@ -233,6 +240,7 @@ class Worker:
     def _run_trial(self, claim: _Claim) -> None:
         trial = claim.trial
         self._current = trial.number
+        logger.info("trial %d starts: %s", trial.number, claim.config)
         self._observer.trial_started(trial.number, claim.config)
         with Heartbeat(self._storage, trial._trial_id):
             try:
@@ -240,6 +248,7 @@ class Worker:
             except (TrialTakenOver, optuna.exceptions.UpdateFinishedTrialError):
                 logger.warning("trial %d was taken over by another worker.", trial.number)
                 ended, note = self._storage.get_trial(trial._trial_id), "taken over"
+        logger.info("trial %d ended: %s", trial.number, note or ended.state.name.lower())
         self._observer.trial_ended(self._study, ended, note)
         self._is_untidy = True
         if ended.state == TrialState.FAIL and note.startswith("failed"):
@@ -247,7 +256,7 @@ class Worker:
             if self._failures >= MAX_FAILURES_IN_A_ROW:
                 raise DeepWeedsError(
                     f"{self._failures} trials failed in a row; the last one {note}. "
-                    f"`study trials {self._study.study_name} --failed` lists them."
+                    f"`study trials {shlex.quote(self._study.study_name)} --failed` lists them."
                 )
         elif ended.state.is_finished():
             self._failures = 0

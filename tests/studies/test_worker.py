@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -53,6 +54,22 @@ def test_a_study_ends_at_its_total_and_every_epoch_is_reported(bench: Bench) -> 
         assert sorted(trial.intermediate_values) == [1, 2]
         assert trial.value == trial.intermediate_values[2]
         assert SPACE.problem(trial.params) is None
+
+
+def test_the_log_tells_of_each_trial(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    study = bench.study(trials=1)
+    with caplog.at_level(logging.DEBUG, logger="optuna_deepweeds"):
+        bench.work(study)
+    said = [r.getMessage() for r in caplog.records if r.name.endswith("studies.worker")]
+    assert said[0].startswith("trial 0 starts: {'n_conv_layers':")
+    assert [line.rpartition(":")[0] for line in said[1:3]] == [
+        "trial 0, epoch 1",
+        "trial 0, epoch 2",
+    ]
+    assert said[3:] == [
+        "trial 0 ended: complete",
+        "this worker leaves: the study's total of trials is reached.",
+    ]
 
 
 def test_a_higher_total_goes_on_and_a_reached_one_does_nothing(bench: Bench) -> None:
