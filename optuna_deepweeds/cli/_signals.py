@@ -9,10 +9,15 @@ from optuna_deepweeds.cli._output import info
 
 
 class StopFlag:
-    """Set by the first SIGINT or SIGTERM; the exit code tells which."""
+    """Set by the first SIGINT or SIGTERM; the exit code tells which.
 
-    def __init__(self) -> None:
+    Args:
+        quiet: Say nothing: whoever started this worker does.
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
         self.signal: int | None = None
+        self._quiet = quiet
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._receive)
 
@@ -28,4 +33,5 @@ class StopFlag:
         self.signal = number
         for other in (signal.SIGINT, signal.SIGTERM):
             signal.signal(other, signal.SIG_DFL)
-        info("\nStopping: the running trial is put back. Once more to end at once.")
+        if not self._quiet:
+            info("\nStopping: what is running is put back. Once more to end at once.")

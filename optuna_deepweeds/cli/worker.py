@@ -37,7 +37,7 @@ def worker(
     from optuna_deepweeds.studies import manager
     from optuna_deepweeds.studies.worker import Worker
 
-    stop = StopFlag()
+    stop = StopFlag(quiet=quiet)
     # Nobody watches a launched worker: it sits out a restart of the server instead of failing.
     study = manager.open_study(name, storage_url, wait=_LAUNCHED_WAIT if quiet else 0.0)
     images = load_images(manager.study_spec(study), data_dir)

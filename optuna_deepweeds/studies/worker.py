@@ -156,7 +156,7 @@ class Worker:
             raise NotFoundError(
                 f"study {self._study.study_name!r} was deleted while this worker ran."
             ) from error
-        logger.info("this worker leaves: %s.", ending.value)
+        logger.info("leaving: %s.", ending.value)
         return ending
 
     def _run(self) -> Ending:

@@ -68,7 +68,7 @@ def test_the_log_tells_of_each_trial(bench: Bench, caplog: pytest.LogCaptureFixt
     ]
     assert said[3:] == [
         "trial 0 ended: complete",
-        "this worker leaves: the study's total of trials is reached.",
+        "leaving: the study's total of trials is reached.",
     ]
 
 
