@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 _STRICT_SHARE = 1 / 5
 _USUAL_SHARE = 1 / 4
@@ -171,12 +170,16 @@ def misleads(first: Mapping[int, float], second: Mapping[int, float]) -> bool:
     both = sorted(number for number in second if number in first)
     if len(both) < _MIN_PAIRS_TO_DISTRUST:
         return False
-    ranks = [rankdata(_values(both, values)) for values in (first, second)]
-    spread = float(np.prod([np.std(r) for r in ranks]))
-    if spread == 0:
-        return False
-    correlation = float(np.mean(np.prod([r - np.mean(r) for r in ranks], axis=0))) / spread
-    return correlation * math.sqrt(len(both) - 1) < -_BEYOND_CHANCE
+    early, late = (_centred_ranks(_values(both, values)) for values in (first, second))
+    spread = math.sqrt(float(early @ early) * float(late @ late))
+    return float(early @ late) * math.sqrt(len(both) - 1) < -_BEYOND_CHANCE * spread
+
+
+def _centred_ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Twice the values' ranks less their mean; equal values share the mean of their ranks."""
+    in_order = np.sort(values)
+    ranks = in_order.searchsorted(values) + in_order.searchsorted(values, side="right")
+    return (ranks - len(values)).astype(np.float64)
 
 
 def _values(numbers: Sequence[int], values: Mapping[int, float]) -> NDArray[np.float64]:
