@@ -243,7 +243,8 @@ def _attributes(
     for trial_id, key, value in connection.execute(
         query, {"study_id": study_id, "keys": list(keys)}
     ).all():
-        found[trial_id][key] = json.loads(value)
+        # Of priors only that they are counts, and there are thousands.
+        found[trial_id][key] = None if key == attributes.PRIOR else json.loads(value)
     return dict(found)
 
 

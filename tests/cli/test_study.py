@@ -94,6 +94,8 @@ def test_nothing_is_expected_of_a_trial_before_a_forecast_is_possible(studied: C
 
 
 def test_a_failed_trial_tells_why(studied: Command) -> None:
+    none = studied("study", "trials", "mine", "--failed")
+    assert (none.out, none.err) == ("", "No trial of study mine has failed.\n")
     study = optuna.load_study(study_name="mine", storage=open_storage())
     trial = study.ask()
     trial.set_user_attr("deepweeds:failure", "the training loss must stay finite")
