@@ -96,17 +96,25 @@ def write(
 
     backend = _backend(storage)
     models = _models()
-    both = [
-        *((models.TrialSystemAttributeModel, key, value) for key, value in system.items()),
-        *((models.TrialUserAttributeModel, key, value) for key, value in user.items()),
-    ]
+    both = ((models.TrialSystemAttributeModel, system), (models.TrialUserAttributeModel, user))
+    dialect = backend.engine.dialect.name
 
     def change() -> None:
         # A storage with many writers opens such a transaction in its own way.
         is_writing = getattr(backend, "writing", nullcontext)
         with is_writing(), _create_scoped_session(backend.scoped_session, True) as session:
-            for model, key, value in both:
-                backend._set_trial_attr_without_commit(session, model, trial_id, key, value)
+            trial = models.TrialModel.find_or_raise_by_id(trial_id, session)
+            backend.check_trial_is_updatable(trial_id, trial.state)
+            for model, attrs in both:
+                upsert = _upsert(model, dialect)
+                for key, value in attrs.items():
+                    if upsert is None:
+                        backend._set_trial_attr_without_commit(
+                            session, model, trial_id, key, value
+                        )
+                    else:
+                        row = {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
+                        session.execute(upsert, row)
 
     _repeated(backend, change)
 
@@ -131,6 +139,21 @@ def _models() -> Any:
     from optuna.storages._rdb import models
 
     return models
+
+
+@functools.cache
+def _upsert(model: Any, dialect: str) -> sa.Executable | None:
+    """The statement that sets an attribute, None where Optuna's own way is to be taken."""
+    if dialect == "sqlite":
+        from sqlalchemy.dialects.sqlite import insert
+    elif dialect == "postgresql":
+        from sqlalchemy.dialects.postgresql import insert  # type: ignore[assignment]
+    else:
+        return None
+    statement = insert(model.__table__)
+    return statement.on_conflict_do_update(
+        index_elements=["trial_id", "key"], set_={"value_json": statement.excluded.value_json}
+    )
 
 
 @functools.cache
