@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import csv
 import multiprocessing
-import os
 import resource
 import tempfile
 import time
@@ -278,11 +277,6 @@ def _apart(calls: Sequence[tuple[Callable[..., Any], tuple[Any, ...]]]) -> list[
 def _started(
     start: Any, function: Callable[..., dict[str, Any]], arguments: tuple[Any, ...]
 ) -> Any:
-    from optuna_deepweeds.training.runtime import LARGE_PAGES
-
-    if function is _usual:
-        # Ours would settle it for the whole process.
-        os.environ[LARGE_PAGES] = "0"
     # Torch imports parts of itself at the first step, and a device wakes at its first use; that
     # happens once a process, and a worker trains many networks.
     _ours("small", arguments[0] if len(arguments) == 1 else arguments[1], 1, (64, 64))

@@ -101,7 +101,6 @@ def train(
         raise InvalidInputError(f"`epochs >= 1` must hold, but got epochs={epochs}.")
     if train_on not in TRAIN_ON:
         raise InvalidInputError(f"`train_on in {TRAIN_ON}` must hold, but got {train_on!r}.")
-    runtime.prefer_large_pages()
     target = runtime.choose_device(device)
     identity = {
         "config": dict(config),

@@ -1,7 +1,4 @@
-"""Devices, backend flags and memory of a training run.
-
-Every global change is undone but one: the size of memory pages is settled once a process.
-"""
+"""Devices, backend flags and memory of a training run; every global change is undone."""
 
 from __future__ import annotations
 
@@ -20,18 +17,6 @@ _EXPECTED_WARNINGS = (
     # Of pooling, see `backend`.
     ".*does not have a deterministic implementation",
 )
-
-LARGE_PAGES = "THP_MEM_ALLOC_ENABLE"
-"""Variable by which torch asks the system for large pages (where it offers them on request)."""
-
-
-def prefer_large_pages() -> None:
-    """Let torch use large memory pages on the CPU, unless the user's environment says otherwise.
-
-    A step on wide layers takes and returns gigabytes; in pages of 4 KiB the system spends a tenth
-    of the time of training on handing them out. Torch looks once, at its first tensor.
-    """
-    os.environ.setdefault(LARGE_PAGES, "1")
 
 
 def choose_device(name: str | None) -> torch.device:
