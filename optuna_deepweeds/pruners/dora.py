@@ -34,6 +34,7 @@ from optuna_deepweeds.pruners.rungs import (
 
 _MIN_GAINS_TO_STOP = 5
 _N_PRIOR_RIVALS = 6
+_MIN_TO_JUDGE_PRIORS = 2
 _FIRST_LEADER_AFTER = 12
 _FIRST_LEADER_AFTER_WITH_WORKERS = 8
 
@@ -255,9 +256,10 @@ class DoraPruner(BasePruner):
     def _passes(self, history: History, standing: _Standing, rung: int, share: float) -> bool:
         seen = history.at_rung(rung).by_number
         rivals = [value for number, value in seen.items() if number != standing.trial.number]
-        # At the first rung a wrong prior costs a few epochs; later it could stop every leader.
+        # At the first rung a wrong prior costs the first trials a few epochs, and their values
+        # show whether it is wrong; later it could stop every leader.
         if len(rivals) < _N_PRIOR_RIVALS and (
-            rung == self._rungs[0]
+            (rung == self._rungs[0] and len(rivals) < _MIN_TO_JUDGE_PRIORS)
             or self._priors.agree(self._rungs[0], history.sign, self._first_values(history))
         ):
             rivals += self._priors.rung_values(rung, history.sign, _N_PRIOR_RIVALS - len(rivals))
