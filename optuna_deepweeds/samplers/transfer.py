@@ -27,7 +27,9 @@ _BELIEVED_CORRELATION = 0.7
 _BELIEF = 2.0
 """So many observations weigh as much as the belief that a source correlates with the target."""
 _SUREST = 0.95
+"""Correlations beyond it count as it: a few equal ranks would be infinite evidence."""
 _CAUTION = 0.5
+"""Standard errors taken off a correlation."""
 MIN_ROWS = 3
 """Fewest rows that a source needs to be used."""
 

@@ -22,7 +22,11 @@ def _dashboard(url: str, *options: str) -> Iterator[str]:
     """The address of a running dashboard."""
     command = [sys.executable, "-m", "optuna_deepweeds", "dashboard", "--port", "0", *options]
     with subprocess.Popen(
-        [*command, "--storage", url], stderr=subprocess.PIPE, text=True
+        [*command, "--storage", url],
+        stderr=subprocess.PIPE,
+        text=True,
+        # Tests that run in the background ignore Ctrl-C, and their children would inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         assert process.stderr is not None
         try:
