@@ -103,7 +103,17 @@ class Curves:
                 f"max-resource must be within 2 and the length of the curves, but got "
                 f"{n_epochs} for the {self.n_epochs} epochs of {self.name}."
             )
-        values = self.values[:, :n_epochs]
+        return self._with(self.values[:, :n_epochs])
+
+    def subset(self, rows: np.ndarray) -> Curves:
+        """The curves of some configurations: a table of its own, with its own best.
+
+        Raises:
+            InvalidInputError: If they do not differ at the end.
+        """
+        return replace(self._with(self.values[rows]), params=tuple(self.params[i] for i in rows))
+
+    def _with(self, values: np.ndarray) -> Curves:
         floor = self.floor if self.floor == TASKSET_FLOOR else float(np.median(values[:, -1]))
         return _checked(replace(self, values=values, floor=floor))
 

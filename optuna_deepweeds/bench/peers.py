@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import bisect
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -36,19 +37,36 @@ ASHA = ("asha-default", "asha-3-1")
 """The two settings of SuccessiveHalving, the better of which others are compared with."""
 
 
-def make_peer(name: str, *, max_resource: int, seed: int) -> BasePruner:
+OWN = ("dora", "dora-thaw")
+"""Our own pruners, which take options and curves of earlier studies."""
+
+
+def takes_prior_curves(name: str) -> bool:
+    """Whether the pruner called `name` can be given curves of earlier studies."""
+    return parse(name)[0] in OWN
+
+
+def make_peer(
+    name: str, *, max_resource: int, seed: int, prior: Mapping[str, Any] | None = None
+) -> BasePruner:
     """A fresh pruner of that name for trials of `max_resource` epochs.
+
+    Args:
+        name: One of `PEERS`, with options if any.
+        max_resource: Epochs of a full training.
+        seed: Of the pruner.
+        prior: Arguments of `DoraPruner` with curves of earlier studies; only for `OWN`.
 
     Raises:
         InvalidInputError: If the name is unknown or its options are not `key=value`.
     """
     base, options = parse(name)
-    if base in ("dora", "dora-thaw"):
+    if base in OWN:
         from optuna_deepweeds.pruners import make_pruner
 
-        thaw = base == "dora-thaw"
+        options |= {"seed": seed, "thaw": base == "dora-thaw", **(prior or {})}
         try:
-            return make_pruner("dora", max_resource=max_resource, seed=seed, thaw=thaw, **options)
+            return make_pruner("dora", max_resource=max_resource, **options)
         except TypeError as error:
             raise InvalidInputError(f"{name}: {error}.") from None
     if options:

@@ -1,84 +1,38 @@
 """The grid of the pruner benchmark: which runs to replay, and one CSV row for each.
 
-A run is a *cell*: curves, length of training, pruner, workers, order, disturbance, seed. Cells
-already in the output file are not run again, so a grid can be interrupted, resumed and extended.
-Rows carry the whole course of a run; `pruner_summary` needs nothing else.
+A run is a *cell* (see `pruner_rows`): curves, length of training, pruner, workers, order,
+disturbance, seed, and what the pruner is given beforehand. Cells already in the output file are
+not run again, so a grid can be interrupted, resumed and extended. Rows carry the whole course of
+a run; `pruner_summary` needs nothing else.
 """
 
 from __future__ import annotations
 
 import csv
 import functools
+import hashlib
 import json
 import multiprocessing
-import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage
 
+from optuna_deepweeds.bench import warm_start
 from optuna_deepweeds.bench.curves import Curves, load
-from optuna_deepweeds.bench.peers import make_peer, parse
+from optuna_deepweeds.bench.peers import OWN, make_peer, parse, takes_prior_curves
+from optuna_deepweeds.bench.pruner_rows import COLUMNS, Cell, dump, key, prepare, read_rows
 from optuna_deepweeds.bench.replay import generator, replay
 from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.samplers import SAMPLERS, make_sampler
 from optuna_deepweeds.studies.storage import open_storage
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One run of the grid.
-
-    Attributes:
-        curves: Source of the curves (see `curves.load`).
-        max_resource: Epochs of a full training.
-        pruner: Name in `peers.PEERS`, with options if any.
-        workers: Simulated workers.
-        order: "random" or the name of one of our samplers.
-        noise: Standard deviation of the noise on reports.
-        mislead: Share of the first epochs in which the configurations' order is reversed.
-        storage: Where the study lives: "memory" or "sqlite", a file of its own.
-        budget: Full trainings to pay for.
-        seed: Of the order, the noise, the sampler and the pruner.
-    """
-
-    curves: str
-    max_resource: int
-    pruner: str
-    workers: int
-    order: str
-    noise: float
-    mislead: float
-    storage: str
-    budget: int
-    seed: int
-
-
-RESULTS = (
-    "task",
-    "digest",
-    "epochs",
-    "trials",
-    "continuations",
-    "outside_top_tenth",
-    "top_started",
-    "top_stopped",
-    "decisions",
-    "decision_ms",
-    "seconds",
-    "finished",
-    "seen",
-)
-COLUMNS = tuple(field.name for field in fields(Cell)) + RESULTS
-
-_KEY = ("digest", *(field.name for field in fields(Cell) if field.name != "curves"))
 
 
 def grid(
@@ -90,6 +44,7 @@ def grid(
     orders: Sequence[str],
     noises: Sequence[float],
     misleads: Sequence[float],
+    prior_curves: Sequence[str] = ("none",),
     storage: str = "memory",
     budget: int,
     seeds: Sequence[int],
@@ -97,10 +52,13 @@ def grid(
     """Every combination as a cell; an empty `max_resources` means the curves' own length.
 
     Seeds vary slowest, so that an interrupted grid has all tasks and pruners of its first seeds.
+    Pruners that cannot be given prior curves run without, and so does every other one as a
+    control. Where there are prior curves at all, every run leaves the same configurations out.
 
     Raises:
-        InvalidInputError: If a pruner or an order is unknown, curves are too short, or two
-            sources have the same task name.
+        InvalidInputError: If a pruner, an order or a kind of prior curves is unknown, curves are
+            too short, two sources have the same task name, no pruner can be given prior curves,
+            or there is no other task for related ones.
     """
     if not pruners:
         raise InvalidInputError("at least one pruner must be named, but got none.")
@@ -110,6 +68,7 @@ def grid(
     for order in orders:
         if order not in known:
             raise InvalidInputError(f"order must be one of {', '.join(known)}, but got {order!r}.")
+    kinds = _kinds(prior_curves, pruners)
     names: dict[str, str] = {}
     cells = []
     for source in curves:
@@ -119,8 +78,14 @@ def grid(
                 f"every source of curves must have a name of its own, but {source} and "
                 f"{names[table.name]} are both {table.name!r}."
             )
+        others = tuple(other for other in curves if other != source)
+        if "related" in kinds and not others:
+            raise InvalidInputError(
+                f"related prior curves need curves of at least two tasks, but got {source} alone."
+            )
         for n_epochs in max_resources or (table.n_epochs,):
-            table.cut(n_epochs)
+            for needed in (source, *(others if "related" in kinds else ())):
+                _table(needed).cut(n_epochs)
             cells += [
                 Cell(
                     source,
@@ -133,6 +98,9 @@ def grid(
                     storage,
                     budget,
                     seed,
+                    warm_start.n_held_out(table) if len(kinds) > 1 else 0,
+                    kind,
+                    others if kind == "related" else (),
                 )
                 for n_workers in workers
                 for order in orders
@@ -140,8 +108,20 @@ def grid(
                 for mislead in misleads
                 for seed in seeds
                 for pruner in pruners
+                for kind in (kinds if takes_prior_curves(pruner) else ("none",))
             ]
     return sorted(cells, key=lambda cell: cell.seed)
+
+
+def _kinds(prior_curves: Sequence[str], pruners: Sequence[str]) -> list[str]:
+    """The kinds of prior curves to run, the control first."""
+    warm_start.check_kinds(prior_curves)
+    kinds = list(dict.fromkeys(("none", *prior_curves)))
+    if len(kinds) > 1 and not any(takes_prior_curves(pruner) for pruner in pruners):
+        raise InvalidInputError(
+            f"prior curves need one of the pruners {', '.join(OWN)}, but got {', '.join(pruners)}."
+        )
+    return kinds
 
 
 def run_grid(
@@ -162,10 +142,10 @@ def run_grid(
     Raises:
         InvalidInputError: If `output` exists and is not a file of this benchmark.
     """
-    done = {_key(row) for row in read_rows(output)} if output.exists() else set()
+    done = {key(row) for row in read_rows(output)} if output.exists() else set()
     missing = [cell for cell in cells if _cell_key(cell) not in done]
     n_done = len(cells) - len(missing)
-    _prepare(output)
+    prepare(output)
     with output.open("a", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         for row in _results(missing, processes):
@@ -176,39 +156,14 @@ def run_grid(
                 progress(n_done, len(cells))
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows of an output file, numbers and trajectories parsed.
-
-    A last line cut short by an interruption is ignored.
-
-    Raises:
-        InvalidInputError: If the file is not one of this benchmark.
-    """
-    text = path.read_text()
-    if text and not text.endswith("\n"):
-        text = text[: text.rfind("\n") + 1]
-    rows = []
-    reader = csv.DictReader(text.splitlines())
-    if reader.fieldnames is not None and tuple(reader.fieldnames) != COLUMNS:
-        raise InvalidInputError(
-            f"the columns must be those of `bench pruners`, but {path} has "
-            f"{', '.join(reader.fieldnames)}."
-        )
-    for number, raw in enumerate(reader, start=2):
-        try:
-            rows.append({column: _PARSERS[column](raw[column]) for column in COLUMNS})
-        except (ValueError, TypeError):
-            raise InvalidInputError(
-                f"every row must hold the benchmark's numbers, but {path}, line {number}, "
-                f"does not."
-            ) from None
-    return rows
-
-
 def run_cell(cell: Cell) -> dict[str, Any]:
     """Replay one cell and return its row."""
-    table = _table(cell.curves).cut(cell.max_resource)
+    whole = _table(cell.curves).cut(cell.max_resource)
     started = time.perf_counter()
+    table, held_out = warm_start.hold_out(whole, cell.held_out, seed=cell.seed)
+    prior = warm_start.pruner_options(
+        cell.prior_curves, held_out, _prior_tables(cell), seed=cell.seed
+    )
     reported = None
     if cell.noise or cell.mislead:
         rng = generator(cell.seed, table, 1)
@@ -219,7 +174,7 @@ def run_cell(cell: Cell) -> dict[str, Any]:
     with _storage(cell.storage) as storage:
         outcome, _ = replay(
             table,
-            make_peer(cell.pruner, max_resource=cell.max_resource, seed=cell.seed),
+            make_peer(cell.pruner, max_resource=cell.max_resource, seed=cell.seed, prior=prior),
             max_epochs=cell.budget * cell.max_resource,
             workers=cell.workers,
             seed=cell.seed,
@@ -230,7 +185,7 @@ def run_cell(cell: Cell) -> dict[str, Any]:
     is_top = table.top_tenth()
     results = {
         "task": table.name,
-        "digest": table.digest,
+        **_digests(cell),
         "epochs": outcome.epochs,
         "trials": outcome.trials,
         "continuations": outcome.continuations,
@@ -240,10 +195,10 @@ def run_cell(cell: Cell) -> dict[str, Any]:
         "decisions": len(outcome.decision_times),
         "decision_ms": 1e3 * outcome.decision_seconds / max(1, len(outcome.decision_times)),
         "seconds": time.perf_counter() - started,
-        "finished": _dump(outcome.finished),
-        "seen": _dump(outcome.seen),
+        "finished": dump(outcome.finished),
+        "seen": dump(outcome.seen),
     }
-    return {**asdict(cell), **results}
+    return {**_fields(cell), **results}
 
 
 @contextmanager
@@ -288,40 +243,22 @@ def _quiet() -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
-def _prepare(output: Path) -> None:
-    """Write the header of a new file, or cut off an unfinished last line."""
-    if not output.exists() or output.stat().st_size == 0:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(",".join(COLUMNS) + "\n")
-        return
-    content = output.read_bytes()
-    if not content.endswith(b"\n"):
-        os.truncate(output, content.rfind(b"\n") + 1)
+def _fields(cell: Cell) -> dict[str, Any]:
+    return {**asdict(cell), "prior_sources": json.dumps(cell.prior_sources)}
 
 
 def _cell_key(cell: Cell) -> tuple[Any, ...]:
-    digest = _table(cell.curves).cut(cell.max_resource).digest
-    return _key({**asdict(cell), "digest": digest})
+    return key({**_fields(cell), **_digests(cell)})
 
 
-def _key(row: dict[str, Any]) -> tuple[Any, ...]:
-    return tuple(row[column] for column in _KEY)
+def _digests(cell: Cell) -> dict[str, str]:
+    """Eight hexadecimal digits for the curves, and for those of the other tasks if any."""
+    related = "".join(table.digest for table in _prior_tables(cell))
+    return {
+        "digest": _table(cell.curves).cut(cell.max_resource).digest,
+        "prior_digest": hashlib.sha256(related.encode()).hexdigest()[:8] if related else "",
+    }
 
 
-def _dump(trajectory: Sequence[tuple[int, float]]) -> str:
-    return json.dumps([[epochs, round(regret, 6)] for epochs, regret in trajectory])
-
-
-_PARSERS: dict[str, Callable[[Any], Any]] = {
-    **{column: str for column in ("curves", "pruner", "order", "storage", "task", "digest")},
-    **{
-        column: int
-        for column in ("max_resource", "workers", "budget", "seed", "epochs", "trials")
-        + ("continuations", "top_started", "top_stopped", "decisions")
-    },
-    **{
-        column: float
-        for column in ("noise", "mislead", "outside_top_tenth", "decision_ms", "seconds")
-    },
-    **{column: json.loads for column in ("finished", "seen")},
-}
+def _prior_tables(cell: Cell) -> list[Curves]:
+    return [_table(source).cut(cell.max_resource) for source in cell.prior_sources]

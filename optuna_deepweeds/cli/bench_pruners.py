@@ -88,6 +88,18 @@ def _comma_list(kind: Callable[[str], Any]) -> Callable[..., Any]:
     callback=_comma_list(float),
     help="Share of the first epochs in which the order of the configurations is reversed.",
 )
+@click.option(
+    "--prior-curves",
+    default="none",
+    show_default=True,
+    callback=_comma_list(str),
+    metavar="KIND,...",
+    help="Curves that dora and dora-thaw are given beforehand: none; same (100 configurations of "
+    "the task without their best fifth); related (100 of each other task in --curves); or "
+    "misleading ones: shifted (same, .3 too high), lowered (.3 too low), negated (upside down). "
+    "Configurations whose curves may be given are replayed in no run, and none is always run, "
+    "so that the effect is paired.",
+)
 @click.option("--processes", default=1, show_default=True, type=click.IntRange(min=1))
 @click.option(
     "--sqlite", is_flag=True, help="Studies in SQLite files: slower, with real times of decisions."
@@ -119,6 +131,7 @@ def pruners(
     orders: list[str],
     noises: list[float],
     misleads: list[float],
+    prior_curves: list[str],
     processes: int,
     sqlite: bool,
     cost_at: int | None,
@@ -131,9 +144,10 @@ def pruners(
 
     Every pruner sees the same configurations in the same order through a real Optuna study, with
     simulated asynchronous workers. Regret is 0 for the best configuration of the table and 1 for
-    knowing nothing; it is averaged over the budgets. The summary is computed from the CSV file.
+    knowing nothing; it is averaged over the budgets. The summary is computed from the CSV file;
+    with prior curves it shows what they change (vs_cold: below 0 where they help).
     """
-    from optuna_deepweeds.bench import pruner_summary
+    from optuna_deepweeds.bench import pruner_rows, pruner_summary
     from optuna_deepweeds.bench import pruners as bench
 
     if quick:
@@ -166,6 +180,7 @@ def pruners(
         orders=orders,
         noises=noises,
         misleads=misleads,
+        prior_curves=prior_curves,
         storage="sqlite" if sqlite else "memory",
         budget=max(budgets),
         seeds=range(first_seed, first_seed + seeds),
@@ -173,11 +188,13 @@ def pruners(
     with tempfile.TemporaryDirectory() as scratch:
         path = output or Path(scratch) / "runs.csv"
         bench.run_grid(cells, path, processes=processes, progress=_progress)
-        rows = bench.read_rows(path)
+        rows = pruner_rows.read_rows(path)
     table = pruner_summary.summarise(rows, budgets=budgets)
     if not per_task:
         table = [row for row in table if row["task"] == pruner_summary.MEAN] or table
-    emit(table, columns=pruner_summary.columns(budgets), fmt=fmt)
+    is_warm = pruner_summary.has_prior_curves(rows)
+    columns = pruner_summary.warm_start_columns if is_warm else pruner_summary.columns
+    emit(table, columns=columns(budgets), fmt=fmt)
 
 
 def _cost(

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from optuna_deepweeds.bench import pruner_summary
-from optuna_deepweeds.bench.pruners import COLUMNS, Cell, grid, read_rows, run_cell, run_grid
+from optuna_deepweeds.bench.pruner_rows import COLUMNS, Cell, read_rows
+from optuna_deepweeds.bench.pruners import grid, run_cell, run_grid
 from optuna_deepweeds.cli import main
 from optuna_deepweeds.errors import InvalidInputError
 
@@ -135,6 +136,7 @@ def _row(pruner: str, task: str, seed: int, finished: list[list[float]]) -> dict
     return {
         "max_resource": 10, "workers": 1, "order": "random", "noise": 0.0, "mislead": 0.0,
         "storage": "memory", "budget": 4, "pruner": pruner, "task": task, "digest": task,
+        "held_out": 0, "prior_curves": "none", "prior_digest": "",
         "seed": seed, "finished": finished, "seen": finished, "outside_top_tenth": 0.5,
         "top_started": seed, "top_stopped": 1,
         "decision_ms": 2.0,
@@ -182,6 +184,7 @@ def test_the_summary_has_the_numbers_computed_by_hand() -> None:
     assert _line(table, "none", "mean")["fewer_than_none"] == pytest.approx(40 / 30)
     assert dora["good_stopped"] == pytest.approx((1 / 1 + 1 / 2) / 2)
     assert set(dora) == set(pruner_summary.columns((1, 2, 4)))
+    assert not pruner_summary.has_prior_curves(_rows())
 
 
 def test_a_target_never_reached_leaves_the_speed_up_empty() -> None:
