@@ -2,7 +2,7 @@
 
 The exit code belongs to the class, so that whoever raises decides what a script sees:
 0 done; 1 failed; 2 usage; 3 no such study, trial or file; 4 spec mismatch; 5 storage;
-130 and 143 interrupted by Ctrl-C and SIGTERM.
+129, 130 and 143 interrupted by the loss of the terminal, Ctrl-C and SIGTERM.
 """
 
 from __future__ import annotations

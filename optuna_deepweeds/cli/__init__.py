@@ -35,7 +35,7 @@ Completion of commands and options in bash (zsh and fish likewise):
   eval "$(_OPTUNA_DEEPWEEDS_COMPLETE=bash_source optuna-deepweeds)"
 
 Exit codes: 0 done, 1 failed, 2 usage, 3 no such study, trial or file, 4 the study exists with
-another specification, 5 storage, 130 and 143 interrupted (the running trial is put back).
+another specification, 5 storage, 129, 130 and 143 interrupted (the running trial is put back).
 """
 
 

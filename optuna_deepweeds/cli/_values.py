@@ -48,6 +48,8 @@ def _write_problem(path: Path) -> str:
     """Why nothing can be written at `path`, whose folders may be made; "" if it can."""
     if not path.name:
         return "a file must have a name."
+    if str(path) == "-":
+        return "a file must have a name; writing to standard output is not possible."
     try:
         there = next(p for p in (path, *path.absolute().parents) if p.exists())
     except OSError as error:

@@ -57,7 +57,9 @@ def _working(bench: BenchStudy, study: optuna.Study) -> Iterator[subprocess.Pope
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "SIGTERM"]
+    ("number", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
+    ids=["Ctrl-C", "SIGTERM", "hangup"],
 )
 def test_a_signal_puts_the_trial_back(
     bench: BenchStudy, number: signal.Signals, code: int
