@@ -169,7 +169,7 @@ class DoraPruner(BasePruner):
             if self._choose(study, history, standing) != trial.number:
                 decision, reason = "pause", f"others go first at step {max(crossed)}"
         elif crossed:
-            for rung in (rung for rung in crossed if rung >= first):
+            for rung in self._rungs_that_count(history, standing, crossed, first):
                 share = self._share(history, rung, first)
                 if not self._passes(history, standing, rung, share):
                     decision = "stop"
@@ -253,6 +253,18 @@ class DoraPruner(BasePruner):
         rungs = [rung for rung in reversed(self._rungs) if rung < first]
         return [number for r in rungs for number in sorted(history.paused_at(r), reverse=True)]
 
+    def _rungs_that_count(
+        self, history: History, standing: _Standing, crossed: Collection[int], first: int
+    ) -> list[int]:
+        """Return the rungs just reached at which the trial must be among the best.
+
+        Wrong prior curves may have stopped all that came to a rung, and left a bar there that no
+        trial gets over. So the first leader need not pass more than one.
+        """
+        number = standing.trial.number
+        is_leader = self._priors.has_same and self._needs_leader(history, number, first, False)
+        return [rung for rung in crossed if rung == first or (rung > first and not is_leader)]
+
     def _passes(self, history: History, standing: _Standing, rung: int, share: float) -> bool:
         seen = history.at_rung(rung).by_number
         rivals = [value for number, value in seen.items() if number != standing.trial.number]
@@ -260,7 +272,7 @@ class DoraPruner(BasePruner):
         # show whether it is wrong; later it could stop every leader.
         if len(rivals) < _N_PRIOR_RIVALS and (
             (rung == self._rungs[0] and len(rivals) < _MIN_TO_JUDGE_PRIORS)
-            or self._priors.agree(self._rungs[0], history.sign, self._first_values(history))
+            or self._priors.agree(history.sign, self._seen_until(history, rung))
         ):
             rivals += self._priors.rung_values(rung, history.sign, _N_PRIOR_RIVALS - len(rivals))
         return is_in_top(seen[standing.trial.number], rivals, share)
@@ -274,6 +286,10 @@ class DoraPruner(BasePruner):
         if self._thaw and first == self._rungs[0]:
             return history.means_at(rung)
         return history.at_rung(rung)
+
+    def _seen_until(self, history: History, last: int) -> dict[int, list[float]]:
+        rungs = [rung for rung in self._rungs if rung <= last]
+        return {rung: list(history.at_rung(rung).by_number.values()) for rung in rungs}
 
     def _first_values(self, history: History) -> list[float]:
         return list(history.at_rung(self._rungs[0]).by_number.values()) if self._rungs else []

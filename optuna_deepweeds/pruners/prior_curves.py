@@ -6,7 +6,8 @@ brought to them by matching the distributions of first values, see `quantile_map
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,6 +20,7 @@ _TOP_SHARE = 1 / 3
 _MIN_CURVES = 3
 _MIN_FIRST_VALUES = 5
 _RELATED_WORTH = 3.0
+_BEYOND_CHANCE = 1.645  # exceeded once in twenty times by a standard normal variable
 
 
 class PriorCurves:
@@ -44,9 +46,14 @@ class PriorCurves:
         self._related = [task for task in tasks if len(task) >= _MIN_CURVES]
 
     @property
+    def has_same(self) -> bool:
+        """Whether there are enough curves of the study's own task."""
+        return len(self._same) >= _MIN_CURVES
+
+    @property
     def is_related(self) -> bool:
         """Whether curves of other tasks are used, which need the study's first values."""
-        return len(self._same) < _MIN_CURVES and bool(self._related)
+        return not self.has_same and bool(self._related)
 
     def gains(self, step: int, sign: float, first_values: Sequence[float]) -> GainPrior | None:
         """Return what to expect of the gains after `step`, None if the curves do not tell.
@@ -67,19 +74,31 @@ class PriorCurves:
         ]
         return gain_prior(np.concatenate(mapped), _RELATED_WORTH)
 
-    def agree(self, rung: int, sign: float, values: Sequence[float]) -> bool:
-        """Tell whether the median of the study's `values` at `rung` is an ordinary one here.
+    def agree(self, sign: float, seen: Mapping[int, Sequence[float]]) -> bool:
+        """Tell whether the values that the study has seen are not too low for these curves.
 
-        Curves of another protocol may lie above everything that the study can reach.
+        Curves of another protocol may lie above everything that the study can reach. Below a
+        value that is one of theirs lies a share of the curves that is uniform on [0, 1], and the
+        mean of n such shares has variance 1 / (12 n). That only leaders come to a later rung
+        makes their shares larger.
+
+        Args:
+            sign: turns the study's values into "larger is better".
+            seen: for each of some rungs what the study's trials had there, larger is better.
         """
-        if len(self._same) < _MIN_CURVES or len(values) == 0:
+        if not self.has_same:
             return False
-        low, high = np.quantile(sign * self._same[:, rung - 1], (_QUANTILES[0], _QUANTILES[-1]))
-        return bool(low <= np.median(values) <= high)
+        for rung, values in seen.items():
+            if not values:
+                continue
+            margin = _BEYOND_CHANCE / math.sqrt(12 * len(values))
+            if _mean_share_below(values, sign * self._same[:, rung - 1]) < 0.5 - margin:
+                return False
+        return True
 
     def rung_values(self, rung: int, sign: float, n: int) -> list[float]:
         """Return `n` values that stand for those of the study's own task at `rung`."""
-        if n < 1 or len(self._same) < _MIN_CURVES:
+        if n < 1 or not self.has_same:
             return []
         middles = (np.arange(n) + 0.5) / n
         return [float(v) for v in np.quantile(sign * self._same[:, rung - 1], middles)]
@@ -158,3 +177,11 @@ def quantile_map(
 
 def _ratio(numerator: float, denominator: float) -> float:
     return numerator / denominator if denominator > 0 else 1.0
+
+
+def _mean_share_below(values: Sequence[float], reference: NDArray[np.float64]) -> float:
+    """The share of `reference` below a value, on average; equal ones count half, NaN is lowest."""
+    reference = np.sort(reference)
+    numbers = np.nan_to_num(np.asarray(values, dtype=float), nan=-np.inf)
+    n_below = np.searchsorted(reference, numbers) + np.searchsorted(reference, numbers, "right")
+    return float(n_below.mean() / (2 * len(reference)))

@@ -260,6 +260,17 @@ def test_misleading_prior_curves_cannot_stop_a_study() -> None:
     assert lengths[2] == 9
 
 
+@pytest.mark.parametrize("right_for", [0, 2])
+@pytest.mark.parametrize("seed", [2, 3, 4, 5])
+def test_prior_curves_that_are_too_high_cost_a_short_while(seed: int, right_for: int) -> None:
+    curves = random_curves(80, seed=1)
+    curves[:, right_for:] += 0.5
+    study = new_study(DoraPruner(max_resource=9, prior_curves=curves))
+    for curve in random_curves(24, seed=seed):
+        run_trial(study, curve_to(*curve))
+    assert any(t.state == TrialState.COMPLETE for t in study.trials)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
