@@ -119,7 +119,8 @@ def _worker_options(command: Callable[..., int]) -> Callable[..., int]:
     "sources",
     multiple=True,
     metavar="STUDY",
-    help="A study of another task in this storage that informs the sampler; may be given again.",
+    help="A study of another task in this storage that informs sampler and forecasts; may be "
+    "given again.",
 )
 @_worker_options
 @click.option("--dry-run", is_flag=True, help="Check everything, print the plan, do nothing.")

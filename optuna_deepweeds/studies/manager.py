@@ -164,6 +164,7 @@ def equip(study: optuna.Study, spec: StudySpec) -> optuna.Study:
     options: dict[str, Any] = {}
     if spec.pruner == "dora":
         options["prior_curves"] = prior_curves(study)
+        options["related_curves"] = [related_curves(n, study._storage) for n in spec.sources]
         if spec.thaw:
             folder = study_checkpoints(study)
             options["is_continuable"] = folder.exists
@@ -202,12 +203,24 @@ def add_priors(
 
 def prior_curves(study: optuna.Study) -> list[list[float]]:
     """Full learning curves of the prior trials of `study`, an epoch an entry."""
+    trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return _full_curves([t for t in trials if attributes.PRIOR in t.user_attrs], 1.0)
+
+
+def related_curves(name: str, storage: BaseStorage) -> list[list[float]]:
+    """Full learning curves of the study `name`, turned to "larger is better"."""
+    study = load_plain(name, storage)
+    trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return _full_curves(trials, 1.0 if study.direction == StudyDirection.MAXIMIZE else -1.0)
+
+
+def _full_curves(trials: Sequence[FrozenTrial], sign: float) -> list[list[float]]:
     curves = []
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+    for trial in trials:
         steps = sorted(trial.intermediate_values)
-        if attributes.PRIOR in trial.user_attrs and steps == list(range(1, len(steps) + 1)):
-            curves.append([trial.intermediate_values[step] for step in steps])
-    return [curve for curve in curves if len(curve) > 1]
+        if len(steps) > 1 and steps == list(range(1, len(steps) + 1)):
+            curves.append([sign * trial.intermediate_values[step] for step in steps])
+    return curves
 
 
 def source_trials(name: str, storage: BaseStorage) -> PriorSource:

@@ -33,7 +33,8 @@ class StudySpec:
         seed: Seed of sampler, pruner and every training run.
         epochs: Epochs of a network that is trained to the end.
         thaw: Whether stopped trials may be continued from their checkpoint (`dora` alone).
-        sources: Studies in the same storage that inform the sampler as weighted priors.
+        sources: Studies in the same storage that inform the sampler as weighted priors, and the
+            forecasts of dora by their learning curves.
         dataset_fingerprint: Digest of images, labels and split.
         direction: "maximize" or "minimize".
         metric: What a trial reports.

@@ -155,3 +155,21 @@ def test_a_study_of_another_task_informs_the_sampler(bench: Bench) -> None:
     with pytest.raises(NotFoundError, match="no study 'odl'"):
         bench.study("newer", sources=("odl",))
     assert "newer" not in manager.study_names(open_storage(bench.url))
+
+
+def test_curves_of_another_task_inform_the_forecast(bench: Bench) -> None:
+    storage = open_storage(bench.url)
+    old = optuna.create_study(study_name="old", storage=storage, direction="minimize")
+    for level in range(6):
+        curve = {1: 40.0 - level, 2: 30.0 - level, 3: 20.0 - level}
+        old.add_trial(optuna.create_trial(value=curve[3], intermediate_values=curve))
+    assert manager.related_curves("old", storage)[0] == [-40.0, -30.0, -20.0]
+    study = bench.study("new", pruner="dora", thaw=False, epochs=3, sources=("old",))
+    forecasts = []
+    for level in range(6):
+        trial = study.ask()
+        trial.report(0.5 + 0.01 * level, 1)
+        trial.should_prune()
+        forecasts.append(study.trials[-1].user_attrs[attributes.ANTICIPATION]["high"])
+    assert forecasts[0] is None  # in the study's own units only once these are known
+    assert forecasts[-1] > 0.55
