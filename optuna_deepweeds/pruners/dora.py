@@ -266,13 +266,14 @@ class DoraPruner(BasePruner):
         return [rung for rung in crossed if rung == first or (rung > first and not is_leader)]
 
     def _passes(self, history: History, standing: _Standing, rung: int, share: float) -> bool:
-        seen = history.at_rung(rung).by_number
+        reached = {r: history.at_rung(r).by_number for r in self._rungs if r <= rung}
+        seen = reached[rung]
         rivals = [value for number, value in seen.items() if number != standing.trial.number]
         # At the first rung a wrong prior costs the first trials a few epochs, and their values
         # show whether it is wrong; later it could stop every leader.
         if len(rivals) < _N_PRIOR_RIVALS and (
             (rung == self._rungs[0] and len(rivals) < _MIN_TO_JUDGE_PRIORS)
-            or self._priors.agree(history.sign, self._seen_until(history, rung))
+            or self._priors.agree(history.sign, reached)
         ):
             rivals += self._priors.rung_values(rung, history.sign, _N_PRIOR_RIVALS - len(rivals))
         return is_in_top(seen[standing.trial.number], rivals, share)
@@ -286,10 +287,6 @@ class DoraPruner(BasePruner):
         if self._thaw and first == self._rungs[0]:
             return history.means_at(rung)
         return history.at_rung(rung)
-
-    def _seen_until(self, history: History, last: int) -> dict[int, list[float]]:
-        rungs = [rung for rung in self._rungs if rung <= last]
-        return {rung: list(history.at_rung(rung).by_number.values()) for rung in rungs}
 
     def _first_values(self, history: History) -> list[float]:
         return list(history.at_rung(self._rungs[0]).by_number.values()) if self._rungs else []

@@ -74,7 +74,7 @@ class PriorCurves:
         ]
         return gain_prior(np.concatenate(mapped), _RELATED_WORTH)
 
-    def agree(self, sign: float, seen: Mapping[int, Sequence[float]]) -> bool:
+    def agree(self, sign: float, seen: Mapping[int, Mapping[int, float]]) -> bool:
         """Tell whether the values that the study has seen are not too low for these curves.
 
         Curves of another protocol may lie above everything that the study can reach. Below a
@@ -84,11 +84,12 @@ class PriorCurves:
 
         Args:
             sign: turns the study's values into "larger is better".
-            seen: for each of some rungs what the study's trials had there, larger is better.
+            seen: for each of some rungs what the study's trials had there, by trial number and
+                larger is better.
         """
         if not self.has_same:
             return False
-        for rung, values in seen.items():
+        for rung, values in ((rung, list(trials.values())) for rung, trials in seen.items()):
             if not values:
                 continue
             margin = _BEYOND_CHANCE / math.sqrt(12 * len(values))

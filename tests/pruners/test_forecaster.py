@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import ArrayLike
 from scipy import stats
 
 from optuna_deepweeds.errors import InvalidInputError
@@ -122,23 +123,27 @@ def test_without_prior_curves_nothing_is_expected() -> None:
     assert priors.rung_values(1, 1.0, 6) == []
 
 
+def numbered(values: ArrayLike) -> dict[int, float]:
+    return dict(enumerate(np.asarray(values).tolist()))
+
+
 def test_values_agree_with_curves_unless_they_are_clearly_too_low() -> None:
     generator = np.random.default_rng(0)
     curves = generator.normal(size=(80, 3))
     priors = PriorCurves(curves, (), 3)
     alike = generator.normal(size=8)
-    assert priors.agree(1.0, {1: alike.tolist()})
-    assert priors.agree(1.0, {1: (alike + 2).tolist()})
-    assert not priors.agree(1.0, {1: (alike - 2).tolist()})
-    assert not priors.agree(1.0, {1: alike.tolist(), 3: [-2.0, -1.5]})
-    assert priors.agree(1.0, {1: [-1.0], 3: []})
+    assert priors.agree(1.0, {1: numbered(alike)})
+    assert priors.agree(1.0, {1: numbered(alike + 2)})
+    assert not priors.agree(1.0, {1: numbered(alike - 2)})
+    assert not priors.agree(1.0, {1: numbered(alike), 3: numbered([-2.0, -1.5])})
+    assert priors.agree(1.0, {1: {0: -1.0}, 3: {}})
     mirrored = PriorCurves(-curves, (), 3)
-    assert not mirrored.agree(-1.0, {1: (alike - 2).tolist()})
-    assert not PriorCurves((), (), 3).agree(1.0, {1: [0.0]})
+    assert not mirrored.agree(-1.0, {1: numbered(alike - 2)})
+    assert not PriorCurves((), (), 3).agree(1.0, {1: {0: 0.0}})
 
 
 def test_networks_that_learn_nothing_agree_with_curves_that_did_not_either() -> None:
     curves = (
         np.full((20, 3), 0.125) + np.linspace(0, 0.1, 20)[:, None] * (np.arange(20) > 15)[:, None]
     )
-    assert PriorCurves(curves, (), 3).agree(1.0, {1: [0.125] * 8})
+    assert PriorCurves(curves, (), 3).agree(1.0, {1: numbered([0.125] * 8)})
