@@ -81,9 +81,9 @@ class DoraPruner(BasePruner):
         seed: reserved for variants that draw; the decisions are deterministic.
         prior_curves: curves of the same task in the study's own units and direction, each the
             values of consecutive steps from the first one on. They inform the forecast before
-            any trial has finished, and stand in for trials at a rung that has seen few; both
-            fade as the study's own values come in. Curves shorter than `max_resource` are left
-            out.
+            any trial has finished, and stand in for trials at a rung that has seen few, unless
+            the study's own values lie clearly below them; both fade as these come in. Curves
+            shorter than `max_resource` are left out.
         related_curves: for each of some other tasks its curves, in any units in which better
             goes the way it goes in the study. They are used without `prior_curves`, from five
             values at the first rung on, once their distribution is matched to these.
