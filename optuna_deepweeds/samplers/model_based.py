@@ -25,6 +25,7 @@ from optuna_deepweeds.samplers.maximiser import maximise
 from optuna_deepweeds.samplers.seeding import generator, root_seed
 from optuna_deepweeds.samplers.sources import SourceReader
 from optuna_deepweeds.samplers.targets import normal_scores
+from optuna_deepweeds.samplers.threads import single_threaded
 from optuna_deepweeds.samplers.transfer import PATIENCE, PriorMean, PriorSource, Transfer
 from optuna_deepweeds.spaces import SearchSpace
 
@@ -113,7 +114,8 @@ class ModelBasedSampler(BaseSampler, abc.ABC):
         sources = self._sources.read(seen)
         if len(seen.X) < self._n_startup_trials and not sources:
             return {}
-        x = self._suggest(seen, sources, rng)
+        with single_threaded():
+            x = self._suggest(seen, sources, rng)
         return self._fill(seen.encoder, x, rng)
 
     def sample_independent(
