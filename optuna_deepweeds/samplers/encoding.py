@@ -178,6 +178,11 @@ class Encoder:
         """True if some ordered parameter has more values than can be tried one by one."""
         return any(dimension.has_long_range for dimension in self.dimensions)
 
+    @property
+    def is_smooth(self) -> bool:
+        """True if every parameter is of that kind: nothing to choose, nothing to count."""
+        return all(dimension.has_long_range for dimension in self.dimensions)
+
     def __len__(self) -> int:
         return len(self.dimensions)
 

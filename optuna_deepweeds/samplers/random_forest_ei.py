@@ -36,7 +36,8 @@ class RandomForestEISampler(ModelBasedSampler):
             the process leaving it out, and weights follow the errors. The forest takes cliffs,
             categories and conditions, the process what is smooth. In spaces with continuous
             parameters or integer ranges too long to try one by one, every other suggestion is
-            the process's alone, on values in place of ranks, since ranks bend what is smooth.
+            the process's alone, on values in place of ranks, since ranks bend what is smooth;
+            three of four where all parameters are of that kind.
 
     Source: Hutter, Hoos and Leyton-Brown 2011 (SMAC), with normal scores as targets and without
     configurations that have been evaluated.
@@ -61,7 +62,9 @@ class RandomForestEISampler(ModelBasedSampler):
         self._of_values = Hyperparameters(of_values=True)
 
     def _is_smooth_turn(self, seen: Observations) -> bool:
-        return self._smooth and seen.turn % 2 == 1 and seen.encoder.has_long_range
+        if not self._smooth or not seen.encoder.has_long_range:
+            return False
+        return seen.turn % 2 == 1 or (seen.encoder.is_smooth and seen.turn % 4 == 2)
 
     def _targets(self, seen: Observations) -> np.ndarray:
         if self._is_smooth_turn(seen):
