@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
 
 from numpy.typing import ArrayLike
 from optuna.pruners import BasePruner
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from optuna_deepweeds.attributes import ANTICIPATION, RUNG
 from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.pruners import pyramid
+from optuna_deepweeds.pruners.decision import Standing, store
 from optuna_deepweeds.pruners.forecaster import (
     Forecast,
     GainPrior,
@@ -22,7 +21,7 @@ from optuna_deepweeds.pruners.forecaster import (
 )
 from optuna_deepweeds.pruners.history import Histories, History, sign_of
 from optuna_deepweeds.pruners.prior_curves import PriorCurves
-from optuna_deepweeds.pruners.records import Record, write
+from optuna_deepweeds.pruners.records import Record
 from optuna_deepweeds.pruners.rungs import (
     RungValues,
     first_trusted,
@@ -37,20 +36,6 @@ _N_PRIOR_RIVALS = 6
 _MIN_TO_JUDGE_PRIORS = 2
 _FIRST_LEADER_AFTER = 12
 _FIRST_LEADER_AFTER_WITH_WORKERS = 8
-
-
-@dataclass(frozen=True)
-class _Standing:
-    """A running trial at its last report; values in the direction "larger is better"."""
-
-    trial: FrozenTrial
-    curve: dict[int, float]
-    step: int
-    sign: float
-
-    @property
-    def value(self) -> float:
-        return self.curve[self.step]
 
 
 class DoraPruner(BasePruner):
@@ -142,9 +127,9 @@ class DoraPruner(BasePruner):
         curve = {step: sign * value for step, value in trial.intermediate_values.items()}
         if not curve:
             return False
-        standing = _Standing(trial, curve, max(curve), sign)
+        standing = Standing(trial, curve, max(curve), sign)
         if not math.isfinite(standing.value):
-            self._write(study, standing, {}, None, None, "stop", "the report is not finite")
+            store(study, standing, {}, None, None, "stop", "the report is not finite")
             return True
         if standing.step >= self._max_resource:
             return False
@@ -176,7 +161,7 @@ class DoraPruner(BasePruner):
                     reason = f"not among the best {share:.0%} at step {rung}"
         if crossed or decision != "continue":
             incumbent = history.best_final()
-            self._write(study, standing, crossed, forecast, incumbent, decision, reason)
+            store(study, standing, crossed, forecast, incumbent, decision, reason)
         return decision != "continue"
 
     def next_continuation(self, study: Study, *, is_closing: bool = False) -> FrozenTrial | None:
@@ -210,7 +195,7 @@ class DoraPruner(BasePruner):
         )
         return [*ranked, *self._passed_over(history, first)][:k]
 
-    def _cross_rungs(self, history: History, standing: _Standing) -> dict[int, float]:
+    def _cross_rungs(self, history: History, standing: Standing) -> dict[int, float]:
         """Return the values at rungs just reached, or reached without a mark; note them.
 
         Any later decision of this process takes them into account, others once they are stored.
@@ -254,7 +239,7 @@ class DoraPruner(BasePruner):
         return [number for r in rungs for number in sorted(history.paused_at(r), reverse=True)]
 
     def _rungs_that_count(
-        self, history: History, standing: _Standing, crossed: Collection[int], first: int
+        self, history: History, standing: Standing, crossed: Collection[int], first: int
     ) -> list[int]:
         """Return the rungs just reached at which the trial must be among the best.
 
@@ -265,7 +250,7 @@ class DoraPruner(BasePruner):
         is_leader = self._priors.has_same and self._needs_leader(history, number, first, False)
         return [rung for rung in crossed if rung == first or (rung > first and not is_leader)]
 
-    def _passes(self, history: History, standing: _Standing, rung: int, share: float) -> bool:
+    def _passes(self, history: History, standing: Standing, rung: int, share: float) -> bool:
         reached = {r: history.at_rung(r).by_number for r in self._rungs if r <= rung}
         seen = reached[rung]
         rivals = [value for number, value in seen.items() if number != standing.trial.number]
@@ -318,7 +303,7 @@ class DoraPruner(BasePruner):
         self,
         study: Study,
         history: History,
-        standing: _Standing | None,
+        standing: Standing | None,
         *,
         is_closing: bool = False,
     ) -> int | None:
@@ -373,35 +358,3 @@ class DoraPruner(BasePruner):
 
     def _paused_trial(self, study: Study, history: History, number: int) -> FrozenTrial:
         return study._storage.get_trial(self._paused(history, number).trial_id)
-
-    def _write(
-        self,
-        study: Study,
-        standing: _Standing,
-        crossed: Mapping[int, float],
-        forecast: Forecast | None,
-        incumbent: float | None,
-        decision: str,
-        reason: str,
-    ) -> None:
-        """Store the values at rungs, and show what was foreseen; in the study's own direction."""
-        sign = standing.sign
-        expected: float | None = standing.value if forecast is None else forecast.expected
-        if expected is not None and not math.isfinite(expected):
-            expected = None
-        ends = [] if forecast is None else sorted((sign * forecast.low, sign * forecast.high))
-        low, high = ends or (None, None)
-        attribute = {
-            "epoch": standing.step,
-            "expected": None if expected is None else sign * expected,
-            "low": low,
-            "high": high,
-            "incumbent": None if incumbent is None else sign * incumbent,
-            "decision": decision,
-            "reason": reason,
-        }
-        marks = {
-            f"{RUNG}{rung}": sign * value if math.isfinite(value) else None  # JSON has no NaN
-            for rung, value in crossed.items()
-        }
-        write(study._storage, standing.trial._trial_id, marks, {ANTICIPATION: attribute})
