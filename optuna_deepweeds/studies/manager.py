@@ -164,7 +164,7 @@ def equip(study: optuna.Study, spec: StudySpec) -> optuna.Study:
     options: dict[str, Any] = {}
     if spec.pruner == "dora":
         options["prior_curves"] = prior_curves(study)
-        options["related_curves"] = [related_curves(n, study._storage) for n in spec.sources]
+        options["related_curves"] = [related_curves(n, study) for n in spec.sources]
         if spec.thaw:
             folder = study_checkpoints(study)
             options["is_continuable"] = folder.exists
@@ -207,11 +207,11 @@ def prior_curves(study: optuna.Study) -> list[list[float]]:
     return _full_curves([t for t in trials if attributes.PRIOR in t.user_attrs], 1.0)
 
 
-def related_curves(name: str, storage: BaseStorage) -> list[list[float]]:
-    """Full learning curves of the study `name`, turned to "larger is better"."""
-    study = load_plain(name, storage)
-    trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    return _full_curves(trials, 1.0 if study.direction == StudyDirection.MAXIMIZE else -1.0)
+def related_curves(name: str, study: optuna.Study) -> list[list[float]]:
+    """Full learning curves of the study `name`, turned to the direction of `study`."""
+    source = load_plain(name, study._storage)
+    trials = source.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return _full_curves(trials, 1.0 if source.direction == study.direction else -1.0)
 
 
 def _full_curves(trials: Sequence[FrozenTrial], sign: float) -> list[list[float]]:

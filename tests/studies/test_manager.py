@@ -163,8 +163,9 @@ def test_curves_of_another_task_inform_the_forecast(bench: Bench) -> None:
     for level in range(6):
         curve = {1: 40.0 - level, 2: 30.0 - level, 3: 20.0 - level}
         old.add_trial(optuna.create_trial(value=curve[3], intermediate_values=curve))
-    assert manager.related_curves("old", storage)[0] == [-40.0, -30.0, -20.0]
     study = bench.study("new", pruner="dora", thaw=False, epochs=3, sources=("old",))
+    assert manager.related_curves("old", study)[0] == [-40.0, -30.0, -20.0]
+    assert manager.related_curves("old", old)[0] == [40.0, 30.0, 20.0]
     forecasts = []
     for level in range(6):
         trial = study.ask()
