@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import signal
 import sys
 import tempfile
 import time
@@ -22,7 +21,7 @@ import optuna
 
 from optuna_deepweeds.cli._output import duration, info
 from optuna_deepweeds.cli._progress import Display
-from optuna_deepweeds.cli._signals import StopFlag, release
+from optuna_deepweeds.cli._signals import StopFlag, restore
 from optuna_deepweeds.datasets import Dataset
 from optuna_deepweeds.priors import PriorTrial
 from optuna_deepweeds.report.dashboard_note import publish
@@ -101,8 +100,7 @@ class GridRun:
         info(f"{head}: {_standing(study)}")
         code = stop.exit_code
         # Between two studies nothing is under way that would have to be put back.
-        release()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        restore()
         return code
 
     def _test(self, cell: Cell, head: str) -> int:
@@ -152,8 +150,7 @@ def run_jobs(run: GridRun, file: Path, jobs: int, url: str) -> int:
     show.clear()
     if stop():
         return stop.exit_code
-    release()
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    restore()
     # What crashed processes left; an error that ended them is told here.
     return run.run()
 

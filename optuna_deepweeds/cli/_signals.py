@@ -49,6 +49,12 @@ class StopFlag:
             info("\nStopping: what is running is put back. Once more to end at once.")
 
 
+def restore() -> None:
+    """Let Ctrl-C raise `KeyboardInterrupt` again, as it does before there is a `StopFlag`."""
+    release()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def release() -> None:
     """Give the signals that were caught their usual effect: to end the process."""
     for number in STOPPING:

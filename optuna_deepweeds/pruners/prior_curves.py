@@ -89,9 +89,10 @@ class PriorCurves:
         """
         if not self.has_same:
             return False
-        for rung, values in ((rung, list(trials.values())) for rung, trials in seen.items()):
-            if not values:
+        for rung, trials in seen.items():
+            if not trials:
                 continue
+            values = list(trials.values())
             margin = _BEYOND_CHANCE / math.sqrt(12 * len(values))
             if _mean_share_below(values, sign * self._same[:, rung - 1]) < 0.5 - margin:
                 return False
