@@ -130,11 +130,6 @@ def _cell(value: Any) -> str:
     return str(value)
 
 
-def counted(number: int, noun: str) -> str:
-    """`number` and `noun` in singular or plural: 1 trial, 2 trials."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 def duration(seconds: float) -> str:
     """`seconds` as people write it: 42s, 3m10s, 2h05m."""
     whole = round(seconds)

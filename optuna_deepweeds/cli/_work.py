@@ -10,11 +10,12 @@ from pathlib import Path
 import click
 import optuna
 
-from optuna_deepweeds.cli._output import counted, duration, info
+from optuna_deepweeds.cli._output import duration, info
 from optuna_deepweeds.cli._progress import Display
 from optuna_deepweeds.cli._signals import StopFlag
 from optuna_deepweeds.datasets import Dataset
 from optuna_deepweeds.report.dashboard_note import publish
+from optuna_deepweeds.report.tables import counted
 from optuna_deepweeds.studies.accounting import progress
 from optuna_deepweeds.studies.spec import Budget, StudySpec
 

@@ -11,8 +11,9 @@ import optuna
 from optuna.trial import TrialState
 
 from optuna_deepweeds import attributes
-from optuna_deepweeds.cli._output import counted, info, storage_option
+from optuna_deepweeds.cli._output import info, storage_option
 from optuna_deepweeds.cli._values import Output
+from optuna_deepweeds.report.tables import counted
 
 
 @click.command()

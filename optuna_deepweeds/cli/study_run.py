@@ -14,6 +14,7 @@ from optuna_deepweeds.cli._work import print_plan, standing, work
 from optuna_deepweeds.datasets import DATASETS, Dataset
 from optuna_deepweeds.errors import InvalidInputError, NotFoundError
 from optuna_deepweeds.pruners import PRUNERS
+from optuna_deepweeds.report.tables import counted
 from optuna_deepweeds.samplers import SAMPLERS
 from optuna_deepweeds.spaces import SPACES
 from optuna_deepweeds.studies.launchers import ENGINES
@@ -209,9 +210,10 @@ def run(
         info(f"Going on with the study, which has {standing(study)}.")
     for match in manager.source_summary(study, spec):
         info(
-            f"Source {match.name}: {match.n_used} trials inform the sampler, {match.n_dropped} "
-            f"dropped (outside the space), {match.n_imputed} values filled in, "
-            f"{len(match.ignored)} parameters ignored."
+            f"Source {match.name}: {counted(match.n_used, 'full trial')} to inform the sampler, "
+            f"{match.n_dropped} dropped (outside the space), "
+            f"{counted(match.n_imputed, 'value')} filled in, "
+            f"{counted(len(match.ignored), 'parameter')} ignored."
         )
     if priors:
         for line in manager.add_priors(study, priors, enqueue_best=enqueue_best).lines():
