@@ -210,7 +210,7 @@ def run(
         info(f"Going on with the study, which has {standing(study)}.")
     for match in manager.source_summary(study, spec):
         info(
-            f"Source {match.name}: {counted(match.n_used, 'full trial')} to inform the sampler, "
+            f"Source {match.name}: {counted(match.n_used, 'trial')} to inform the sampler, "
             f"{match.n_dropped} dropped (outside the space), "
             f"{counted(match.n_imputed, 'value')} filled in, "
             f"{counted(len(match.ignored), 'parameter')} ignored."

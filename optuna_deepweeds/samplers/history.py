@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -217,14 +217,10 @@ class History:
 
     def _fold_one(self, trial: FrozenTrial, sign: float) -> None:
         folded = self._folded
-        if trial.state == TrialState.FAIL and trial.system_attrs.get(attributes.INTERRUPTED):
+        if _was_interrupted(trial):
             return
-        user_attrs = trial.user_attrs
-        # A continuation carries the whole curve of its origin; a retry its whole task.
-        folded.replaced |= attributes.linked_trials(
-            user_attrs, attributes.ORIGIN, attributes.RETRY_OF
-        )
-        source = user_attrs.get(attributes.PRIOR)
+        folded.replaced |= _replaced_by(trial)
+        source = trial.user_attrs.get(attributes.PRIOR)
         if trial.state != TrialState.FAIL or not folded.ranges:
             for name, distribution in trial.distributions.items():
                 rank = (source is None, trial.number, distribution)
@@ -248,24 +244,53 @@ def _has(X: np.ndarray, required: np.ndarray) -> np.ndarray:
     return (present | ~required).all(axis=1) & present.any(axis=1)
 
 
+def valued_trials(trials: Sequence[FrozenTrial]) -> list[tuple[FrozenTrial, float]]:
+    """Trials with their final values, true or foreseen; of a continued one the last spell."""
+    finished = [trial for trial in trials if trial.state.is_finished()]
+    replaced = set[int]().union(*map(_replaced_by, finished))
+    values = [(trial, _final_value(trial)) for trial in finished if trial.number not in replaced]
+    return [(trial, value) for trial, value in values if value is not None]
+
+
+def _replaced_by(trial: FrozenTrial) -> set[int]:
+    """Numbers of the trials that the finished `trial` makes superfluous.
+
+    A continuation carries the whole curve of its origin; a retry its whole task.
+    """
+    if _was_interrupted(trial):
+        return set()
+    return attributes.linked_trials(trial.user_attrs, attributes.ORIGIN, attributes.RETRY_OF)
+
+
+def _was_interrupted(trial: FrozenTrial) -> bool:
+    is_marked = bool(trial.system_attrs.get(attributes.INTERRUPTED))
+    return trial.state == TrialState.FAIL and is_marked
+
+
+def _final_value(trial: FrozenTrial) -> float | None:
+    """The value of a complete trial, or the one that its pruner foresaw for a stopped one."""
+    if trial.state == TrialState.COMPLETE:
+        value = trial.value
+        return None if value is None or math.isnan(value) else value
+    if trial.state == TrialState.PRUNED:
+        foreseen = trial.user_attrs.get(attributes.ANTICIPATION)
+        expected = foreseen.get("expected") if isinstance(foreseen, Mapping) else None
+        if isinstance(expected, int | float) and math.isfinite(expected):
+            return float(expected)
+    return None
+
+
 def _outcome(trial: FrozenTrial, sign: float) -> tuple[float, float, float]:
     """The trial's tier and its place within; tuples compare, larger is better.
 
     A stopped trial counts with the final value that its pruner foresaw. Without one it stands
     behind everything valued, later stops first, as in Optuna's TPE. NaN is a failure.
     """
-    if trial.state == TrialState.COMPLETE:
-        value = trial.value
-        if value is not None and not math.isnan(value):
-            return (_VALUED, sign * value, 0.0)
-    elif trial.state == TrialState.PRUNED:
-        foreseen = trial.user_attrs.get(attributes.ANTICIPATION)
-        if isinstance(foreseen, Mapping):
-            expected = foreseen.get("expected")
-            if isinstance(expected, int | float) and math.isfinite(expected):
-                return (_VALUED, sign * expected, 0.0)
-        if trial.intermediate_values:
-            step, value = max(trial.intermediate_values.items())
-            if not math.isnan(value):
-                return (_STOPPED, float(step), sign * value)
+    value = _final_value(trial)
+    if value is not None:
+        return (_VALUED, sign * value, 0.0)
+    if trial.state == TrialState.PRUNED and trial.intermediate_values:
+        step, last = max(trial.intermediate_values.items())
+        if not math.isnan(last):
+            return (_STOPPED, float(step), sign * last)
     return (_FAILED, 0.0, 0.0)

@@ -224,16 +224,21 @@ def _full_curves(trials: Sequence[FrozenTrial], sign: float) -> list[list[float]
 
 
 def source_trials(name: str, storage: BaseStorage) -> PriorSource:
-    """The study `name` as a weighted source of the sampler, larger values better."""
+    """The study `name` as a weighted source of the sampler, larger values better.
+
+    Stopped trials take part with the final value that was foreseen for them: after a pruner that
+    stops early there is hardly anything else.
+    """
     from optuna_deepweeds.samplers import PriorSource
+    from optuna_deepweeds.samplers.history import valued_trials
 
     study = load_plain(name, storage)
     sign = 1.0 if study.direction == StudyDirection.MAXIMIZE else -1.0
-    trials: Sequence[FrozenTrial] = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    valued = valued_trials(study.get_trials(deepcopy=False))
     return PriorSource(
         name=name,
-        params=[dict(t.params) for t in trials],
-        values=[sign * float(t.value) for t in trials if t.value is not None],
+        params=[dict(trial.params) for trial, _ in valued],
+        values=[sign * value for _, value in valued],
     )
 
 

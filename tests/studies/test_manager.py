@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
 import pytest
+from optuna.trial import TrialState
 
 from optuna_deepweeds import attributes
 from optuna_deepweeds.errors import InvalidInputError, NotFoundError, SpecMismatchError
@@ -155,6 +157,28 @@ def test_a_study_of_another_task_informs_the_sampler(bench: Bench) -> None:
     with pytest.raises(NotFoundError, match="no study 'odl'"):
         bench.study("newer", sources=("odl",))
     assert "newer" not in manager.study_names(open_storage(bench.url))
+
+
+def test_stopped_trials_of_another_task_inform_with_what_was_foreseen(bench: Bench) -> None:
+    storage = open_storage(bench.url)
+    old = optuna.create_study(study_name="old", storage=storage, direction="minimize")
+    ranges = {"x": optuna.distributions.FloatDistribution(0.0, 1.0)}
+
+    def add(state: TrialState, value: float, **attrs: Any) -> None:
+        params = {"x": 0.1 * len(old.trials)}
+        trial = optuna.create_trial(
+            params=params, distributions=ranges, state=state, value=value, user_attrs=attrs
+        )
+        old.add_trial(trial)
+
+    add(TrialState.COMPLETE, 1.0)
+    add(TrialState.PRUNED, 5.0, **{attributes.ANTICIPATION: {"expected": 3.0}})
+    add(TrialState.PRUNED, 6.0)  # nothing was foreseen
+    add(TrialState.PRUNED, 7.0, **{attributes.ANTICIPATION: {"expected": 4.0}})
+    add(TrialState.COMPLETE, 2.0, **{attributes.ORIGIN: 3})  # goes on from the one before
+    source = manager.source_trials("old", storage)
+    assert list(source.values) == [-1.0, -3.0, -2.0]
+    assert [params["x"] for params in source.params] == pytest.approx([0.0, 0.1, 0.4])
 
 
 def test_curves_of_another_task_inform_the_forecast(bench: Bench) -> None:
