@@ -7,8 +7,7 @@ network on the same images (as many as `deepweeds-balanced` has; their content i
 does not matter for speed) and score the validation images after every epoch.
 
 Every measurement runs in a process of its own, so that memory peaks and CUDA contexts are its
-own; starting the process and its first step are not counted, choosing kernels and capturing
-graphs is.
+own; starting the process and its first step are not counted, capturing graphs is.
 """
 
 from __future__ import annotations

@@ -63,9 +63,9 @@ def backend(device: torch.device, *, deterministic: bool) -> Iterator[None]:
     try:
         with (
             torch.cuda.device(device),
-            torch.backends.cudnn.flags(
-                enabled=True, benchmark=not deterministic, deterministic=deterministic
-            ),
+            # No trying out of kernels: every configuration has shapes of its own, each in three
+            # directions and several batch sizes, and most trials last a few seconds or less.
+            torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=deterministic),
             warnings.catch_warnings(),
         ):
             for message in _EXPECTED_WARNINGS:
