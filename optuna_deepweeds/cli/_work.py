@@ -121,7 +121,10 @@ def _launch(
             shown_at = time.monotonic()
             display.refresh(study)
 
+    from optuna_deepweeds.studies.launchers import launch_local, worker_program
+
     name = study.study_name
+    program = worker_program(click.get_current_context().find_root().params.get("verbose", 0))
     if engine == "ray":
         from optuna_deepweeds.studies.launch_ray import launch_ray
 
@@ -133,6 +136,7 @@ def _launch(
             gpus_per_worker=gpus,
             should_stop=stop,
             on_tick=show,
+            program=program,
         ).exit_code
     if engine == "slurm":
         from optuna_deepweeds.studies.launch_slurm import launch_slurm
@@ -145,17 +149,10 @@ def _launch(
             gpus_per_worker=math.ceil(gpus),
             should_stop=stop,
             on_tick=show,
+            program=program,
         ).exit_code
-    from optuna_deepweeds.studies.launchers import launch_local, worker_program
-
     return launch_local(
-        name,
-        url,
-        workers,
-        arguments=arguments,
-        should_stop=stop,
-        on_tick=show,
-        program=worker_program(click.get_current_context().find_root().params.get("verbose", 0)),
+        name, url, workers, arguments=arguments, should_stop=stop, on_tick=show, program=program
     ).exit_code
 
 
