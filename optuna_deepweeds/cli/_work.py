@@ -43,7 +43,7 @@ def print_plan(
         f"Search   space {spec.space}, sampler {spec.sampler}, pruner {spec.pruner}{thaw}, "
         f"seed {spec.seed}\n"
         f"Budget   {', '.join(limit for limit in limits if limit)}; "
-        f"{spec.epochs} epochs a network; device {device}\n"
+        f"{counted(spec.epochs, 'epoch')} a network; device {device}\n"
         f"Storage  {redact(storage_url or default_url())}"
     )
 
