@@ -51,6 +51,8 @@ POLL_SECONDS = 1.0
 """How often a worker without work looks whether the others' trials have ended."""
 MAX_FAILURES_IN_A_ROW = 20
 """A worker gives up after so many failed trials without a finished one."""
+_SLOW_NETWORK = 2.0
+"""A study's best networks take longer than its mean; so many times as long is allowed for."""
 N_BEST_KEPT = 5
 """Complete trials whose checkpoints are kept."""
 N_PAUSED_KEPT = 50
@@ -198,13 +200,13 @@ class Worker:
         if budget.trials is not None and state.finished + state.running >= budget.trials:
             return None
         # A study that may continue stopped trials must not end without a finished network: its
-        # last trial, or its last epochs, go on with the best one, to the end.
+        # last trial, or its last epochs or minutes, go on with the best one, to the end.
         is_last = budget.trials is not None and state.finished + state.running + 1 >= budget.trials
-        is_at_last_epochs = _are_last_epochs(budget, state, self._spec.epochs)
+        is_last_chance = _is_last_chance(budget, state, self._spec.epochs)
         lacks_network = self._spec.thaw and state.complete == 0
-        if lacks_network and is_at_last_epochs and state.running:
+        if lacks_network and is_last_chance and state.running:
             return None  # One of those may reach the end.
-        self._objective.must_finish = lacks_network and (is_last or is_at_last_epochs)
+        self._objective.must_finish = lacks_network and (is_last or is_last_chance)
         if state.waiting == 0:
             self._thaw(is_closing=self._objective.must_finish)
         trial = self._study.ask()
@@ -329,13 +331,16 @@ class Worker:
         self._is_untidy = False
 
 
-def _are_last_epochs(budget: Budget, state: Progress, full: int) -> bool:
-    """Tell whether no more epochs are left than one full training may need; it must fit in."""
-    return (
-        budget.epochs is not None
-        and budget.epochs >= full
-        and budget.epochs - state.epochs <= full
-    )
+def _is_last_chance(budget: Budget, state: Progress, full: int) -> bool:
+    """Tell whether about one full training is left of the epochs or the time; it must fit in."""
+    if budget.epochs is not None and budget.epochs - state.epochs <= full <= budget.epochs:
+        return True
+    if budget.seconds is None or state.epochs == 0:
+        return False
+    # Workers share the seconds, and a training runs on one of them alone.
+    training = full * state.seconds / state.epochs * (state.running + 1)
+    is_near = budget.seconds - state.seconds <= _SLOW_NETWORK * training
+    return is_near and training <= budget.seconds
 
 
 def _spent(budget: Budget, state: Progress) -> Ending | None:
