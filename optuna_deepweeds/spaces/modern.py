@@ -21,9 +21,11 @@ MODERN = SearchSpace(
         Parameter("width_factor", FloatDistribution(1.0, 2.0)),
         Parameter("dropout_rate", FloatDistribution(0.0, 0.5)),
         Parameter("batch_size", IntDistribution(16, 512, log=True)),
-        Parameter("optimizer", CategoricalDistribution(("adamw", "sgd"))),
+        Parameter("optimizer", CategoricalDistribution(("adamw", "sgd", "muon"))),
         Parameter(
-            "momentum", FloatDistribution(0.6, 0.98), Condition("optimizer", values=("sgd",))
+            "momentum",
+            FloatDistribution(0.6, 0.98),
+            Condition("optimizer", values=("sgd", "muon")),
         ),
         Parameter("learning_rate_init", FloatDistribution(1e-4, 1.0, log=True)),
         Parameter("weight_decay", FloatDistribution(1e-6, 1e-1, log=True)),

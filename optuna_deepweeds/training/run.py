@@ -14,6 +14,7 @@ from optuna_deepweeds.datasets.dataset import Dataset
 from optuna_deepweeds.errors import TrainingInterrupted
 from optuna_deepweeds.training.augment import Batches, mean_and_std
 from optuna_deepweeds.training.graph import CapturedStep, capture
+from optuna_deepweeds.training.muon import Muon
 from optuna_deepweeds.training.networks import SeededDropout, build_network
 from optuna_deepweeds.training.padding import Padding, parameter_groups
 from optuna_deepweeds.training.schedule import averaging_weights, learning_rates
@@ -288,7 +289,7 @@ class Run:
 
 
 def _optimizer(settings: Settings, network: nn.Module, rate: Tensor) -> torch.optim.Optimizer:
-    """The fused optimiser; its learning rate is the tensor `rate`."""
+    """The optimiser, fused where torch has it; its learning rate is the tensor `rate`."""
     decayed, others = parameter_groups(network)
     groups: list[dict[str, Any]] = [
         {"params": decayed, "weight_decay": settings.weight_decay},
@@ -298,6 +299,8 @@ def _optimizer(settings: Settings, network: nn.Module, rate: Tensor) -> torch.op
         return torch.optim.SGD(
             groups, lr=rate, momentum=settings.momentum, nesterov=settings.momentum > 0, fused=True
         )
+    if settings.optimizer == "muon":
+        return Muon(groups, rate, settings.momentum)
     kind = torch.optim.Adam if settings.optimizer == "adam" else torch.optim.AdamW
     return kind(groups, lr=rate, fused=True, capturable=rate.is_cuda)
 

@@ -9,8 +9,9 @@ keys below may be added to a `course` configuration.
 |---|---|
 | `batch_size` | images a step |
 | `learning_rate_init` | the (highest) learning rate |
-| `optimizer` | `adam`, `adamw` or `sgd` (Nesterov) |
-| `momentum`, `weight_decay` | of the optimiser; decay acts on matrices and kernels alone |
+| `optimizer` | `adam`, `adamw`, `sgd` (Nesterov) or `muon`, see `muon.py` |
+| `momentum` | of `sgd` and `muon` |
+| `weight_decay` | of the optimiser; it acts on matrices and kernels alone |
 | `schedule` | `constant`, `one_cycle` or `cosine`, see `schedule.py` |
 | `warmup_share` | share of all steps that the learning rate rises in |
 | `label_smoothing` | of the cross entropy |
@@ -33,7 +34,7 @@ from typing import Any
 
 from optuna_deepweeds.errors import InvalidInputError
 
-OPTIMIZERS = ("adam", "adamw", "sgd")
+OPTIMIZERS = ("adam", "adamw", "sgd", "muon")
 SCHEDULES = ("constant", "one_cycle", "cosine")
 VIEWS = (1, 2, 4, 8)
 """1: the image; 2: and its mirror image; 4: mirrored at both axes; 8: and turned by 90 degrees."""

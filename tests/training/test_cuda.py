@@ -25,7 +25,10 @@ def many() -> Dataset:
     return make_squares(512)
 
 
-@pytest.mark.parametrize("extra", [{}, EVERYTHING, {"optimizer": "adamw", "ema_decay": 0.9}])
+@pytest.mark.parametrize(
+    "extra",
+    [{}, EVERYTHING, {"optimizer": "adamw", "ema_decay": 0.9}, {"optimizer": "muon"}],
+)
 def test_captured_steps_train_as_plain_ones(
     many: Dataset, small: dict[str, Any], extra: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -36,10 +39,12 @@ def test_captured_steps_train_as_plain_ones(
     assert captured.train_losses == pytest.approx(plain.train_losses, rel=0.05)
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "sgd", "muon"])
 def test_capturing_succeeds(
-    many: Dataset, small: dict[str, Any], caplog: pytest.LogCaptureFixture
+    many: Dataset, small: dict[str, Any], caplog: pytest.LogCaptureFixture, optimizer: str
 ) -> None:
-    train({**small, **EVERYTHING}, many, seed=0, epochs=1, device="cuda")
+    config = {**small, **EVERYTHING, "optimizer": optimizer}
+    train(config, many, seed=0, epochs=1, device="cuda")
     assert "CUDA graphs" not in caplog.text
 
 

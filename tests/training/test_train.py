@@ -76,7 +76,10 @@ def test_global_generators_are_left_alone(squares: Dataset, small: dict[str, Any
     assert before[2] == random.getstate()
 
 
-@pytest.mark.parametrize("extra", [{}, EVERYTHING, {"optimizer": "adamw", "schedule": "cosine"}])
+@pytest.mark.parametrize(
+    "extra",
+    [{}, EVERYTHING, {"optimizer": "adamw", "schedule": "cosine"}, {"optimizer": "muon"}],
+)
 def test_resumed_run_ends_as_the_uninterrupted_one(
     squares: Dataset, small: dict[str, Any], extra: dict[str, Any], tmp_path: Path
 ) -> None:
