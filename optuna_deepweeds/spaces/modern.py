@@ -28,7 +28,7 @@ MODERN = SearchSpace(
             Condition("optimizer", values=("sgd", "muon")),
         ),
         Parameter("learning_rate_init", FloatDistribution(1e-4, 1.0, log=True)),
-        Parameter("weight_decay", FloatDistribution(1e-6, 1e-1, log=True)),
+        Parameter("weight_decay", FloatDistribution(1e-5, 1.0, log=True)),
         Parameter("schedule", CategoricalDistribution(("one_cycle", "cosine"))),
         Parameter("warmup_share", FloatDistribution(0.02, 0.5)),
         Parameter("label_smoothing", FloatDistribution(0.0, 0.2)),
