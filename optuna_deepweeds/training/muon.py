@@ -12,8 +12,8 @@ from torch import Tensor
 _COEFFICIENTS = 3.4445, -4.7750, 2.0315
 _N_ITERATIONS = 5
 _ADAM_RMS = 0.2
-"""Root mean square of an entry of AdamW's usual update; ours has the same, so that learning rates
-and weight decays that suit AdamW suit Muon."""
+"""Root mean square of an entry of AdamW's usual update; ours has the same, so that one range of
+learning rates suits both."""
 _DECAY_1, _DECAY_2, _EPSILON = 0.9, 0.999, 1e-8
 _N_COLOURS = 3
 
