@@ -78,7 +78,12 @@ def parse_seeds(text: str) -> list[int]:
 )
 @click.option("--smac-python", help="Interpreter of an environment with SMAC3 (sampler smac).")
 @click.option("--quick", is_flag=True, help="At most 2 seeds and 15 evaluations.")
-@click.option("--summarise", "only_summarise", is_flag=True, help="Run nothing; read --output.")
+@click.option(
+    "--summarise",
+    "only_summarise",
+    is_flag=True,
+    help="Run nothing; read --output, with all seeds in it.",
+)
 @click.option(
     "--after",
     help="Numbers of evaluations to summarise, separated by commas; default: the last two of "
