@@ -9,8 +9,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from types import SimpleNamespace
-from typing import Any
 
 import optuna
 import pytest
@@ -30,7 +30,6 @@ from optuna_deepweeds.studies.accounting import own_trials, progress
 from optuna_deepweeds.studies.identity import is_gone, this_worker
 from optuna_deepweeds.studies.spec import Budget
 from optuna_deepweeds.studies.worker import Ending, Worker
-from optuna_deepweeds.training import EpochReport, TrainedNetwork, train
 from tests.studies.conftest import Bench, Recorder
 
 SPACE = SPACES["course-small"]
@@ -311,25 +310,31 @@ def test_the_last_epochs_of_a_study_with_thaw_finish_a_network(bench: Bench) -> 
     assert (state.complete, len(recorder.epochs)) == (1, 12)
 
 
-def test_the_last_seconds_of_a_study_with_thaw_finish_a_network(bench: Bench) -> None:
-    def slow(
-        *args: Any, on_epoch: Callable[[EpochReport], None], **options: Any
-    ) -> TrainedNetwork:
-        def later(report: EpochReport) -> None:
-            time.sleep(0.3)
-            on_epoch(report)
-
-        return train(*args, on_epoch=later, **options)
-
-    study = bench.study(trials=None, epochs=3, pruner="dora", thaw=True)
-    # About 8 epochs until the end comes near: not the 12 after which dora by itself finishes a
-    # first network.
-    manager.set_budget(study, Budget(seconds=6.0))
-    ending, _ = bench.work(study, train=slow)
-    state = progress(study.get_trials(), study.direction)
-    assert ending == Ending.TIME
-    assert state.complete >= 1
-    assert state.pruned > 1
+@pytest.mark.parametrize(
+    ("seconds", "state"),
+    [
+        (400, TrialState.COMPLETE),
+        (2000, TrialState.PRUNED),  # time enough to look around
+        (250, TrialState.PRUNED),  # no training fits in
+    ],
+)
+def test_the_last_minutes_of_a_study_with_thaw_finish_a_network(
+    bench: Bench, seconds: float, state: TrialState
+) -> None:
+    study = bench.study(trials=3, epochs=3, pruner="dora", thaw=True)
+    manager.set_budget(study, Budget(trials=3, seconds=seconds))
+    past = create_trial(
+        state=TrialState.PRUNED,
+        value=0.5,
+        params=PARAMS,
+        distributions={name: SPACE[name].distribution for name in PARAMS},
+        intermediate_values={1: 0.5},
+    )
+    past.datetime_complete = datetime.now()
+    past.datetime_start = past.datetime_complete - timedelta(seconds=100)  # for one epoch
+    study.add_trial(past)
+    bench.work(study)
+    assert study.get_trials()[1].state == state
 
 
 def test_only_checkpoints_worth_keeping_stay(bench: Bench) -> None:
