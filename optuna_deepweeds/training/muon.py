@@ -85,7 +85,8 @@ class Muon(torch.optim.Optimizer):
         torch._foreach_lerp_(means, gradients, 1.0 - _DECAY_1)
         torch._foreach_mul_(squares, _DECAY_2)
         torch._foreach_addcmul_(squares, gradients, gradients, 1.0 - _DECAY_2)
-        # All have made as many steps.
+        # By hand: torch's AdamW would be a second optimiser, with a state of its own to capture,
+        # to save and to resume. All parameters have made as many steps.
         rate = group["lr"] / (1.0 - _DECAY_1 ** steps[0])
         scale = (1.0 - _DECAY_2 ** steps[0]).sqrt()
         updates = torch._foreach_sqrt(squares)

@@ -2,7 +2,9 @@
 
 Tensor cores want channel counts that 8 divides, and the `course` space has all others. A network
 with more channels, whose additional weights are all zero, computes the same; their gradients are
-zero as well, so no optimiser in use ever moves them. Files hold the network without them.
+zero as well, so no optimiser in use ever moves them. Files hold the network without them. Only
+`muon`, whose steps grow with a kernel's size, takes somewhat larger ones in a widened kernel; the
+`modern` space, which it is meant for, has no widths to round.
 """
 
 from __future__ import annotations
