@@ -60,18 +60,27 @@ class Muon(torch.optim.Optimizer):
             state["step"] = torch.zeros((), device=parameter.device)
 
     def _orthogonal_step(self, kernels: list[Tensor], group: dict[str, Any]) -> None:
-        alike: dict[torch.Size, list[Tensor]] = defaultdict(list)
-        for kernel in kernels:
-            alike[kernel.shape].append(kernel)
+        if not kernels:
+            return
+        gradients = _gradients(kernels)
+        means = [self.state[kernel]["mean"] for kernel in kernels]
+        torch._foreach_lerp_(means, gradients, 1.0 - group["momentum"])
+        alike: dict[torch.Size, list[int]] = defaultdict(list)
+        for i, kernel in enumerate(kernels):
+            alike[kernel.shape].append(i)
+        ahead = torch._foreach_lerp(gradients, means, group["momentum"])
+        updates: list[Tensor] = [torch.empty(0)] * len(kernels)
         for shape, members in alike.items():
-            gradients = _gradients(members)
-            means = [self.state[kernel]["mean"] for kernel in members]
-            torch._foreach_lerp_(means, gradients, 1.0 - group["momentum"])
-            ahead = torch._foreach_lerp(gradients, means, group["momentum"])
-            updates = orthogonal(torch.stack([update.flatten(1) for update in ahead]))
-            size = _ADAM_RMS * max(updates.shape[1:]) ** 0.5
-            updates = (updates * (size * group["lr"])).view(-1, *shape)
-            torch._foreach_sub_(members, list(updates))
+            # As rows in the order of channels-last memory, which a view gives: the order of a
+            # matrix' columns does not matter to its singular values.
+            rows = [ahead[i].permute(0, 2, 3, 1).flatten(1) for i in members]
+            size = _ADAM_RMS * max(rows[0].shape) ** 0.5
+            result = orthogonal(torch.stack(rows)) * (size * group["lr"])
+            n_out, n_in, height, width = shape
+            result = result.view(-1, n_out, height, width, n_in).permute(0, 1, 4, 2, 3)
+            for i, update in zip(members, result, strict=True):
+                updates[i] = update
+        torch._foreach_sub_(kernels, updates)
 
     def _adam_step(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
         if not parameters:

@@ -13,6 +13,7 @@ from torch.nn import functional
 from optuna_deepweeds.datasets.dataset import Dataset
 from optuna_deepweeds.errors import TrainingInterrupted
 from optuna_deepweeds.training.augment import Batches, mean_and_std
+from optuna_deepweeds.training.fused_norm import fuse
 from optuna_deepweeds.training.graph import CapturedStep, capture
 from optuna_deepweeds.training.muon import Muon
 from optuna_deepweeds.training.networks import SeededDropout, build_network
@@ -59,7 +60,7 @@ class Run:
         self._data = data
         trains = data.train if train_on == "train" else np.concatenate([data.train, data.valid])
         valid = data.valid if train_on == "train" else data.valid[:0]
-        mean, std = mean_and_std(torch.from_numpy(data.images[data.train]))
+        mean, std = mean_and_std(torch.from_numpy(data.images[data.train]).to(device))
         self._mean, self._std = mean, std
         self._train, self._train_labels = self._resident(trains)
         self._valid, self._valid_labels = self._resident(valid)
@@ -116,7 +117,10 @@ class Run:
         return network
 
     def _placed(self, network: nn.Module) -> nn.Module:
-        return network.to(device=self._device).to(memory_format=torch.channels_last)
+        network = network.to(device=self._device).to(memory_format=torch.channels_last)
+        if self._device.type == "cuda":
+            fuse(network, self._device)
+        return network
 
     def epoch(
         self, number: int, should_stop: Callable[[], bool] | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,10 @@ import pytest
 import torch
 
 from optuna_deepweeds.datasets.dataset import Dataset
+
+if not torch.cuda.is_available():
+    # Triton reads it when it is first imported, which no test module does by itself.
+    os.environ["TRITON_INTERPRET"] = "1"
 
 SMALL: dict[str, Any] = {
     "n_conv_layers": 2,

@@ -11,6 +11,7 @@ import torch
 from optuna_deepweeds.datasets.dataset import Dataset
 from optuna_deepweeds.errors import OutOfMemoryError
 from optuna_deepweeds.training import train
+from optuna_deepweeds.training.fused_norm import _load_kernels
 from tests.training.conftest import make_squares
 from tests.training.test_train import EVERYTHING
 
@@ -39,13 +40,26 @@ def test_captured_steps_train_as_plain_ones(
     assert captured.train_losses == pytest.approx(plain.train_losses, rel=0.05)
 
 
+@pytest.mark.parametrize("extra", [{}, EVERYTHING])
+def test_fused_layers_train_as_plain_ones(
+    many: Dataset, small: dict[str, Any], extra: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = {**small, **extra, "dropout_rate": 0.0}
+    fused = train(config, many, seed=0, epochs=2, device="cuda")
+    monkeypatch.setenv("DEEPWEEDS_FUSED_NORM", "0")
+    _load_kernels.cache_clear()
+    plain = train(config, many, seed=0, epochs=2, device="cuda")
+    _load_kernels.cache_clear()
+    assert fused.train_losses == pytest.approx(plain.train_losses, rel=0.05)
+
+
 @pytest.mark.parametrize("optimizer", ["adam", "sgd", "muon"])
 def test_capturing_succeeds(
     many: Dataset, small: dict[str, Any], caplog: pytest.LogCaptureFixture, optimizer: str
 ) -> None:
     config = {**small, **EVERYTHING, "optimizer": optimizer}
     train(config, many, seed=0, epochs=1, device="cuda")
-    assert "CUDA graphs" not in caplog.text
+    assert not caplog.records  # neither the graph nor the fused layers were given up
 
 
 def test_deterministic_runs_agree_exactly(many: Dataset, small: dict[str, Any]) -> None:
@@ -60,8 +74,13 @@ def test_memory_is_given_back(many: Dataset, small: dict[str, Any]) -> None:
     train(small, many, seed=0, epochs=1, device="cuda")
     gc.collect()
     before = torch.cuda.memory_allocated()
-    huge = {**small, "batch_size": 1000, "global_avg_pooling": False, "n_channels_fc_0": 2**28}
-    with pytest.raises(OutOfMemoryError):
-        train(huge, many, seed=0, epochs=1, device="cuda")
+    wide = {**small, "batch_size": 256, "n_channels_conv_0": 512, "n_channels_conv_1": 512}
+    total = torch.cuda.get_device_properties("cuda").total_memory
+    torch.cuda.set_per_process_memory_fraction((before + 2**28) / total)
+    try:
+        with pytest.raises(OutOfMemoryError):
+            train(wide, many, seed=0, epochs=1, device="cuda")
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
     gc.collect()
     assert torch.cuda.memory_allocated() <= before + 2**20
