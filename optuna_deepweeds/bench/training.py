@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import csv
 import multiprocessing
+import os
 import resource
 import tempfile
 import time
@@ -28,6 +29,7 @@ import numpy as np
 
 from optuna_deepweeds.datasets.dataset import Dataset
 from optuna_deepweeds.errors import InvalidInputError
+from optuna_deepweeds.studies.gpu_sharing import shared_gpu
 
 _SHARED = {"kernel_size": 3, "dropout_rate": 0.2, "use_BN": True, "global_avg_pooling": True}
 CONFIGS: dict[str, dict[str, Any]] = {
@@ -169,7 +171,8 @@ def measure(
         (limit,) = _apart([(_arithmetic_limit, (target,))])
         for name in names:
             sizes = (n_train, n_valid)
-            ours = _apart([(_ours, (name, target, epochs, sizes))] * workers)
+            with shared_gpu(workers, target) as environment:
+                ours = _apart([(_ours, (name, target, epochs, sizes))] * workers, environment)
             seconds = max(run["seconds"] for run in ours)
             usual: dict[str, Any] = {}
             ratio = cpu_ratio = None
@@ -262,12 +265,17 @@ def flops_an_image(config: Mapping[str, Any]) -> float:
     return counter.get_total_flops() / batch
 
 
-def _apart(calls: Sequence[tuple[Callable[..., Any], tuple[Any, ...]]]) -> list[dict[str, Any]]:
-    """Run the calls at the same time, each in a fresh process."""
+def _apart(
+    calls: Sequence[tuple[Callable[..., Any], tuple[Any, ...]]],
+    environment: Mapping[str, str] | None = None,
+) -> list[dict[str, Any]]:
+    """Run the calls at the same time, each in a fresh process `environment` added."""
     context = multiprocessing.get_context("spawn")
     with (
         context.Manager() as manager,
-        ProcessPoolExecutor(len(calls), mp_context=context) as pool,
+        ProcessPoolExecutor(
+            len(calls), context, initializer=os.environ.update, initargs=(environment or {},)
+        ) as pool,
     ):
         start = manager.Barrier(len(calls))
         return [f.result() for f in [pool.submit(_started, start, *call) for call in calls]]

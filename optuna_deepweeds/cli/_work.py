@@ -87,10 +87,9 @@ def work(
         ending = f"Ended: {worker.run().value}."
         code = stop.exit_code
     else:
-        arguments = ["--device", device] if device is not None else []
-        arguments += ["--deterministic"] if deterministic else []
+        arguments = ["--deterministic"] if deterministic else []
         arguments += ["--data-dir", str(data_dir.resolve())] if data_dir is not None else []
-        code = _launch(study, workers, engine, gpus, arguments, display, stop)
+        code = _launch(study, workers, engine, gpus, device, arguments, display, stop)
         ending = "All workers ended." if code == 0 else f"The workers ended with code {code}."
     display.clear()
     publish(study, images=images)
@@ -105,6 +104,7 @@ def _launch(
     workers: int,
     engine: str,
     gpus: float,
+    device: str | None,
     arguments: list[str],
     display: Display,
     stop: StopFlag,
@@ -112,6 +112,8 @@ def _launch(
     """Run the workers by an engine; returns its exit code."""
     from optuna_deepweeds.studies import manager
 
+    if device is not None:
+        arguments = ["--device", device, *arguments]
     url = manager.storage_url(study)
     shown_at = 0.0
 
@@ -151,9 +153,19 @@ def _launch(
             on_tick=show,
             program=program,
         ).exit_code
-    return launch_local(
-        name, url, workers, arguments=arguments, should_stop=stop, on_tick=show, program=program
-    ).exit_code
+    from optuna_deepweeds.studies.gpu_sharing import shared_gpu
+
+    with shared_gpu(workers, device) as environment:
+        return launch_local(
+            name,
+            url,
+            workers,
+            arguments=arguments,
+            should_stop=stop,
+            on_tick=show,
+            program=program,
+            environment=environment,
+        ).exit_code
 
 
 def print_result(study: optuna.Study) -> None:

@@ -71,7 +71,7 @@ class WorkerCommand:
             # Ctrl-C reaches a terminal's whole process group; a worker must get only the one
             # signal that its launcher passes on, as the second ends it at once.
             start_new_session=True,
-            preexec_fn=_die_with_parent,
+            preexec_fn=die_with_parent,
         )
 
 
@@ -118,6 +118,7 @@ def launch_local(
     on_tick: Callable[[], None] = lambda: None,
     max_restarts: int = MAX_RESTARTS,
     program: Sequence[str] = WORKER,
+    environment: Mapping[str, str] | None = None,
 ) -> LaunchResult:
     """Run workers as processes of this machine until all of them ended.
 
@@ -135,6 +136,7 @@ def launch_local(
         on_tick: Called as often, to show progress.
         max_restarts: How often a worker that crashed is started again.
         program: The command to run as a worker.
+        environment: Added to that of the workers.
 
     Raises:
         InvalidInputError: `n_workers` is less than 1.
@@ -149,8 +151,8 @@ def launch_local(
     told = False
     try:
         for i in range(n_workers):
-            environment = _environment(i, n_workers, devices)
-            slots.append(_Slot(environment, command.start(environment)))
+            own = {**(environment or {}), **_environment(i, n_workers, devices)}
+            slots.append(_Slot(own, command.start(own)))
         while True:
             for slot in slots:
                 slot.exit_code = slot.process.poll()
@@ -230,7 +232,7 @@ def _environment(index: int, n_workers: int, devices: Sequence[str]) -> dict[str
     return environment
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """Between fork and exec: ask Linux for a SIGTERM when the launcher dies."""
     if _LIBC is not None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

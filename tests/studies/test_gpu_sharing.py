@@ -1,0 +1,129 @@
+"""Starting and stopping MPS; a script stands in for NVIDIA's program, which needs a GPU."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from optuna_deepweeds.studies import gpu_sharing
+from optuna_deepweeds.studies.gpu_sharing import shared_gpu
+
+_PROGRAM = """#!/bin/sh
+if [ "$1" = -f ]; then
+    echo "devices ${CUDA_VISIBLE_DEVICES-all}" >> "$LOG"
+    touch "$CUDA_MPS_PIPE_DIRECTORY/control"
+    while [ ! -e "$CUDA_MPS_PIPE_DIRECTORY/over" ]; do sleep 0.05; done
+else
+    read command
+    echo "$command" >> "$LOG"
+    touch "$CUDA_MPS_PIPE_DIRECTORY/over"
+fi
+"""
+
+
+@pytest.fixture
+def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine with a GPU and NVIDIA's program; what the program does is noted in this file."""
+    program = tmp_path / "nvidia-cuda-mps-control"
+    program.write_text(_PROGRAM)
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("LOG", str(tmp_path / "log"))
+    monkeypatch.delenv("CUDA_MPS_PIPE_DIRECTORY", raising=False)
+    monkeypatch.setattr(gpu_sharing, "_DRIVER", tmp_path)
+    monkeypatch.setattr(gpu_sharing, "_DEFAULT_PIPES", tmp_path / "none")
+    return tmp_path / "log"
+
+
+def test_runs_while_the_workers_do(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    with shared_gpu(2) as environment:
+        folder = Path(environment["CUDA_MPS_PIPE_DIRECTORY"])
+        assert (folder / "control").exists()
+        assert log.read_text() == "devices all\n"
+    assert log.read_text() == "devices all\nquit\n"
+    assert not folder.exists()
+
+
+def test_stops_when_the_workers_fail(log: Path) -> None:
+    with pytest.raises(KeyError), shared_gpu(2):
+        raise KeyError
+    assert log.read_text().endswith("quit\n")
+
+
+@pytest.mark.parametrize("n_workers, device", [(1, None), (4, "cpu")])
+def test_starts_nothing_without_need(log: Path, n_workers: int, device: str | None) -> None:
+    with shared_gpu(n_workers, device) as environment:
+        assert environment == {}
+    assert not log.exists()
+
+
+@pytest.mark.parametrize(
+    "name, value", [("CUDA_MPS_PIPE_DIRECTORY", "/mine"), ("DEEPWEEDS_MPS", "0")]
+)
+def test_the_users_wish_comes_first(
+    log: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with shared_gpu(4) as environment:
+        assert environment == {}
+    assert not log.exists()
+
+
+def test_workers_take_turns_where_it_does_not_start(
+    log: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    log.with_name("nvidia-cuda-mps-control").write_text("#!/bin/sh\nexit 1\n")
+    with shared_gpu(4) as environment:
+        assert environment == {}
+    assert "MPS did not start" in caplog.text
+
+
+def test_workers_take_turns_without_the_program(
+    log: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    log.with_name("nvidia-cuda-mps-control").unlink()
+    with caplog.at_level(logging.INFO), shared_gpu(4) as environment:
+        assert environment == {}
+    assert "take turns" in caplog.text
+
+
+def test_ends_with_its_launcher(log: Path, tmp_path: Path) -> None:
+    """A launcher that is killed leaves no service behind."""
+    code = (
+        "import sys, time; from pathlib import Path\n"
+        "from optuna_deepweeds.studies import gpu_sharing\n"
+        f"gpu_sharing._DRIVER = Path({str(tmp_path)!r})\n"
+        "with gpu_sharing.shared_gpu(2) as environment:\n"
+        "    print(environment['CUDA_MPS_PIPE_DIRECTORY'], flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True
+    ) as launcher:
+        assert launcher.stdout is not None
+        folder = launcher.stdout.readline().strip()
+        assert _processes(folder)
+        launcher.kill()
+    give_up_at = time.monotonic() + 10
+    while _processes(folder) and time.monotonic() < give_up_at:
+        time.sleep(0.05)
+    assert not _processes(folder)
+
+
+def _processes(folder: str) -> list[str]:
+    """Processes that have `folder` in their environment."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if f"CUDA_MPS_PIPE_DIRECTORY={folder}".encode() in path.read_bytes():
+                found.append(path.parent.name)
+        except OSError:
+            continue
+    return found
