@@ -60,7 +60,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     },
 }
 CONFIGS["modern-small"] = {**CONFIGS["modern"], "width": 16}
-CONFIGS["modern-wide"] = {**CONFIGS["modern"], "width": 64}
+CONFIGS["modern-wide"] = {**CONFIGS["modern"], "width": 96, "weight_decay": 0.1}
 """Name -> configuration; `modern-wide` is the one for a GPU, `modern-small` for many images."""
 
 
