@@ -9,6 +9,7 @@ import click
 
 from optuna_deepweeds.bench import training as bench
 from optuna_deepweeds.cli._output import emit, format_option, info
+from optuna_deepweeds.report.tables import counted
 
 
 @click.command()
@@ -76,7 +77,7 @@ def training(
 
 
 def _show(result: bench.Measurement) -> None:
-    line = f"{result.config}: {result.seconds:.1f} s for {result.epochs} epochs"
+    line = f"{result.config}: {result.seconds:.1f} s for {counted(result.epochs, 'epoch')}"
     if result.epochs != 20:
         line += f", which scales to {result.seconds_of_20:.0f} s for 20"
     if result.usual_seconds is not None:
