@@ -15,6 +15,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -30,7 +31,15 @@ _CONTROL = "nvidia-cuda-mps-control"
 _PIPES, _LOGS = "CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_LOG_DIRECTORY"
 _DEFAULT_PIPES = Path("/tmp/nvidia-mps")
 _DRIVER = Path("/dev/nvidiactl")
+_PROBE = """
+import ctypes, sys
+driver, context = ctypes.CDLL("libcuda.so.1"), ctypes.c_void_p()
+sys.exit(bool(driver.cuInit(0) or driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), 0)))
+"""
+"""Fails where a process cannot use the GPU. A service may start and not work, as on GPUs that do
+not support it; the workers would then see no GPU and train on the CPU."""
 _START_SECONDS = 5.0
+_PROBE_SECONDS = 30.0
 _STOP_SECONDS = 20.0
 
 
@@ -44,7 +53,7 @@ def shared_gpu(n_workers: int, device: str | None = None) -> Iterator[dict[str, 
 
     Yields:
         What to add to the workers' environment. Empty where there is nothing to do: no NVIDIA
-        GPU, a service that runs already, DEEPWEEDS_MPS=0, or one that does not start, which is
+        GPU, a service that runs already, DEEPWEEDS_MPS=0, or one that does not work, which is
         logged; the workers then take turns.
     """
     program = shutil.which(_CONTROL)
@@ -70,11 +79,11 @@ def shared_gpu(n_workers: int, device: str | None = None) -> Iterator[dict[str, 
             preexec_fn=die_with_parent,
         )
         try:
-            if _is_up(service, Path(folder)):
+            if _is_up(service, Path(folder)) and _works(full):
                 logger.info("the workers share the GPU through NVIDIA's MPS.")
                 yield environment
             else:
-                logger.warning("The workers take turns on the GPU, as MPS did not start.")
+                logger.warning("The workers take turns on the GPU, as MPS does not work.")
                 yield {}
         finally:
             _stop(service, program, full)
@@ -93,6 +102,19 @@ def _is_up(service: subprocess.Popen[bytes], folder: Path) -> bool:
             return True
         time.sleep(0.05)
     return False
+
+
+def _works(environment: dict[str, str]) -> bool:
+    try:
+        probe = subprocess.run(
+            [sys.executable, "-c", _PROBE],
+            env=environment,
+            stderr=subprocess.DEVNULL,
+            timeout=_PROBE_SECONDS,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return probe.returncode == 0
 
 
 def _stop(service: subprocess.Popen[bytes], program: str, environment: dict[str, str]) -> None:

@@ -37,6 +37,7 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("LOG", str(tmp_path / "log"))
     monkeypatch.delenv("CUDA_MPS_PIPE_DIRECTORY", raising=False)
     monkeypatch.setattr(gpu_sharing, "_DRIVER", tmp_path)
+    monkeypatch.setattr(gpu_sharing, "_PROBE", "")
     monkeypatch.setattr(gpu_sharing, "_DEFAULT_PIPES", tmp_path / "none")
     return tmp_path / "log"
 
@@ -82,7 +83,24 @@ def test_workers_take_turns_where_it_does_not_start(
     log.with_name("nvidia-cuda-mps-control").write_text("#!/bin/sh\nexit 1\n")
     with shared_gpu(4) as environment:
         assert environment == {}
-    assert "MPS did not start" in caplog.text
+    assert "MPS does not work" in caplog.text
+
+
+def test_workers_take_turns_where_it_does_not_work(
+    log: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(gpu_sharing, "_PROBE", "raise SystemExit(1)")
+    with shared_gpu(4) as environment:
+        assert environment == {}
+    assert "MPS does not work" in caplog.text
+    assert log.read_text().endswith("quit\n")
+
+
+def test_the_probe_fails_without_a_gpu() -> None:
+    driver = Path("/dev/nvidiactl")
+    if driver.exists():
+        pytest.skip("there is a GPU.")
+    assert not gpu_sharing._works(dict(os.environ))
 
 
 def test_workers_take_turns_without_the_program(
@@ -99,7 +117,7 @@ def test_ends_with_its_launcher(log: Path, tmp_path: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path\n"
         "from optuna_deepweeds.studies import gpu_sharing\n"
-        f"gpu_sharing._DRIVER = Path({str(tmp_path)!r})\n"
+        f"gpu_sharing._DRIVER, gpu_sharing._PROBE = Path({str(tmp_path)!r}), ''\n"
         "with gpu_sharing.shared_gpu(2) as environment:\n"
         "    print(environment['CUDA_MPS_PIPE_DIRECTORY'], flush=True)\n"
         "    time.sleep(60)\n"
