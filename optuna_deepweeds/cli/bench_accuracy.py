@@ -24,7 +24,8 @@ _COLUMNS = ("config", "mean", "sd", "macro_f1", "seeds", "seconds")
     "names",
     multiple=True,
     metavar="NAME",
-    help=f"One of {', '.join(CONFIGS)}; may be given several times. [default: course, modern]",
+    help=f"One of {', '.join(CONFIGS)}; may be given several times. [default: course, modern; on "
+    "a GPU modern-wide too]",
 )
 @click.option("--dataset", default="deepweeds-balanced", show_default=True, help="Images.")
 @click.option("--fold", default=0, show_default=True, help="Official fold of deepweeds, 0 to 4.")
@@ -60,8 +61,12 @@ def accuracy(
 ) -> None:
     """Train configurations picked by hand and report their accuracy on the test images."""
     from optuna_deepweeds.datasets import load
+    from optuna_deepweeds.training.runtime import choose_device
 
-    names = names or ("course", "modern")
+    if not names:
+        names = ("course", "modern")
+        if choose_device(device).type == "cuda":
+            names = (*names, "modern-wide")
     if output is not None and len(names) != 1:
         raise InvalidInputError(f"--output must go with one --config, but got {', '.join(names)}.")
     images = load(dataset, data_dir=data_dir, fold=fold)
