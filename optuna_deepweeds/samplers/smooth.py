@@ -12,24 +12,23 @@ from optuna_deepweeds.samplers.targets import average_ranks, clipped_values, nor
 
 _MAX_FIT = 120
 _MAX_CONDITION = 150
+"""Most observations that hyperparameters are fitted to, and that a process is conditioned on."""
 
 
 class SmoothSurrogate:
     """A Gaussian process conditioned on codes.
 
     Attributes:
-        rows: Which of the observations it is conditioned on: beyond `_MAX_CONDITION` the best
-            suffice, for they decide where to look next.
+        rows: Which of the observations it is conditioned on.
     """
 
     def __init__(self, encoder: Encoder, X: np.ndarray, y: np.ndarray, theta: np.ndarray) -> None:
         self._encoder = encoder
-        self.rows = np.argsort(-y, kind="stable")[:_MAX_CONDITION]
+        F = encoder.features(X)
+        self.rows = representatives(F / np.exp(theta[:-1]), y, _MAX_CONDITION)
         self._y = y[self.rows]
-        self._shift = float(self._y.mean())
-        self._process = GaussianProcess.condition(
-            encoder.features(X[self.rows]), self._y - self._shift, theta
-        )
+        self._shift = float(y.mean())
+        self._process = GaussianProcess.condition(F[self.rows], self._y - self._shift, theta)
 
     def predict(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and variance, (n,) each, at X: (n, d) codes."""
@@ -60,7 +59,9 @@ class Hyperparameters:
         """theta for the study as seen."""
         n = milestone(len(seen.X))
         X, ranks, values = seen.X[:n], seen.ranks[:n], seen.values[:n]
-        rows = np.argsort(-ranks, kind="stable")[:_MAX_FIT]
+        encoder = seen.encoder
+        F = encoder.features(X)
+        rows = representatives(F, ranks, _MAX_FIT)
         if self._of_values:
             y = clipped_values(values[rows])
         else:
@@ -68,7 +69,30 @@ class Hyperparameters:
             y = y - y.mean()
         key = X[rows].tobytes() + y.tobytes()
         if key != self._key:
-            encoder = seen.encoder
-            self._theta = fit_hyperparameters(encoder.features(X[rows]), y, encoder.feature_groups)
+            self._theta = fit_hyperparameters(F[rows], y, encoder.feature_groups)
             self._key = key
         return self._theta
+
+
+def representatives(F: np.ndarray, y: np.ndarray, n: int) -> np.ndarray:
+    """(r,) at most `n` rows that stand for F: (m, k) features with y: (m,) values.
+
+    Half of them are the best, which tell where to look next. The others lie as far from these
+    and from one another as can be (Gonzalez 1985, farthest-first): what is known to be bad must
+    not be forgotten, or it would be tried again and again.
+    """
+    order = np.argsort(-y, kind="stable")
+    if len(order) <= n:
+        return order
+    rows = order[: n - n // 2].tolist()
+    squares = (F**2).sum(axis=1)
+
+    def squared_distances(to: list[int]) -> np.ndarray:
+        return squares[:, None] + squares[to] - 2.0 * (F @ F[to].T)
+
+    nearest = squared_distances(rows).min(axis=1)
+    while len(rows) < n:
+        nearest[rows] = -np.inf
+        rows.append(int(np.argmax(nearest)))
+        nearest = np.minimum(nearest, squared_distances(rows[-1:])[:, 0])
+    return np.array(rows)

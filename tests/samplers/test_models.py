@@ -14,6 +14,7 @@ from optuna_deepweeds.samplers.blend import Blend, earned_weights
 from optuna_deepweeds.samplers.forest import RegressionForest
 from optuna_deepweeds.samplers.gaussian_process import GaussianProcess, fit_hyperparameters
 from optuna_deepweeds.samplers.network_surrogate import NetworkSurrogate
+from optuna_deepweeds.samplers.smooth import representatives
 from optuna_deepweeds.samplers.targets import average_ranks, clipped_values, normal_scores
 
 
@@ -111,6 +112,19 @@ def test_process_foretells_each_observation_from_the_others() -> None:
         others = np.arange(len(y)) != i
         process = GaussianProcess.condition(F[others], y[others], theta)
         assert foretold[i] == pytest.approx(process.predict(F[i : i + 1])[0][0], abs=1e-6)
+
+
+def test_representatives_are_the_best_and_what_lies_apart() -> None:
+    rng = np.random.default_rng(0)
+    crowd = rng.normal(0.5, 0.01, size=(300, 3))
+    corners = np.array([[a, b, c] for a in (0.0, 1.0) for b in (0.0, 1.0) for c in (0.0, 1.0)])
+    F = np.concatenate([crowd, corners])
+    y = np.concatenate([rng.random(300), np.full(8, -1.0)])
+    rows = representatives(F, y, 40)
+    assert len(set(rows.tolist())) == 40
+    assert set(range(300, 308)) <= set(rows.tolist())
+    assert set(np.argsort(-y)[:20].tolist()) <= set(rows.tolist())
+    assert sorted(representatives(F, y, 400).tolist()) == list(range(308))
 
 
 def test_parts_of_a_blend_earn_their_weights_by_foresight() -> None:

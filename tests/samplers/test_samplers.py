@@ -7,9 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import optuna
 import pytest
-from optuna.distributions import CategoricalDistribution, IntDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 
 from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.samplers import SAMPLERS, make_sampler
@@ -218,3 +224,31 @@ def test_a_branch_that_looks_bad_at_first_is_still_tuned() -> None:
     tried = [trial.params["branch"] for trial in study.get_trials()]
     assert tried[20:].count("hard") >= 3
     assert study.best_value > 0.5
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_long_study_does_not_forget_what_is_bad(name: str) -> None:
+    """240 trials, more than a process is conditioned on: most of them near the optimum."""
+    ranges: dict[str, BaseDistribution] = {f"x{i}": FloatDistribution(0.0, 1.0) for i in range(4)}
+    rng = np.random.default_rng(0)
+
+    def is_bad(x: np.ndarray) -> bool:
+        return bool(np.abs(x - 0.5).max() > 0.25)
+
+    def value(x: np.ndarray) -> float:
+        return 0.1 if is_bad(x) else 0.6 - float(((x - 0.5) ** 2).sum() + rng.normal(0.0, 0.02))
+
+    study = optuna.create_study(direction="maximize", sampler=make_sampler(name, seed=0))
+    for i in range(240):
+        x = rng.random(4) if i % 8 == 0 else rng.normal(0.5, 0.05, 4).clip(0.3, 0.7)
+        params = dict(zip(ranges, x.tolist(), strict=True))
+        study.add_trial(
+            optuna.trial.create_trial(params=params, distributions=ranges, value=value(x))
+        )
+    n_bad = 0
+    for _ in range(12):
+        trial = study.ask(ranges)
+        x = np.array(list(trial.params.values()))
+        n_bad += is_bad(x)
+        study.tell(trial, value(x))
+    assert n_bad <= 6
