@@ -58,18 +58,17 @@ class Hyperparameters:
     def of(self, seen: Observations) -> np.ndarray:
         """theta for the study as seen."""
         n = milestone(len(seen.X))
-        X, ranks, values = seen.X[:n], seen.ranks[:n], seen.values[:n]
-        encoder = seen.encoder
-        F = encoder.features(X)
-        rows = representatives(F, ranks, _MAX_FIT)
-        if self._of_values:
-            y = clipped_values(values[rows])
-        else:
-            y = normal_scores(average_ranks(ranks[:, None]))[rows]
-            y = y - y.mean()
-        key = X[rows].tobytes() + y.tobytes()
+        X, ranks, values = seen.X[:n], average_ranks(seen.ranks[:n, None]), seen.values[:n]
+        key = X.tobytes() + (values if self._of_values else ranks).tobytes()
         if key != self._key:
-            self._theta = fit_hyperparameters(F[rows], y, encoder.feature_groups)
+            F = seen.encoder.features(X)
+            rows = representatives(F, ranks, _MAX_FIT)
+            if self._of_values:
+                y = clipped_values(values[rows])
+            else:
+                y = normal_scores(ranks)[rows]
+                y = y - y.mean()
+            self._theta = fit_hyperparameters(F[rows], y, seen.encoder.feature_groups)
             self._key = key
         return self._theta
 
