@@ -37,7 +37,8 @@ class RandomForestEISampler(ModelBasedSampler):
             categories and conditions, the process what is smooth. In spaces with continuous
             parameters or integer ranges too long to try one by one, every other suggestion is
             the process's alone, on values in place of ranks, since ranks bend what is smooth;
-            three of four where all parameters are of that kind.
+            three of four where all parameters are of that kind. It goes alone as long as it
+            is conditioned on every observation.
 
     Source: Hutter, Hoos and Leyton-Brown 2011 (SMAC), with normal scores as targets and without
     configurations that have been evaluated.
@@ -76,11 +77,17 @@ class RandomForestEISampler(ModelBasedSampler):
     def _fit(
         self, seen: Observations, X: np.ndarray, y: np.ndarray, rng: np.random.Generator
     ) -> Surrogate:
-        if self._is_smooth_turn(seen):
-            return SmoothSurrogate(seen.encoder, X, y, self._of_values.of(seen))
-        forest = RegressionForest(n_trees=self._n_trees, max_samples=_MAX_SAMPLES).fit(X, y, rng)
         if not self._smooth or len(seen.X) < 2:
-            return forest
-        process = SmoothSurrogate(seen.encoder, X, y, self._of_ranks.of(seen))
+            return self._forest(X, y, rng)
+        is_smooth_turn = self._is_smooth_turn(seen)
+        theta = (self._of_values if is_smooth_turn else self._of_ranks).of(seen)
+        process = SmoothSurrogate(seen.encoder, X, y, theta)
+        if is_smooth_turn and len(process.rows) == len(X):
+            return process
+        # A process that has not seen everything never goes alone: the forest has.
+        forest = self._forest(X, y, rng)
         foretold = (forest.out_of_bag(process.rows), process.leave_one_out())
         return Blend((forest, process), earned_weights(foretold, y[process.rows]))
+
+    def _forest(self, X: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> RegressionForest:
+        return RegressionForest(n_trees=self._n_trees, max_samples=_MAX_SAMPLES).fit(X, y, rng)

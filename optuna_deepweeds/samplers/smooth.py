@@ -11,7 +11,7 @@ from optuna_deepweeds.samplers.milestones import milestone
 from optuna_deepweeds.samplers.targets import average_ranks, clipped_values, normal_scores
 
 _MAX_FIT = 120
-_MAX_CONDITION = 150
+_MAX_CONDITION = 250
 """Most observations that hyperparameters are fitted to, and that a process is conditioned on."""
 
 

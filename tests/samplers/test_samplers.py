@@ -228,7 +228,7 @@ def test_a_branch_that_looks_bad_at_first_is_still_tuned() -> None:
 
 @pytest.mark.parametrize("name", OURS)
 def test_a_long_study_does_not_forget_what_is_bad(name: str) -> None:
-    """240 trials, more than a process is conditioned on: most of them near the optimum."""
+    """330 trials, more than a process is conditioned on: most of them near the optimum."""
     ranges: dict[str, BaseDistribution] = {f"x{i}": FloatDistribution(0.0, 1.0) for i in range(4)}
     rng = np.random.default_rng(0)
 
@@ -239,7 +239,7 @@ def test_a_long_study_does_not_forget_what_is_bad(name: str) -> None:
         return 0.1 if is_bad(x) else 0.6 - float(((x - 0.5) ** 2).sum() + rng.normal(0.0, 0.02))
 
     study = optuna.create_study(direction="maximize", sampler=make_sampler(name, seed=0))
-    for i in range(240):
+    for i in range(330):
         x = rng.random(4) if i % 8 == 0 else rng.normal(0.5, 0.05, 4).clip(0.3, 0.7)
         params = dict(zip(ranges, x.tolist(), strict=True))
         study.add_trial(
