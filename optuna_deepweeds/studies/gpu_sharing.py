@@ -84,6 +84,7 @@ def shared_gpu(n_workers: int, device: str | None = None) -> Iterator[dict[str, 
                 yield environment
             else:
                 logger.warning("The workers take turns on the GPU, as MPS does not work.")
+                _stop(service, program, full)
                 yield {}
         finally:
             _stop(service, program, full)

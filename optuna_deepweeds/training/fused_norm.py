@@ -97,9 +97,10 @@ def fuse(network: nn.Module, device: torch.device) -> None:
     """Replace every batch norm in `network` by one that also does what follows it.
 
     What follows is max pooling over 2x2 pixels, then ReLU, each if it is there; placeholders keep
-    the names of all other layers. Does nothing where the kernels cannot be compiled.
+    the names of all other layers. Does nothing where the kernels cannot be compiled, or with
+    DEEPWEEDS_FUSED_NORM=0.
     """
-    kernels = _load_kernels(device)
+    kernels = None if os.environ.get(_SWITCH) == "0" else _load_kernels(device)
     if kernels is None:
         return
     for sequence in [m for m in network.modules() if isinstance(m, nn.Sequential)]:
@@ -122,8 +123,6 @@ def fuse(network: nn.Module, device: torch.device) -> None:
 @functools.cache
 def _load_kernels(device: torch.device) -> ModuleType | None:
     """The kernels' module, or None, said once, where they cannot be compiled."""
-    if os.environ.get(_SWITCH) == "0":
-        return None
     try:
         from optuna_deepweeds.training import norm_kernels
 

@@ -69,7 +69,8 @@ class Muon(torch.optim.Optimizer):
         for i, kernel in enumerate(kernels):
             alike[kernel.shape].append(i)
         ahead = torch._foreach_lerp(gradients, means, group["momentum"])
-        updates: list[Tensor] = [torch.empty(0)] * len(kernels)
+        moved: list[Tensor] = []
+        updates: list[Tensor] = []
         for shape, members in alike.items():
             # As rows in the order of channels-last memory, which a view gives: the order of a
             # matrix' columns does not matter to its singular values.
@@ -78,9 +79,9 @@ class Muon(torch.optim.Optimizer):
             result = orthogonal(torch.stack(rows)) * (size * group["lr"])
             n_out, n_in, height, width = shape
             result = result.view(-1, n_out, height, width, n_in).permute(0, 1, 4, 2, 3)
-            for i, update in zip(members, result, strict=True):
-                updates[i] = update
-        torch._foreach_sub_(kernels, updates)
+            moved += [kernels[i] for i in members]
+            updates += list(result)
+        torch._foreach_sub_(moved, updates)
 
     def _adam_step(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
         if not parameters:

@@ -11,7 +11,6 @@ import torch
 from optuna_deepweeds.datasets.dataset import Dataset
 from optuna_deepweeds.errors import OutOfMemoryError
 from optuna_deepweeds.training import train
-from optuna_deepweeds.training.fused_norm import _load_kernels
 from tests.training.conftest import make_squares
 from tests.training.test_train import EVERYTHING
 
@@ -26,31 +25,23 @@ def many() -> Dataset:
     return make_squares(512)
 
 
+@pytest.mark.parametrize("switch", ["DEEPWEEDS_CUDA_GRAPHS", "DEEPWEEDS_FUSED_NORM"])
 @pytest.mark.parametrize(
     "extra",
     [{}, EVERYTHING, {"optimizer": "adamw", "ema_decay": 0.9}, {"optimizer": "muon"}],
 )
-def test_captured_steps_train_as_plain_ones(
-    many: Dataset, small: dict[str, Any], extra: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+def test_captured_steps_and_fused_layers_train_as_plain_ones(
+    many: Dataset,
+    small: dict[str, Any],
+    extra: dict[str, Any],
+    switch: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     config = {**small, **extra, "dropout_rate": 0.0}
-    captured = train(config, many, seed=0, epochs=2, device="cuda")
-    monkeypatch.setenv("DEEPWEEDS_CUDA_GRAPHS", "0")
+    fast = train(config, many, seed=0, epochs=2, device="cuda")
+    monkeypatch.setenv(switch, "0")
     plain = train(config, many, seed=0, epochs=2, device="cuda")
-    assert captured.train_losses == pytest.approx(plain.train_losses, rel=0.05)
-
-
-@pytest.mark.parametrize("extra", [{}, EVERYTHING])
-def test_fused_layers_train_as_plain_ones(
-    many: Dataset, small: dict[str, Any], extra: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = {**small, **extra, "dropout_rate": 0.0}
-    fused = train(config, many, seed=0, epochs=2, device="cuda")
-    monkeypatch.setenv("DEEPWEEDS_FUSED_NORM", "0")
-    _load_kernels.cache_clear()
-    plain = train(config, many, seed=0, epochs=2, device="cuda")
-    _load_kernels.cache_clear()
-    assert fused.train_losses == pytest.approx(plain.train_losses, rel=0.05)
+    assert fast.train_losses == pytest.approx(plain.train_losses, rel=0.05)
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd", "muon"])

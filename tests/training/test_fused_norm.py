@@ -107,6 +107,13 @@ def test_other_shapes_are_left_to_torch(device: torch.device, shape: tuple[int, 
     torch.testing.assert_close(fused(x), usual(x))
 
 
+def test_can_be_switched_off(device: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
+    layers = _layers(8, pool=True, relu=True, device=device)
+    monkeypatch.setenv("DEEPWEEDS_FUSED_NORM", "0")
+    fuse(layers, device)
+    assert type(layers[0]) is nn.BatchNorm2d
+
+
 def test_goes_on_without_a_compiler(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
