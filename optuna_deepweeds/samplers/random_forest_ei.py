@@ -10,8 +10,8 @@ from optuna_deepweeds.samplers.blend import Blend, earned_weights
 from optuna_deepweeds.samplers.forest import RegressionForest
 from optuna_deepweeds.samplers.history import Observations
 from optuna_deepweeds.samplers.model_based import ModelBasedSampler, Surrogate
-from optuna_deepweeds.samplers.smooth import Hyperparameters, SmoothSurrogate
-from optuna_deepweeds.samplers.targets import clipped_values
+from optuna_deepweeds.samplers.smooth import Kernels, SmoothSurrogate
+from optuna_deepweeds.samplers.targets import clipped_values, tempered_scores
 from optuna_deepweeds.samplers.transfer import PriorSource
 from optuna_deepweeds.spaces import SearchSpace
 
@@ -59,8 +59,8 @@ class RandomForestEISampler(ModelBasedSampler):
             raise ValueError(f"`n_trees >= 1` must hold, but got n_trees={n_trees}.")
         self._n_trees = n_trees
         self._smooth = smooth
-        self._of_ranks = Hyperparameters(of_values=False)
-        self._of_values = Hyperparameters(of_values=True)
+        self._of_ranks = Kernels(of_values=False)
+        self._of_values = Kernels(of_values=True)
 
     def _is_smooth_turn(self, seen: Observations) -> bool:
         if not self._smooth or not seen.encoder.has_long_range:
@@ -72,7 +72,7 @@ class RandomForestEISampler(ModelBasedSampler):
             values = clipped_values(seen.values)
             if values.any():
                 return values
-        return super()._targets(seen)
+        return tempered_scores(seen.ranks, seen.values)
 
     def _fit(
         self, seen: Observations, X: np.ndarray, y: np.ndarray, rng: np.random.Generator
@@ -80,8 +80,8 @@ class RandomForestEISampler(ModelBasedSampler):
         if not self._smooth or len(seen.X) < 2:
             return self._forest(X, y, rng)
         is_smooth_turn = self._is_smooth_turn(seen)
-        theta = (self._of_values if is_smooth_turn else self._of_ranks).of(seen)
-        process = SmoothSurrogate(seen.encoder, X, y, theta)
+        kernel = (self._of_values if is_smooth_turn else self._of_ranks).of(seen)
+        process = SmoothSurrogate(seen.encoder, X, y, kernel)
         if is_smooth_turn and len(process.rows) == len(X):
             return process
         # A process that has not seen everything never goes alone: the forest has.

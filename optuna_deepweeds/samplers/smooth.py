@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from optuna_deepweeds.samplers.encoding import Encoder
-from optuna_deepweeds.samplers.gaussian_process import GaussianProcess, fit_hyperparameters
+from optuna_deepweeds.samplers.gaussian_process import GaussianProcess, fit_kernel
 from optuna_deepweeds.samplers.history import Observations
+from optuna_deepweeds.samplers.kernel import Kernel
 from optuna_deepweeds.samplers.milestones import milestone
-from optuna_deepweeds.samplers.targets import average_ranks, clipped_values, normal_scores
+from optuna_deepweeds.samplers.targets import average_ranks, clipped_values, tempered_scores
 
 _MAX_FIT = 120
 _MAX_CONDITION = 250
@@ -22,13 +23,13 @@ class SmoothSurrogate:
         rows: Which of the observations it is conditioned on.
     """
 
-    def __init__(self, encoder: Encoder, X: np.ndarray, y: np.ndarray, theta: np.ndarray) -> None:
+    def __init__(self, encoder: Encoder, X: np.ndarray, y: np.ndarray, kernel: Kernel) -> None:
         self._encoder = encoder
         F = encoder.features(X)
-        self.rows = representatives(F / np.exp(theta[:-1]), y, _MAX_CONDITION)
+        self.rows = representatives(F / kernel.lengths, y, _MAX_CONDITION)
         self._y = y[self.rows]
         self._shift = float(y.mean())
-        self._process = GaussianProcess.condition(F[self.rows], self._y - self._shift, theta)
+        self._process = GaussianProcess.condition(F[self.rows], self._y - self._shift, kernel)
 
     def predict(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and variance, (n,) each, at X: (n, d) codes."""
@@ -40,37 +41,37 @@ class SmoothSurrogate:
         return self._process.leave_one_out(self._y - self._shift) + self._shift
 
 
-class Hyperparameters:
-    """Hyperparameters of the process for a study, fitted anew whenever it has grown by a fifth.
+class Kernels:
+    """The kernel of the process for a study, fitted anew whenever it has grown by a fifth.
 
-    They are fitted to the first so many trials alone, so a sampler that starts in the middle of
-    a study arrives at the same ones. The last fit is kept to save time.
+    It is fitted to the first so many trials alone, so a sampler that starts in the middle of
+    a study arrives at the same one. The last fit is kept to save time.
 
     Args:
-        of_values: Fit them to clipped values instead of normal scores.
+        of_values: Fit it to clipped values instead of tempered scores.
     """
 
     def __init__(self, *, of_values: bool) -> None:
         self._of_values = of_values
         self._key: bytes | None = None
-        self._theta = np.empty(0)
+        self._kernel: Kernel | None = None
 
-    def of(self, seen: Observations) -> np.ndarray:
-        """theta for the study as seen."""
+    def of(self, seen: Observations) -> Kernel:
+        """The kernel for the study as seen."""
         n = milestone(len(seen.X))
         X, ranks, values = seen.X[:n], average_ranks(seen.ranks[:n, None]), seen.values[:n]
-        key = X.tobytes() + (values if self._of_values else ranks).tobytes()
-        if key != self._key:
+        key = X.tobytes() + ranks.tobytes() + values.tobytes()
+        if self._kernel is None or key != self._key:
             F = seen.encoder.features(X)
             rows = representatives(F, ranks, _MAX_FIT)
             if self._of_values:
                 y = clipped_values(values[rows])
             else:
-                y = normal_scores(ranks)[rows]
+                y = tempered_scores(ranks, values)[rows]
                 y = y - y.mean()
-            self._theta = fit_hyperparameters(F[rows], y, seen.encoder.feature_groups)
+            self._kernel = fit_kernel(F[rows], y, seen.encoder.feature_groups)
             self._key = key
-        return self._theta
+        return self._kernel
 
 
 def representatives(F: np.ndarray, y: np.ndarray, n: int) -> np.ndarray:

@@ -12,10 +12,16 @@ from optuna_deepweeds.samplers import gaussian_process
 from optuna_deepweeds.samplers.acquisition import log_expected_improvement
 from optuna_deepweeds.samplers.blend import Blend, earned_weights
 from optuna_deepweeds.samplers.forest import RegressionForest
-from optuna_deepweeds.samplers.gaussian_process import GaussianProcess, fit_hyperparameters
+from optuna_deepweeds.samplers.gaussian_process import GaussianProcess, fit_kernel
+from optuna_deepweeds.samplers.kernel import Kernel
 from optuna_deepweeds.samplers.network_surrogate import NetworkSurrogate
 from optuna_deepweeds.samplers.smooth import representatives
-from optuna_deepweeds.samplers.targets import average_ranks, clipped_values, normal_scores
+from optuna_deepweeds.samplers.targets import (
+    average_ranks,
+    clipped_values,
+    normal_scores,
+    tempered_scores,
+)
 
 
 @pytest.mark.parametrize("sd", [0.01, 1.0, 30.0])
@@ -96,8 +102,8 @@ def test_forest_refuses_no_trees() -> None:
 
 def test_process_interpolates_and_grows_uncertain_away_from_data() -> None:
     F, y = _data()
-    theta = fit_hyperparameters(F, y - y.mean())
-    process = GaussianProcess.condition(F, y - y.mean(), theta)
+    kernel = fit_kernel(F, y - y.mean())
+    process = GaussianProcess.condition(F, y - y.mean(), kernel)
     mean, variance = process.predict(F)
     assert mean == pytest.approx(y - y.mean(), abs=0.05)
     _, outside = process.predict(F + 3.0)
@@ -106,11 +112,11 @@ def test_process_interpolates_and_grows_uncertain_away_from_data() -> None:
 
 def test_process_foretells_each_observation_from_the_others() -> None:
     F, y = _data(20)
-    theta = np.full(5, -0.5)
-    foretold = GaussianProcess.condition(F, y, theta).leave_one_out(y)
+    kernel = Kernel(np.full(4, 0.6), 0.3, 0.6, np.arange(4))
+    foretold = GaussianProcess.condition(F, y, kernel).leave_one_out(y)
     for i in range(len(y)):
         others = np.arange(len(y)) != i
-        process = GaussianProcess.condition(F[others], y[others], theta)
+        process = GaussianProcess.condition(F[others], y[others], kernel)
         assert foretold[i] == pytest.approx(process.predict(F[i : i + 1])[0][0], abs=1e-6)
 
 
@@ -162,20 +168,47 @@ def test_a_part_with_hardly_any_weight_is_not_asked() -> None:
     assert (mean[0], variance[0]) == (0.0, 1.0)
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_covariance_is_that_of_all_parameters_and_of_each_alone(dtype: type) -> None:
+    rng = np.random.default_rng(0)
+    A, B = rng.integers(0, 3, (30, 4)) / 2.0, rng.integers(0, 3, (20, 4)) / 2.0
+    lengths, groups = np.array([0.4, 0.9, 0.9, 2.0]), np.array([0, 1, 1, 2])
+    kernel = Kernel(lengths, 0.3, 0.1, groups)
+
+    def matern(r: np.ndarray) -> np.ndarray:
+        return (1 + 5**0.5 * r + 5 / 3 * r**2) * np.exp(-(5**0.5) * r)
+
+    squares = ((A[:, None] - B[None]) / lengths) ** 2
+    alone = [matern(np.sqrt(1.5 * squares[:, :, groups == g].sum(axis=2))) for g in range(3)]
+    expected = 0.7 * matern(np.sqrt(squares.sum(axis=2))) + 0.1 * np.sum(alone, axis=0)
+    covariance = kernel.covariance(A, B, dtype)
+    assert covariance.dtype == dtype
+    assert covariance == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_fit_of_a_kernel_tells_parameters_that_act_alone_from_those_that_interact() -> None:
+    F = np.random.default_rng(0).random((80, 3))
+    waves = np.sin(5 * F)
+    alone = fit_kernel(F, waves.sum(axis=1) - waves.sum(axis=1).mean()).alone
+    interacting = fit_kernel(F, waves.prod(axis=1) - waves.prod(axis=1).mean()).alone
+    assert alone > 0.8
+    assert interacting < 0.5
+
+
 def test_process_finds_which_inputs_matter() -> None:
     F, y = _data()
-    lengths = fit_hyperparameters(F, y - y.mean())[:-1]
+    lengths = fit_kernel(F, y - y.mean()).lengths
     assert lengths[:2].max() < lengths[2:].min()
 
 
 def test_columns_of_one_parameter_share_their_lengthscale() -> None:
     F, y = _data()
-    lengths = fit_hyperparameters(F, y - y.mean(), np.array([0, 0, 1, 2]))[:-1]
+    lengths = fit_kernel(F, y - y.mean(), np.array([0, 0, 1, 2])).lengths
     assert lengths[0] == lengths[1] < lengths[2:].min()
 
 
 @pytest.mark.parametrize("groups", [None, np.array([0, 1, 1, 2])])
-def test_process_hyperparameters_follow_a_correct_gradient(
+def test_the_fit_of_a_kernel_follows_a_correct_gradient(
     monkeypatch: pytest.MonkeyPatch, groups: np.ndarray | None
 ) -> None:
     F, y = _data(15)
@@ -186,7 +219,7 @@ def test_process_hyperparameters_follow_a_correct_gradient(
         return type("Result", (), {"x": start})
 
     monkeypatch.setattr(gaussian_process, "minimize", capture)
-    fit_hyperparameters(F, y, groups)
+    fit_kernel(F, y, groups)
     loss, start = captured[0]
     error = check_grad(lambda t: loss(t)[0], lambda t: loss(t)[1], start + 0.3)
     assert error < 1e-3
@@ -241,6 +274,24 @@ def test_normal_scores_are_standardised_and_blind_to_monotone_changes() -> None:
 
 def test_normal_scores_of_ties_are_zero() -> None:
     assert normal_scores(average_ranks(np.ones((5, 1)))).tolist() == [0.0] * 5
+
+
+def test_tempered_scores_keep_the_order_and_heed_the_distances() -> None:
+    values = np.r_[np.linspace(0.0, 1.0, 30), 1.001, 1.002]
+    ranks = average_ranks(values[:, None])
+    scores, tempered = normal_scores(ranks), tempered_scores(ranks, values)
+    assert (np.diff(tempered) > 0).all()
+    assert tempered.mean() == pytest.approx(0.0)
+    assert tempered.std() == pytest.approx(1.0)
+    assert tempered[-1] - tempered[-3] < 0.9 * (scores[-1] - scores[-3])
+
+
+def test_tempered_scores_place_outcomes_without_value_by_their_rank() -> None:
+    values = np.array([np.nan, np.nan, 0.1, 0.2, 0.3, np.inf])
+    ranks = np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
+    assert (np.diff(tempered_scores(ranks, values)) > 0).all()
+    without = np.full(6, np.nan)
+    assert tempered_scores(ranks, without).tolist() == normal_scores(ranks).tolist()
 
 
 def test_clipped_values_keep_the_differences_between_good_ones() -> None:
