@@ -12,7 +12,13 @@ from scipy.linalg import cholesky
 from scipy.linalg.lapack import dpotri
 from scipy.optimize import minimize
 
-from optuna_deepweeds.samplers.kernel import Kernel, alone_scale, matern, matern_log_slope
+from optuna_deepweeds.samplers.kernel import (
+    CovariancesWith,
+    Kernel,
+    alone_scale,
+    matern,
+    matern_log_slope,
+)
 
 _LENGTH_SD = 1.0
 _ALONE_SD = 1.5
@@ -100,8 +106,7 @@ def _logistic(x: float) -> float:
 class GaussianProcess:
     """A zero-mean process conditioned on observations, with a fixed kernel."""
 
-    F: np.ndarray
-    kernel: Kernel
+    covariances: CovariancesWith
     inverse: np.ndarray
     alpha: np.ndarray
     signal: float
@@ -110,11 +115,12 @@ class GaussianProcess:
     def condition(cls, F: np.ndarray, y: np.ndarray, kernel: Kernel) -> GaussianProcess:
         """The process given F: (n, m) features and y: (n,) values."""
         n = len(F)
-        K = kernel.covariance(F, F)
+        covariances = CovariancesWith(kernel, F)
+        K = covariances.at(F)
         K[np.diag_indices(n)] = 1.0 + kernel.noise + _JITTER
         inverse = _inverse(cholesky(K, lower=True, check_finite=False))
         alpha = inverse @ y
-        return cls(F, kernel, inverse, alpha, float(y @ alpha) / n + 1e-12)
+        return cls(covariances, inverse, alpha, float(y @ alpha) / n + 1e-12)
 
     def leave_one_out(self, y: np.ndarray) -> np.ndarray:
         """(n,) expected value at each observation, given the others; y: (n,) their values.
@@ -127,6 +133,6 @@ class GaussianProcess:
         """Mean and variance of the noise-free value at F: (a, m) features; (a,) each."""
         # Much of a suggestion's time goes here, and single precision halves it; the cancellation
         # in the variance needs the double one.
-        k = self.kernel.covariance(F, self.F, np.float32).astype(np.float64)
+        k = self.covariances.at(F, np.float32).astype(np.float64)
         reduction = np.einsum("ij,ij->i", k @ self.inverse, k)
         return k @ self.alpha, self.signal * np.maximum(1.0 - reduction, 1e-9)

@@ -32,27 +32,55 @@ class Kernel:
     noise: float
     groups: np.ndarray
 
-    def covariance(
-        self, A: np.ndarray, B: np.ndarray, dtype: type[np.floating] = np.float64
-    ) -> np.ndarray:
-        """(a, b) covariances, in precision `dtype`, of A: (a, m) and B: (b, m) without noise."""
-        A, B = A / self.lengths, B / self.lengths
+
+class CovariancesWith:
+    """Covariances with fixed points, noise left out.
+
+    Many points share the few values of a parameter, so what it contributes alone is looked up in
+    a table of the values that the fixed points have; other values are computed.
+
+    Args:
+        kernel: The kernel.
+        B: (b, m) the fixed points.
+    """
+
+    def __init__(self, kernel: Kernel, B: np.ndarray) -> None:
+        self._kernel = kernel
+        self._B = B / kernel.lengths
+        p = int(kernel.groups[-1]) + 1
+        bounds = np.searchsorted(kernel.groups, np.arange(p + 1))
+        self._columns = [slice(*ends) for ends in zip(bounds[:-1], bounds[1:], strict=True)]
+        self._closer, self._share = alone_scale(p), kernel.alone / p
+        self._tables = []
+        for columns in self._columns:
+            keys, rows = np.unique(_keys(self._B[:, columns]), return_index=True)
+            self._tables.append((keys, self._alone(self._B[rows], columns)))
+
+    def at(self, A: np.ndarray, dtype: type[np.floating] = np.float64) -> np.ndarray:
+        """(a, b) covariances of A: (a, m), in precision `dtype`."""
+        A = A / self._kernel.lengths
         # The cancellation in the squares needs double precision, whatever follows.
-        covariance = matern(np.sqrt(_squared_distance(A, B).astype(dtype)))
-        covariance *= dtype(1.0 - self.alone)
-        n_parameters = int(self.groups[-1]) + 1
-        closer, share = dtype(alone_scale(n_parameters)), dtype(self.alone / n_parameters)
-        bounds = np.searchsorted(self.groups, np.arange(n_parameters + 1))
-        for first, end in zip(bounds[:-1], bounds[1:], strict=True):
-            # Among many rows a parameter takes few values: a table of those is soon looked up.
-            # Weights without rational relations give each of them a key of its own.
-            key = A[:, first:end] @ np.cos(np.arange(1.0, end - first + 1.0))
-            _, rows, index = np.unique(key, return_index=True, return_inverse=True)
-            squared = _squared_distance(A[rows, first:end], B[:, first:end])
-            table = matern(np.sqrt(squared.astype(dtype)) * closer)
-            table *= share
-            covariance += table[index]
+        covariance = matern(np.sqrt(_squared_distance(A, self._B).astype(dtype)))
+        covariance *= dtype(1.0 - self._kernel.alone)
+        for columns, (keys, table) in zip(self._columns, self._tables, strict=True):
+            wanted = _keys(A[:, columns])
+            index = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+            is_new = keys[index] != wanted
+            if is_new.any():
+                table = np.concatenate([table, self._alone(A[is_new], columns)])
+                index[is_new] = len(keys) + np.arange(is_new.sum())
+            covariance += table.astype(dtype)[index]
         return covariance
+
+    def _alone(self, A: np.ndarray, columns: slice) -> np.ndarray:
+        squared = _squared_distance(A[:, columns], self._B[:, columns])
+        return self._share * matern(self._closer * np.sqrt(squared))
+
+
+def _keys(A: np.ndarray) -> np.ndarray:
+    """(a,) a number for each row of A: (a, k), equal where rows are."""
+    # Weights without rational relations: sums of grid points do not meet by chance.
+    return np.asarray(A @ np.cos(np.arange(1.0, A.shape[1] + 1.0)))
 
 
 def alone_scale(n_parameters: int) -> float:

@@ -13,7 +13,7 @@ from optuna_deepweeds.samplers.acquisition import log_expected_improvement
 from optuna_deepweeds.samplers.blend import Blend, earned_weights
 from optuna_deepweeds.samplers.forest import RegressionForest
 from optuna_deepweeds.samplers.gaussian_process import GaussianProcess, fit_kernel
-from optuna_deepweeds.samplers.kernel import Kernel
+from optuna_deepweeds.samplers.kernel import CovariancesWith, Kernel
 from optuna_deepweeds.samplers.network_surrogate import NetworkSurrogate
 from optuna_deepweeds.samplers.smooth import representatives
 from optuna_deepweeds.samplers.targets import (
@@ -172,6 +172,7 @@ def test_a_part_with_hardly_any_weight_is_not_asked() -> None:
 def test_covariance_is_that_of_all_parameters_and_of_each_alone(dtype: type) -> None:
     rng = np.random.default_rng(0)
     A, B = rng.integers(0, 3, (30, 4)) / 2.0, rng.integers(0, 3, (20, 4)) / 2.0
+    A[0] = 0.3  # values that no point of B has
     lengths, groups = np.array([0.4, 0.9, 0.9, 2.0]), np.array([0, 1, 1, 2])
     kernel = Kernel(lengths, 0.3, 0.1, groups)
 
@@ -181,7 +182,7 @@ def test_covariance_is_that_of_all_parameters_and_of_each_alone(dtype: type) -> 
     squares = ((A[:, None] - B[None]) / lengths) ** 2
     alone = [matern(np.sqrt(1.5 * squares[:, :, groups == g].sum(axis=2))) for g in range(3)]
     expected = 0.7 * matern(np.sqrt(squares.sum(axis=2))) + 0.1 * np.sum(alone, axis=0)
-    covariance = kernel.covariance(A, B, dtype)
+    covariance = CovariancesWith(kernel, B).at(A, dtype)
     assert covariance.dtype == dtype
     assert covariance == pytest.approx(expected, abs=1e-6)
 
