@@ -54,7 +54,7 @@ class CovariancesWith:
         self._tables = []
         for columns in self._columns:
             keys, rows = np.unique(_keys(self._B[:, columns]), return_index=True)
-            self._tables.append((keys, self._alone(self._B[rows], columns)))
+            self._tables.append((keys, self._alone(self._B[rows], columns, np.float64)))
 
     def at(self, A: np.ndarray, dtype: type[np.floating] = np.float64) -> np.ndarray:
         """(a, b) covariances of A: (a, m), in precision `dtype`."""
@@ -66,15 +66,23 @@ class CovariancesWith:
             wanted = _keys(A[:, columns])
             index = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
             is_new = keys[index] != wanted
+            table = table.astype(dtype)
             if is_new.any():
-                table = np.concatenate([table, self._alone(A[is_new], columns)])
-                index[is_new] = len(keys) + np.arange(is_new.sum())
-            covariance += table.astype(dtype)[index]
+                _, rows, order = np.unique(wanted[is_new], return_index=True, return_inverse=True)
+                table = np.concatenate([table, self._alone(A[is_new][rows], columns, dtype)])
+                index[is_new] = len(keys) + order
+            covariance += table[index]
         return covariance
 
-    def _alone(self, A: np.ndarray, columns: slice) -> np.ndarray:
-        squared = _squared_distance(A[:, columns], self._B[:, columns])
-        return self._share * matern(self._closer * np.sqrt(squared))
+    def _alone(self, A: np.ndarray, columns: slice, dtype: type[np.floating]) -> np.ndarray:
+        A, B = A[:, columns], self._B[:, columns]
+        if A.shape[1] == 1:
+            r = np.abs(A.astype(dtype) - B[:, 0].astype(dtype))
+        else:
+            r = np.sqrt(_squared_distance(A, B).astype(dtype))
+        covariance = matern(r * dtype(self._closer))
+        covariance *= dtype(self._share)
+        return covariance
 
 
 def _keys(A: np.ndarray) -> np.ndarray:

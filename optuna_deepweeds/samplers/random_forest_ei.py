@@ -40,7 +40,7 @@ class RandomForestEISampler(ModelBasedSampler):
             three of four where all parameters are of that kind. It goes alone as long as it
             is conditioned on every observation.
 
-    Source: Hutter, Hoos and Leyton-Brown 2011 (SMAC), with normal scores as targets and without
+    Source: Hutter, Hoos and Leyton-Brown 2011 (SMAC), with tempered scores as targets and without
     configurations that have been evaluated.
     """
 
