@@ -172,8 +172,9 @@ class DoraPruner(BasePruner):
 
         Args:
             is_closing: no new configuration will be started any more. Then a study in which
-                nothing has finished continues its best trial, however few there are, so that it
-                does not end without a result; None means that nothing is left to do.
+                nothing has finished continues its best trial, however few there are, and one
+                in which a paused trial is ahead of all that finished continues that, so that it
+                does not end with its best unfinished; None means that nothing is left to do.
         """
         if not self._thaw:
             return None
@@ -320,15 +321,22 @@ class DoraPruner(BasePruner):
         def is_allowed(number: int) -> bool:
             if number == own:
                 return True
-            curve = self._paused(history, number).curve
-            step = max(curve)
-            if not self._is_worth(history, step, history.sign * curve[step]):
+            step = max(self._paused(history, number).curve)
+            if not self._is_worth(history, step, self._last_value(history, number)):
                 return False
             if self._is_continuable is None:
                 return True
             return self._is_continuable(self._paused_trial(study, history, number))
 
         candidates = pyramid.open_promotions(values, paused, self._quota_rates(history, first))
+        incumbent = history.best_final()
+        if is_closing and incumbent is not None:
+            ahead = [
+                number
+                for number in pyramid.leaders(values, paused)
+                if self._last_value(history, number) > incumbent
+            ]
+            candidates = [*ahead, *candidates]
         chosen = pyramid.first_allowed(candidates, is_allowed)
         if chosen is None and self._needs_leader(history, own, first, is_closing):
             chosen = pyramid.first_allowed(pyramid.leaders(values, paused), is_allowed)
@@ -355,6 +363,10 @@ class DoraPruner(BasePruner):
 
     def _paused(self, history: History, number: int) -> Record:
         return next(p[number] for p in map(history.paused_at, self._rungs) if number in p)
+
+    def _last_value(self, history: History, number: int) -> float:
+        curve = self._paused(history, number).curve
+        return history.sign * curve[max(curve)]
 
     def _paused_trial(self, study: Study, history: History, number: int) -> FrozenTrial:
         return study._storage.get_trial(self._paused(history, number).trial_id)

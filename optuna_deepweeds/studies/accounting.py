@@ -143,3 +143,18 @@ def ranked(trials: Iterable[FrozenTrial], direction: StudyDirection) -> list[Fro
 def best_trial(trials: Iterable[FrozenTrial], direction: StudyDirection) -> FrozenTrial | None:
     """The best of `ranked`, or None without a complete trial."""
     return next(iter(ranked(trials, direction)), None)
+
+
+def is_best_unfinished(trials: Sequence[FrozenTrial], direction: StudyDirection) -> bool:
+    """Tell whether a stopped trial that nobody went on with is ahead of all that finished."""
+    own = own_trials(trials)
+    best = best_trial(own, direction)
+    if best is None or best.value is None:
+        return True
+    sign = -1.0 if direction == StudyDirection.MAXIMIZE else 1.0
+    origins = {t.user_attrs.get(attributes.ORIGIN) for t in own}
+    return any(
+        sign * t.intermediate_values[t.last_step] < sign * best.value
+        for t in own
+        if t.state == TrialState.PRUNED and t.last_step is not None and t.number not in origins
+    )

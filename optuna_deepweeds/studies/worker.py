@@ -28,7 +28,7 @@ from optuna_deepweeds.errors import (
     TrainingError,
 )
 from optuna_deepweeds.studies import manager, reaping
-from optuna_deepweeds.studies.accounting import Progress, progress, ranked
+from optuna_deepweeds.studies.accounting import Progress, is_best_unfinished, progress, ranked
 from optuna_deepweeds.studies.checkpoints import root_number, whole_number
 from optuna_deepweeds.studies.heartbeat import Heartbeat
 from optuna_deepweeds.studies.identity import this_worker
@@ -53,6 +53,8 @@ MAX_FAILURES_IN_A_ROW = 20
 """A worker gives up after so many failed trials without a finished one."""
 _SLOW_NETWORK = 2.0
 """A study's best networks take longer than its mean; so many times as long is allowed for."""
+_N_FOR_PACE = 4
+"""Finished trials from which on their mean pace is trusted that far."""
 N_BEST_KEPT = 5
 """Complete trials whose checkpoints are kept."""
 N_PAUSED_KEPT = 50
@@ -199,16 +201,20 @@ class Worker:
             return ending
         if budget.trials is not None and state.finished + state.running >= budget.trials:
             return None
-        # A study that may continue stopped trials must not end without a finished network: its
-        # last trial, or its last epochs or minutes, go on with the best one, to the end.
+        # A study that may continue stopped trials must not end with its best network unfinished:
+        # its last trial, or its last epochs or minutes, go on with that one, to the end.
         is_last = budget.trials is not None and state.finished + state.running + 1 >= budget.trials
         is_last_chance = _is_last_chance(budget, state, self._spec.epochs)
-        lacks_network = self._spec.thaw and state.complete == 0
-        if lacks_network and is_last_chance and state.running:
+        has_nothing = self._spec.thaw and state.complete == 0
+        if has_nothing and is_last_chance and state.running:
             return None  # One of those may reach the end.
-        self._objective.must_finish = lacks_network and (is_last or is_last_chance)
-        if state.waiting == 0:
-            self._thaw(is_closing=self._objective.must_finish)
+        is_closing = (
+            self._spec.thaw
+            and (is_last or is_last_chance)
+            and is_best_unfinished(trials, self._study.direction)
+        )
+        is_continuation = state.waiting == 0 and self._thaw(is_closing=is_closing)
+        self._objective.must_finish = is_closing and (has_nothing or is_continuation)
         trial = self._study.ask()
         before = trial.user_attrs
         root = whole_number(before.get(attributes.ROOT), trial.number)
@@ -230,7 +236,8 @@ class Worker:
         seconds = float(seconds) if isinstance(seconds, (int, float)) else 0.0
         return _Claim(trial, config, root, seed, seconds)
 
-    def _thaw(self, *, is_closing: bool) -> None:
+    def _thaw(self, *, is_closing: bool) -> bool:
+        """Put the trial to go on with in line, and tell whether there is one."""
         next_continuation = getattr(self._study.pruner, "next_continuation", None)
         if self._spec.thaw and next_continuation is not None:
             from optuna_deepweeds.studies.continuation import continue_trial
@@ -238,6 +245,8 @@ class Worker:
             parent = next_continuation(self._study, is_closing=is_closing)
             if parent is not None:
                 continue_trial(self._study, parent)
+                return True
+        return False
 
     def _run_trial(self, claim: _Claim) -> None:
         trial = claim.trial
@@ -339,7 +348,9 @@ def _is_last_chance(budget: Budget, state: Progress, full: int) -> bool:
         return False
     # Workers share the seconds, and a training runs on one of them alone.
     training = full * state.seconds / state.epochs * (state.running + 1)
-    is_near = budget.seconds - state.seconds <= _SLOW_NETWORK * training
+    # The first epochs hold the start of everything, and a few of them tell little of the rest.
+    allowance = _SLOW_NETWORK if state.finished >= _N_FOR_PACE else 1.0
+    is_near = budget.seconds - state.seconds <= allowance * training
     return is_near and training <= budget.seconds
 
 
