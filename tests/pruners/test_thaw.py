@@ -265,6 +265,27 @@ def test_closing_study_finishes_its_best_trial_however_few_there_are() -> None:
     assert len(complete) == 1 and complete[0].user_attrs[ROOT] == 1
 
 
+def test_closing_study_goes_on_with_what_is_ahead_of_all_that_finished() -> None:
+    study = thaw_study()
+    curves = np.array([[0.5] * LENGTH, [0.7] * LENGTH, [0.6] * LENGTH])
+    run_worker(study, curves, 3)
+    pruner = study.pruner
+    assert isinstance(pruner, DoraPruner)
+
+    def finish(value: float) -> None:
+        trial = study.ask()
+        for step in range(1, LENGTH + 1):
+            trial.report(value, step)
+        study.tell(trial, value)
+
+    finish(0.1)
+    assert pruner.next_continuation(study) is None
+    parent = pruner.next_continuation(study, is_closing=True)
+    assert parent is not None and parent.number == 1
+    finish(0.8)
+    assert pruner.next_continuation(study, is_closing=True) is None
+
+
 def test_one_lucky_report_does_not_lead_for_ever() -> None:
     study = thaw_study()
     lucky = [0.5, 0.5, 0.9, *[0.5] * 6]

@@ -10,7 +10,13 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from optuna_deepweeds import attributes
-from optuna_deepweeds.studies.accounting import active_seconds, epochs_trained, progress, ranked
+from optuna_deepweeds.studies.accounting import (
+    active_seconds,
+    epochs_trained,
+    is_best_unfinished,
+    progress,
+    ranked,
+)
 
 NOW = datetime(2026, 1, 1, 12)
 
@@ -108,3 +114,24 @@ def test_ranking_follows_the_direction(direction: StudyDirection, expected: list
 def test_an_empty_study_has_no_best() -> None:
     study = optuna.create_study()
     assert progress(study.get_trials(), study.direction).best is None
+
+
+@pytest.mark.parametrize(
+    ("trials", "expected"),
+    [
+        ([], True),
+        ([make_trial(0, TrialState.PRUNED, epochs=1)], True),
+        ([make_trial(0, value=0.6), make_trial(1, TrialState.PRUNED, epochs=1)], False),
+        ([make_trial(0, value=0.4), make_trial(1, TrialState.PRUNED, epochs=1)], True),
+        ([make_trial(0, value=0.4), make_trial(1, TrialState.PRUNED)], False),
+        (
+            [make_trial(0, TrialState.PRUNED, epochs=1), make_trial(1, value=0.4, origin=0)],
+            False,
+        ),
+    ],
+    ids=["none", "nothing finished", "behind", "ahead", "without report", "continued"],
+)
+def test_the_best_is_unfinished_if_a_stopped_trial_is_ahead(
+    trials: list[FrozenTrial], expected: bool
+) -> None:
+    assert is_best_unfinished(trials, StudyDirection.MAXIMIZE) == expected

@@ -301,6 +301,23 @@ def test_a_short_study_with_thaw_ends_with_a_finished_network(bench: Bench, tria
     assert state.best.intermediate_values[1] == max(first)
 
 
+def test_a_study_with_thaw_does_not_end_with_its_best_network_unfinished(bench: Bench) -> None:
+    study = bench.study(trials=4, epochs=9, pruner="dora", thaw=True)
+    study.add_trial(
+        create_trial(
+            value=0.0,
+            params=PARAMS,
+            distributions={name: SPACE[name].distribution for name in PARAMS},
+            intermediate_values={epoch: 0.0 for epoch in range(1, 10)},
+        )
+    )
+    bench.work(study)
+    trials = study.get_trials()
+    assert [t.state for t in trials[1:]] == [TrialState.PRUNED] * 2 + [TrialState.COMPLETE]
+    best = max(trials[1:3], key=lambda t: t.intermediate_values[1])
+    assert trials[3].user_attrs[attributes.ORIGIN] == best.number
+
+
 def test_the_last_epochs_of_a_study_with_thaw_finish_a_network(bench: Bench) -> None:
     study = bench.study(trials=None, epochs=9, pruner="dora", thaw=True)
     manager.set_budget(study, Budget(epochs=12))
@@ -313,7 +330,8 @@ def test_the_last_epochs_of_a_study_with_thaw_finish_a_network(bench: Bench) -> 
 @pytest.mark.parametrize(
     ("seconds", "state"),
     [
-        (400, TrialState.COMPLETE),
+        (350, TrialState.COMPLETE),
+        (500, TrialState.PRUNED),  # one first epoch tells little of the pace
         (2000, TrialState.PRUNED),  # time enough to look around
         (250, TrialState.PRUNED),  # no training fits in
     ],
