@@ -121,8 +121,7 @@ def matern_log_slope(r: np.ndarray) -> np.ndarray:
 def _squared_distance(A: np.ndarray, B: np.ndarray) -> np.ndarray:
     """(a, b) squared distances between rows."""
     # One product gives |a|^2 - 2 a.b + |b|^2 for all pairs.
-    ones = np.ones((len(A), 1)), np.ones((len(B), 1))
-    left = np.concatenate([A, (A**2).sum(axis=1, keepdims=True), ones[0]], axis=1)
-    right = np.concatenate([-2.0 * B, ones[1], (B**2).sum(axis=1, keepdims=True)], axis=1)
+    left = np.c_[A, (A**2).sum(axis=1), np.ones(len(A))]
+    right = np.c_[-2.0 * B, np.ones(len(B)), (B**2).sum(axis=1)]
     squared = left @ right.T
     return np.maximum(squared, 0.0, out=squared)
