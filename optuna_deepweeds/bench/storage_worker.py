@@ -19,12 +19,13 @@ from optuna.trial import FrozenTrial, TrialState
 from optuna_deepweeds import attributes
 from optuna_deepweeds.bench.storage_training import QuickTraining, Recorded, retraining
 from optuna_deepweeds.datasets.dataset import Dataset
-from optuna_deepweeds.studies import manager, objective, worker
+from optuna_deepweeds.studies import manager, worker
 from optuna_deepweeds.studies.accounting import progress
 from optuna_deepweeds.studies.checkpoints import root_number
 from optuna_deepweeds.studies.continuation import superseded
 from optuna_deepweeds.studies.spec import Budget, StudySpec
 from optuna_deepweeds.studies.storage import open_storage
+from optuna_deepweeds.tasks import ImageTask, run, training_seed
 
 _N_IMAGES = 48
 _N_CLASSES = 4
@@ -44,7 +45,7 @@ class BenchStudy:
         epochs: Of a full training.
         pruner: As in a specification; `dora` also continues the trials that it paused.
         epoch_seconds: Time of an epoch that is not trained; None trains networks.
-        checkpoint_seconds: As `objective.CHECKPOINT_SECONDS`.
+        checkpoint_seconds: As `run.CHECKPOINT_SECONDS`.
         heartbeat_seconds: Between two heartbeats.
         grace_seconds: After which a worker without a heartbeat counts as dead.
     """
@@ -120,7 +121,7 @@ def _work_on(bench: BenchStudy, get: Callable[[], optuna.Study]) -> None:
     # The reaper's warnings are what the benchmark is about.
     logging.getLogger("optuna_deepweeds").setLevel(logging.ERROR)
     os.environ["DEEPWEEDS_CHECKPOINTS"] = str(bench.folder / "checkpoints")
-    objective.CHECKPOINT_SECONDS = bench.checkpoint_seconds
+    run.CHECKPOINT_SECONDS = bench.checkpoint_seconds
     worker.POLL_SECONDS = 0.1
     train: Callable[..., Any]
     if bench.epoch_seconds is None:
@@ -141,8 +142,9 @@ def run_worker(
     should_stop: Callable[[], bool] = lambda: False,
 ) -> None:
     """Work on a study until its total is reached, or `should_stop`."""
-    options: dict[str, Any] = {"device": "cpu", "train": train, "should_stop": should_stop}
-    worker.Worker(study, _images(), observer=_Silent(), **options).run()
+    spec = manager.study_spec(study)
+    task = ImageTask(_images(), spec.search_space, spec.epochs, train=train)
+    worker.Worker(study, task, observer=_Silent(), should_stop=should_stop, device="cpu").run()
 
 
 @dataclass
@@ -188,9 +190,7 @@ def check_study(bench: BenchStudy, *, n_trials: int) -> Findings:
     params = Counter(repr(sorted(t.params.items())) for t in finished if t.number not in continued)
     problems += [f"{text} run {n} times" for text, n in params.items() if n > 1]
     log = retraining(bench.folder / _LOG)
-    root_by_seed = {
-        objective.training_seed(0, root): root for root in {root_number(t) for t in trials}
-    }
+    root_by_seed = {training_seed(0, root): root for root in {root_number(t) for t in trials}}
     saved = {(root_by_seed[seed], epoch) for seed, epoch in log.saved}
     stored = {(root_number(t), step) for t in trials for step in t.intermediate_values}
     if lost := saved - stored:

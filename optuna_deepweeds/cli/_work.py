@@ -13,11 +13,11 @@ import optuna
 from optuna_deepweeds.cli._output import duration, info
 from optuna_deepweeds.cli._progress import Display
 from optuna_deepweeds.cli._signals import StopFlag
-from optuna_deepweeds.datasets import Dataset
 from optuna_deepweeds.report.dashboard_note import publish
 from optuna_deepweeds.report.tables import counted
 from optuna_deepweeds.studies.accounting import progress
 from optuna_deepweeds.studies.spec import Budget, StudySpec
+from optuna_deepweeds.tasks import ImageTask
 
 _SECONDS_BETWEEN_LOOKS = 2.0
 
@@ -28,10 +28,11 @@ def print_plan(
     budget: Budget,
     storage_url: str | None,
     device: str,
-    images: Dataset,
+    task: ImageTask,
 ) -> None:
     from optuna_deepweeds.studies.storage import default_url, redact
 
+    images = task.images
     limits = [f"{budget.trials} trials" if budget.trials else ""]
     limits.append(duration(budget.seconds) if budget.seconds else "")
     limits.append(f"{budget.epochs} epochs" if budget.epochs else "")
@@ -58,13 +59,12 @@ def standing(study: optuna.Study) -> str:
 
 def work(
     study: optuna.Study,
-    images: Dataset,
+    task: ImageTask,
     *,
     workers: int,
     engine: str,
     gpus: float,
     device: str | None,
-    deterministic: bool,
     data_dir: Path | None,
 ) -> int:
     """Run one worker here, or several elsewhere, and print how the study stands afterwards."""
@@ -78,21 +78,20 @@ def work(
 
         worker = Worker(
             study,
-            images,
+            task,
             observer=display,
             should_stop=stop,
             device=device,
-            deterministic=deterministic,
         )
         ending = f"Ended: {worker.run().value}."
         code = stop.exit_code
     else:
-        arguments = ["--deterministic"] if deterministic else []
+        arguments = ["--deterministic"] if task.deterministic else []
         arguments += ["--data-dir", str(data_dir.resolve())] if data_dir is not None else []
         code = _launch(study, workers, engine, gpus, device, arguments, display, stop)
         ending = "All workers ended." if code == 0 else f"The workers ended with code {code}."
     display.clear()
-    publish(study, images=images)
+    publish(study, task=task)
     if not stop():
         info(ending)
     print_result(study)

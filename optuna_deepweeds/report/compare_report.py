@@ -10,7 +10,7 @@ from optuna_deepweeds.report.compare import Comparison
 from optuna_deepweeds.report.compare_figures import compare_charts
 from optuna_deepweeds.report.draw_png import write_png
 from optuna_deepweeds.report.page import Page, footer, heading, paragraph, table
-from optuna_deepweeds.studies.published import split_sentence
+from optuna_deepweeds.report.published import split_sentence
 
 _METHOD = (
     "This is what the figures rest on: the best network trained to its end; an epoch counts once, "

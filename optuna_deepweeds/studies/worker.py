@@ -14,13 +14,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from optuna_deepweeds import attributes
-from optuna_deepweeds.datasets.dataset import Dataset
 from optuna_deepweeds.errors import (
     DeepWeedsError,
     InvalidInputError,
@@ -33,17 +32,16 @@ from optuna_deepweeds.studies.checkpoints import root_number, whole_number
 from optuna_deepweeds.studies.heartbeat import Heartbeat
 from optuna_deepweeds.studies.identity import this_worker
 from optuna_deepweeds.studies.locks import run_locked
-from optuna_deepweeds.studies.objective import (
-    Objective,
+from optuna_deepweeds.studies.resilient import collecting_params, set_user_attrs
+from optuna_deepweeds.studies.spec import Budget
+from optuna_deepweeds.tasks.run import (
+    Allowance,
+    Run,
     TrialInterrupted,
     TrialTakenOver,
     training_seed,
 )
-from optuna_deepweeds.studies.resilient import collecting_params, set_user_attrs
-from optuna_deepweeds.studies.spec import Budget
-
-if TYPE_CHECKING:
-    from optuna_deepweeds.training import TrainedNetwork
+from optuna_deepweeds.tasks.task import Task
 
 logger = logging.getLogger(__name__)
 
@@ -82,13 +80,10 @@ class Observer(Protocol):
 
 @dataclass(frozen=True)
 class _Claim:
-    """A trial that is this worker's, with its network, the number of its chain's first trial,
-    its seed, and the seconds it was trained for before."""
+    """A trial that is this worker's, how it is run, and the seconds it was trained for before."""
 
     trial: optuna.Trial
-    config: dict[str, Any]
-    root: int
-    seed: int
+    run: Run
     seconds: float
 
 
@@ -97,46 +92,32 @@ class Worker:
 
     Args:
         study: A study equipped by `manager`.
-        dataset: The images of its specification.
+        task: That of its specification.
         observer: A display.
         should_stop: Polled during training; true puts the running trial back and ends the worker.
-        device: As for `training.train`.
-        deterministic: As for `training.train`.
-        train: As for `Objective`.
+        device: As for `Run`.
     """
 
     def __init__(
         self,
         study: optuna.Study,
-        dataset: Dataset,
+        task: Task,
         *,
         observer: Observer,
         should_stop: Callable[[], bool] = lambda: False,
         device: str | None = None,
-        deterministic: bool = False,
-        train: Callable[..., TrainedNetwork] | None = None,
     ) -> None:
         self._study = study
         self._storage = study._storage
         self._spec = manager.study_spec(study)
-        self._space = self._spec.search_space
+        self._task = task
+        self._device = device
         self._checkpoints = manager.study_checkpoints(study)
         self._observer = observer
         self._asked_to_stop = should_stop
-        self._seconds_left = float("inf")
-        self._running_since = time.monotonic()
         self._current = -1
         self._failures = 0
         self._is_untidy = False
-        self._objective = Objective(
-            self._spec,
-            dataset,
-            device=device,
-            deterministic=deterministic,
-            should_stop=self._should_stop,
-            on_epoch=self._on_epoch,
-            train=train,
-        )
 
     def _on_epoch(self, epoch: int, value: float) -> None:
         logger.debug("trial %d, epoch %d: %.4f", self._current, epoch, value)
@@ -175,10 +156,6 @@ class Worker:
                 continue
             self._run_trial(claim)
 
-    def _should_stop(self) -> bool:
-        spent = time.monotonic() - self._running_since
-        return self._asked_to_stop() or spent > self._seconds_left
-
     def _claim(self) -> _Claim | Ending | None:
         """The next trial, a reason to leave, or None while only others' trials are left."""
         trials = self._study.get_trials(deepcopy=False)
@@ -214,7 +191,7 @@ class Worker:
             and is_best_unfinished(trials, self._study.direction)
         )
         is_continuation = state.waiting == 0 and self._thaw(is_closing=is_closing)
-        self._objective.must_finish = is_closing and (has_nothing or is_continuation)
+        must_finish = is_closing and (has_nothing or is_continuation)
         trial = self._study.ask()
         before = trial.user_attrs
         root = whole_number(before.get(attributes.ROOT), trial.number)
@@ -224,17 +201,25 @@ class Worker:
             # Suggested under the lock, so that the samplers of other workers see the parameters
             # and no two workers train the same network.
             with collecting_params(self._storage):
-                config = self._space.suggest(trial)
+                config = {} if self._task.space is None else self._task.space.suggest(trial)
         except ValueError as error:
             self._fail(trial, f"its parameters do not fit the space: {error}")
             return None
-        self._seconds_left = (
-            float("inf") if budget.seconds is None else budget.seconds - state.seconds
+        left = None if budget.seconds is None else budget.seconds - state.seconds
+        run = Run(
+            trial,
+            config=config,
+            seed=seed,
+            epochs=self._spec.epochs,
+            checkpoint=self._checkpoints.path(root),
+            device=self._device,
+            allowance=Allowance(seconds=left, must_finish=must_finish),
+            asked_to_stop=self._asked_to_stop,
+            on_report=self._on_epoch,
         )
-        self._running_since = time.monotonic()
         seconds = before.get(attributes.TRAIN_SECONDS)
         seconds = float(seconds) if isinstance(seconds, (int, float)) else 0.0
-        return _Claim(trial, config, root, seed, seconds)
+        return _Claim(trial, run, seconds)
 
     def _thaw(self, *, is_closing: bool) -> bool:
         """Put the trial to go on with in line, and tell whether there is one."""
@@ -251,8 +236,8 @@ class Worker:
     def _run_trial(self, claim: _Claim) -> None:
         trial = claim.trial
         self._current = trial.number
-        logger.info("trial %d starts: %s", trial.number, claim.config)
-        self._observer.trial_started(trial.number, claim.config)
+        logger.info("trial %d starts: %s", trial.number, claim.run.config)
+        self._observer.trial_started(trial.number, claim.run.config)
         with Heartbeat(self._storage, trial._trial_id):
             try:
                 ended, note = self._train_and_settle(claim)
@@ -286,8 +271,7 @@ class Worker:
             trial.set_user_attr(attributes.TRAIN_SECONDS, round(seconds, 3))
 
         try:
-            checkpoint = self._checkpoints.path(claim.root)
-            value = self._objective(trial, claim.config, seed=claim.seed, checkpoint=checkpoint)
+            value = self._task(trial, claim.run)
             note_seconds()
             return self._study.tell(trial, value), ""
         except optuna.TrialPruned:

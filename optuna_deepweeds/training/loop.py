@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,7 @@ def train(
     epochs: int = 20,
     device: str | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
+    on_resume: Callable[[Sequence[float]], None] | None = None,
     resume_from: Path | None = None,
     deterministic: bool = False,
     train_on: str = "train",
@@ -84,6 +85,7 @@ def train(
         epochs: Passes over the training images; it also sets the length of a schedule.
         device: `cpu`, `cuda`, `cuda:N`; by default CUDA where there is any.
         on_epoch: Called after each new epoch. What it raises ends the run and is raised here.
+        on_resume: Called with the curve of the checkpoint before anything is trained; likewise.
         resume_from: A checkpoint of the same run, saved by `EpochReport.save`.
         deterministic: On CUDA, use only operations that give the same result every time.
         train_on: `train`, or `train+valid` for a final fit without validation.
@@ -116,6 +118,8 @@ def train(
             run = Run(config, data, seed=seed, epochs=epochs, device=target, train_on=train_on)
             if saved is not None:
                 _load(run, saved, resume_from)
+                if on_resume is not None:
+                    on_resume(saved["curve"])
             return _epochs(run, identity, saved, on_epoch, should_stop)
         except (RuntimeError, MemoryError) as error:
             if runtime.is_out_of_memory(error):
