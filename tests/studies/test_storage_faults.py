@@ -15,7 +15,6 @@ import pytest
 from optuna.trial import TrialState, create_trial
 from sqlalchemy import event, exc
 
-from optuna_deepweeds.bench.postgres import LocalPostgres
 from optuna_deepweeds.errors import StorageError
 from optuna_deepweeds.studies import engines
 from optuna_deepweeds.studies.bulk import bulk_add_trials
@@ -23,6 +22,7 @@ from optuna_deepweeds.studies.heartbeat import Heartbeat, stale_trials
 from optuna_deepweeds.studies.resilient import collecting_params, set_user_attrs
 from optuna_deepweeds.studies.retry import Retrier, is_transient
 from optuna_deepweeds.studies.storage import ResilientStorage, open_storage
+from tests.postgres import LocalPostgres
 
 
 @contextmanager
