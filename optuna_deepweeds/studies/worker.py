@@ -218,7 +218,8 @@ class Worker:
         trial = self._study.ask()
         before = trial.user_attrs
         root = whole_number(before.get(attributes.ROOT), trial.number)
-        seed = training_seed(self._spec.seed, root)
+        # A chain goes on with the seed it began with, whatever version derived that.
+        seed = whole_number(before.get(attributes.SEED), training_seed(self._spec.seed, root))
         set_user_attrs(trial, {attributes.WORKER: this_worker(), attributes.SEED: seed})
         try:
             # Suggested under the lock, so that the samplers of other workers see the parameters
