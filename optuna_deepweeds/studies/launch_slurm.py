@@ -21,7 +21,7 @@ from optuna_deepweeds.studies.launchers import (
     WorkerCommand,
     absolute_url,
 )
-from optuna_deepweeds.studies.storage_url import STORAGE_VARIABLE
+from optuna_deepweeds.studies.storage.engine import STORAGE_VARIABLE
 
 _POLL_SECONDS = 1.0
 _DEFAULT_FOLDER = Path("storage") / "slurm"
