@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy
 from sqlalchemy import Engine, exc
@@ -31,8 +31,10 @@ from optuna_deepweeds.studies.storage.engine import (
     shown,
     sqlite_path,
 )
-from optuna_deepweeds.studies.storage.resilient import ResilientStorage
 from optuna_deepweeds.studies.storage.retry import PATIENCE_SECONDS, Retrier
+
+if TYPE_CHECKING:
+    from optuna_deepweeds.studies.storage.resilient import ResilientStorage
 
 _OPTUNA_TABLES = frozenset({"studies", "trials", "version_info", "alembic_version"})
 
@@ -86,7 +88,7 @@ def open_storage(
         if not create:
             if not must_exist:
                 _use_wal(resolved)
-            return starter.call(lambda: ResilientStorage(resolved, create_tables=False, **options))
+            return starter.call(lambda: _make(resolved, options, create_tables=False))
         return starter.call(lambda: _create(resolved, options))
     except DeepWeedsError:
         raise
@@ -112,12 +114,19 @@ def _create(url: URL, options: dict[str, Any]) -> ResilientStorage:
     engine = sqlalchemy.create_engine(url, **engine_options(url))
     try:
         if sqlite_path(url) is None and url.get_backend_name() == "sqlite":
-            return ResilientStorage(url, create_tables=True, **options)
+            return _make(url, options, create_tables=True)
         with locks.exclusive(engine, "schema"):
             _use_wal(url)
-            return ResilientStorage(url, create_tables=True, **options)
+            return _make(url, options, create_tables=True)
     finally:
         engine.dispose()
+
+
+def _make(url: URL, options: dict[str, Any], *, create_tables: bool) -> ResilientStorage:
+    # Imported late: Optuna's tables take half a second, and who only looks needs none of them.
+    from optuna_deepweeds.studies.storage.resilient import ResilientStorage
+
+    return ResilientStorage(url, create_tables=create_tables, **options)
 
 
 def _use_wal(url: URL) -> None:
