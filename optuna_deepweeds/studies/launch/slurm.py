@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from optuna_deepweeds.errors import DeepWeedsError, InvalidInputError
-from optuna_deepweeds.studies.launchers import (
+from optuna_deepweeds.studies.launch.local import (
     WORKER,
     LaunchResult,
     WorkerCommand,
