@@ -11,8 +11,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from optuna_deepweeds import attributes
 from optuna_deepweeds.studies.checkpoints import CheckpointFolder, root_number
-from optuna_deepweeds.studies.heartbeat import stale_trials
-from optuna_deepweeds.studies.identity import is_gone
+from optuna_deepweeds.studies.storage.heartbeat import stale_trials
+from optuna_deepweeds.studies.storage.identity import is_gone
 
 logger = logging.getLogger(__name__)
 
