@@ -133,8 +133,8 @@ def run_jobs(run: GridRun, file: Path, jobs: int, url: str) -> int:
         jobs: Processes.
         url: Of the storage.
     """
-    from optuna_deepweeds.studies.gpu_sharing import shared_gpu
-    from optuna_deepweeds.studies.launchers import launch_local
+    from optuna_deepweeds.studies.launch.gpu_sharing import shared_gpu
+    from optuna_deepweeds.studies.launch.local import launch_local
 
     stop = StopFlag()
     show = _Progress(run)

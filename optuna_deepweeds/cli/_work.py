@@ -123,12 +123,12 @@ def _launch(
             shown_at = time.monotonic()
             display.refresh(study)
 
-    from optuna_deepweeds.studies.launchers import launch_local, worker_program
+    from optuna_deepweeds.studies.launch.local import launch_local, worker_program
 
     name = study.study_name
     program = worker_program(click.get_current_context().find_root().params.get("verbose", 0))
     if engine == "ray":
-        from optuna_deepweeds.studies.launch_ray import launch_ray
+        from optuna_deepweeds.studies.launch.ray import launch_ray
 
         return launch_ray(
             name,
@@ -141,7 +141,7 @@ def _launch(
             program=program,
         ).exit_code
     if engine == "slurm":
-        from optuna_deepweeds.studies.launch_slurm import launch_slurm
+        from optuna_deepweeds.studies.launch.slurm import launch_slurm
 
         return launch_slurm(
             name,
@@ -153,7 +153,7 @@ def _launch(
             on_tick=show,
             program=program,
         ).exit_code
-    from optuna_deepweeds.studies.gpu_sharing import shared_gpu
+    from optuna_deepweeds.studies.launch.gpu_sharing import shared_gpu
 
     with shared_gpu(workers, device) as environment:
         return launch_local(

@@ -13,8 +13,8 @@ import pytest
 from optuna_deepweeds import attributes
 from optuna_deepweeds.bench.storage_training import retraining
 from optuna_deepweeds.bench.storage_worker import BenchStudy
-from optuna_deepweeds.studies.launch_ray import launch_ray
-from optuna_deepweeds.studies.launch_slurm import SlurmWorker, launch_slurm
+from optuna_deepweeds.studies.launch.ray import launch_ray
+from optuna_deepweeds.studies.launch.slurm import SlurmWorker, launch_slurm
 
 pytestmark = pytest.mark.slow
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from optuna_deepweeds.errors import InvalidInputError
-from optuna_deepweeds.studies.launchers import (
+from optuna_deepweeds.studies.launch.local import (
     WORKER,
     LaunchResult,
     WorkerCommand,
@@ -97,7 +97,7 @@ def test_workers_leave_when_their_launcher_is_killed(tmp_path: Path) -> None:
     if sys.platform != "linux":
         pytest.skip("only Linux tells a process that its parent died.")
     script = (
-        "from optuna_deepweeds.studies.launchers import launch_local\n"
+        "from optuna_deepweeds.studies.launch.local import launch_local\n"
         f"launch_local('s', 'sqlite:////a.db', 1, arguments=[{str(tmp_path / 'log')!r}, 'wait'],"
         f" program={_PROGRAM!r})"
     )

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from optuna_deepweeds.errors import DeepWeedsError, InvalidInputError
-from optuna_deepweeds.studies.launchers import (
+from optuna_deepweeds.studies.launch.local import (
     MAX_RESTARTS,
     WORKER,
     LaunchResult,

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from optuna_deepweeds.errors import DeepWeedsError, InvalidInputError
-from optuna_deepweeds.studies.launchers import (
+from optuna_deepweeds.studies.launch.local import (
     WORKER,
     LaunchResult,
     WorkerCommand,
     absolute_url,
 )
-from optuna_deepweeds.studies.storage_url import STORAGE_VARIABLE
+from optuna_deepweeds.studies.storage.engine import STORAGE_VARIABLE
 
 _POLL_SECONDS = 1.0
 _DEFAULT_FOLDER = Path("storage") / "slurm"

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from optuna_deepweeds.errors import InvalidInputError
-from optuna_deepweeds.studies.storage_url import STORAGE_VARIABLE, resolve_url, sqlite_path
+from optuna_deepweeds.studies.storage.engine import STORAGE_VARIABLE, resolve_url, sqlite_path
 
 ENGINES = ("local", "ray", "slurm")
 

@@ -1,0 +1,1 @@
+"""Several workers of one study: as processes of this machine, or by Ray or Slurm."""
