@@ -25,12 +25,12 @@ from optuna_deepweeds import attributes
 from optuna_deepweeds.bench.storage_speed import Speed, seconds_of
 from optuna_deepweeds.priors import PriorTrial
 from optuna_deepweeds.spaces import SPACES
-from optuna_deepweeds.studies import counts, manager
-from optuna_deepweeds.studies.bulk import bulk_add_trials
-from optuna_deepweeds.studies.reading import Reader
+from optuna_deepweeds.studies import manager
 from optuna_deepweeds.studies.spec import Budget, StudySpec
-from optuna_deepweeds.studies.storage import open_storage
-from optuna_deepweeds.studies.storage_url import STORAGE_VARIABLE
+from optuna_deepweeds.studies.storage import counts, open_storage
+from optuna_deepweeds.studies.storage.bulk import bulk_add_trials
+from optuna_deepweeds.studies.storage.engine import STORAGE_VARIABLE
+from optuna_deepweeds.studies.storage.reading import Reader
 from optuna_deepweeds.studies.transfer_file import export_study, import_study
 
 _SPACE = SPACES["course"]

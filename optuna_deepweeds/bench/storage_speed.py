@@ -20,7 +20,7 @@ from optuna_deepweeds.bench.storage_worker import BenchStudy, run_worker
 from optuna_deepweeds.spaces import SPACES
 from optuna_deepweeds.studies import manager
 from optuna_deepweeds.studies.spec import Budget
-from optuna_deepweeds.studies.storage_url import resolve_url
+from optuna_deepweeds.studies.storage.engine import resolve_url
 
 _TRIALS_A_ROUND = 15
 _REPORTS = 20

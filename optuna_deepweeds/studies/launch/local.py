@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from optuna_deepweeds.studies.storage_url import STORAGE_VARIABLE, resolve_url, sqlite_path
+from optuna_deepweeds.studies.storage.engine import STORAGE_VARIABLE, resolve_url, sqlite_path
 
 _PR_SET_PDEATHSIG = 1
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from optuna_deepweeds.errors import DeepWeedsError
 from optuna_deepweeds.studies.launch.local import WorkerCommand
-from optuna_deepweeds.studies.storage_url import STORAGE_VARIABLE
+from optuna_deepweeds.studies.storage.engine import STORAGE_VARIABLE
 
 _DEFAULT_FOLDER = Path("storage") / "slurm"
 _CPUS = 4
