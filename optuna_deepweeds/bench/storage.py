@@ -32,10 +32,10 @@ from optuna_deepweeds.datasets.dataset import Dataset
 from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.spaces import SPACES
 from optuna_deepweeds.studies import manager, worker
-from optuna_deepweeds.studies.bulk import bulk_add_trials
 from optuna_deepweeds.studies.spec import Budget, StudySpec
 from optuna_deepweeds.studies.storage import open_storage
-from optuna_deepweeds.studies.storage_url import STORAGE_VARIABLE, resolve_url
+from optuna_deepweeds.studies.storage.bulk import bulk_add_trials
+from optuna_deepweeds.studies.storage.engine import STORAGE_VARIABLE, resolve_url
 
 BIG = "big"
 """Name of the study whose commands are timed."""

@@ -29,7 +29,7 @@ from optuna_deepweeds.bench.training_runs import (
     write_photographs,
 )
 from optuna_deepweeds.errors import InvalidInputError
-from optuna_deepweeds.studies.gpu_sharing import shared_gpu
+from optuna_deepweeds.studies.launch.gpu_sharing import shared_gpu
 
 _SHARED = {"kernel_size": 3, "dropout_rate": 0.2, "use_BN": True, "global_avg_pooling": True}
 CONFIGS: dict[str, dict[str, Any]] = {

@@ -61,8 +61,8 @@ def prepare(
     """
     from dataclasses import replace
 
+    from optuna_deepweeds.datasets.prepare import OFFICIAL
     from optuna_deepweeds.datasets.prepare import prepare as prepare_files
-    from optuna_deepweeds.datasets.sources import OFFICIAL
 
     sources = OFFICIAL
     if mirror is not None:

@@ -2,7 +2,7 @@
 
 Everything stays within the limits of the published task: 32x32 images, at most 20 epochs, no
 pretraining. The keys of training are explained in `training/settings.py`, those of the network
-in `training/modern_network.py`.
+in `training/networks.py`.
 """
 
 from __future__ import annotations

@@ -7,9 +7,10 @@ from pathlib import Path
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from optuna_deepweeds import attributes
 from optuna_deepweeds.datasets import Dataset
 from optuna_deepweeds.errors import InvalidInputError
-from optuna_deepweeds.studies.checkpoints import root_number
+from optuna_deepweeds.studies.checkpoints import root_number, whole_number
 from optuna_deepweeds.studies.manager import study_checkpoints, study_spec
 from optuna_deepweeds.studies.objective import training_seed
 
@@ -36,7 +37,7 @@ def save_network(study: optuna.Study, trial: FrozenTrial, data: Dataset, path: P
     network = train(
         {**trial.params, **spec.search_space.constants},
         data,
-        seed=training_seed(spec.seed, root),
+        seed=whole_number(trial.user_attrs.get(attributes.SEED), training_seed(spec.seed, root)),
         epochs=spec.epochs,
         resume_from=checkpoint if checkpoint.exists() else None,
     )

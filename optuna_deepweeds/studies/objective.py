@@ -8,10 +8,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import optuna
 
-from optuna_deepweeds import attributes
+from optuna_deepweeds import attributes, seeds
 from optuna_deepweeds.datasets.dataset import Dataset
 from optuna_deepweeds.errors import (
     TrainingError,
@@ -39,7 +38,7 @@ class TrialTakenOver(Exception):
 
 def training_seed(seed: int, root: int) -> int:
     """Seed of the network of trial number `root` in a study with `seed`."""
-    return int(np.random.SeedSequence([seed, root]).generate_state(1)[0])
+    return seeds.derive(seed, root, "training")
 
 
 class Objective:

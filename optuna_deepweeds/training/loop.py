@@ -23,7 +23,7 @@ from optuna_deepweeds.errors import (
     UnusableCheckpointError,
 )
 from optuna_deepweeds.training import checkpoint, runtime
-from optuna_deepweeds.training.run import Run
+from optuna_deepweeds.training.session import Run
 from optuna_deepweeds.training.trained import TrainedNetwork
 
 _CHECKPOINT = "optuna_deepweeds checkpoint"

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from optuna_deepweeds.datasets.labels import LABEL_FILES
+from optuna_deepweeds.datasets.prepare import LABEL_FILES
 
 SHARED = Path(
     os.environ.get("DEEPWEEDS_SHARED", Path(__file__).resolve().parents[2].parent / "shared")

@@ -11,11 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from optuna_deepweeds.datasets.labels import LABEL_FILES, read_labels
 from optuna_deepweeds.datasets.photographs import reduce_image
-from optuna_deepweeds.datasets.prepare import prepare
+from optuna_deepweeds.datasets.prepare import LABEL_FILES, OFFICIAL, Sources, prepare, read_labels
 from optuna_deepweeds.datasets.prepared import PREPARED_NAME, read_prepared
-from optuna_deepweeds.datasets.sources import OFFICIAL, Sources
 from optuna_deepweeds.errors import DeepWeedsError, InvalidInputError, NotFoundError
 from tests.datasets.support import (
     SHARED,

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from optuna_deepweeds.studies import gpu_sharing
-from optuna_deepweeds.studies.gpu_sharing import shared_gpu
+from optuna_deepweeds.studies.launch import gpu_sharing
+from optuna_deepweeds.studies.launch.gpu_sharing import shared_gpu
 
 _PROGRAM = """#!/bin/sh
 if [ "$1" = -f ]; then
@@ -116,7 +116,7 @@ def test_ends_with_its_launcher(log: Path, tmp_path: Path) -> None:
     """A launcher that is killed leaves no service behind."""
     code = (
         "import sys, time; from pathlib import Path\n"
-        "from optuna_deepweeds.studies import gpu_sharing\n"
+        "from optuna_deepweeds.studies.launch import gpu_sharing\n"
         f"gpu_sharing._DRIVER, gpu_sharing._PROBE = Path({str(tmp_path)!r}), ''\n"
         "with gpu_sharing.shared_gpu(2) as environment:\n"
         "    print(environment['CUDA_MPS_PIPE_DIRECTORY'], flush=True)\n"

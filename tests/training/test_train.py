@@ -23,7 +23,7 @@ from optuna_deepweeds.errors import (
 )
 from optuna_deepweeds.spaces import SPACES
 from optuna_deepweeds.training import EpochReport, train
-from optuna_deepweeds.training.run import Run
+from optuna_deepweeds.training.session import Run
 
 EVERYTHING = {
     "optimizer": "sgd",

@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from optuna_deepweeds.studies.launchers import die_with_parent
+from optuna_deepweeds.studies.launch.local import die_with_parent
 
 logger = logging.getLogger(__name__)
 
