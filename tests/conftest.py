@@ -9,8 +9,8 @@ import numpy as np
 import optuna
 import pytest
 
-from optuna_deepweeds.bench.postgres import LocalPostgres, find_programs, local_postgres
 from optuna_deepweeds.datasets import Dataset
+from tests.postgres import LocalPostgres, find_programs, local_postgres
 
 pytest.register_assert_rewrite("optuna.testing.pytest_samplers")
 optuna.logging.set_verbosity(optuna.logging.WARNING)

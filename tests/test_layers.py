@@ -13,7 +13,8 @@ import optuna_deepweeds
 
 PACKAGE = Path(optuna_deepweeds.__file__).parent
 
-GROUND = {"spaces", "datasets", "errors", "attributes"}
+BASE = {"trials", "files", "schema", "seeds", "attributes", "errors"}
+GROUND = {"spaces", "datasets"} | BASE
 WORKSHOPS = {"samplers", "pruners", "priors", "training"}
 MAY_IMPORT = {
     "cli": {"report", "bench", "studies", "tasks"} | WORKSHOPS | GROUND,
@@ -27,8 +28,12 @@ MAY_IMPORT = {
     "pruners": GROUND,
     "priors": GROUND,
     "training": GROUND,
-    "spaces": {"errors"},
-    "datasets": {"errors"},
+    "spaces": BASE,
+    "datasets": BASE,
+    "trials": {"attributes"},
+    "files": {"errors"},
+    "schema": {"errors"},
+    "seeds": set(),
     "errors": set(),
     "attributes": set(),
 }

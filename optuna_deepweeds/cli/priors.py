@@ -168,7 +168,7 @@ def import_(source: str, name: str, enqueue_best: int, storage_url: str | None) 
     The trials inform the sampler; they never count as trials of the study.
     """
     from optuna_deepweeds.studies import manager
-    from optuna_deepweeds.studies.locks import study_lock
+    from optuna_deepweeds.studies.storage.locks import study_lock
 
     study = manager.open_study(name, storage_url)
     spec = manager.study_spec(study)

@@ -25,9 +25,9 @@ def stop(name: str, storage_url: str | None) -> None:
     `study resume NAME` goes on.
     """
     from optuna_deepweeds.studies import manager
-    from optuna_deepweeds.studies.counts import trial_states
-    from optuna_deepweeds.studies.reading import Reader
     from optuna_deepweeds.studies.storage import open_storage
+    from optuna_deepweeds.studies.storage.counts import trial_states
+    from optuna_deepweeds.studies.storage.reading import Reader
 
     study = manager.load_single(name, open_storage(storage_url, must_exist=True))
     study.set_user_attr(attributes.STOP, datetime.now().isoformat(timespec="seconds"))
@@ -45,10 +45,10 @@ def reap(name: str, storage_url: str | None) -> None:
     Workers do so by themselves before each trial; this is for studies without workers.
     """
     from optuna_deepweeds.studies import manager, reaping
-    from optuna_deepweeds.studies.counts import trial_states
-    from optuna_deepweeds.studies.locks import run_locked
-    from optuna_deepweeds.studies.reading import Reader
     from optuna_deepweeds.studies.storage import open_storage
+    from optuna_deepweeds.studies.storage.counts import trial_states
+    from optuna_deepweeds.studies.storage.locks import run_locked
+    from optuna_deepweeds.studies.storage.reading import Reader
 
     storage = open_storage(storage_url, must_exist=True)
     study = manager.load_plain(name, storage)
@@ -91,9 +91,9 @@ def export(name: str, file: Path, storage_url: str | None) -> None:
 @storage_option
 def import_(file: Path, name: str | None, storage_url: str | None) -> None:
     """Read a study that `study export` wrote into a storage."""
-    from optuna_deepweeds.studies.counts import trial_states
-    from optuna_deepweeds.studies.reading import Reader
     from optuna_deepweeds.studies.storage import open_storage
+    from optuna_deepweeds.studies.storage.counts import trial_states
+    from optuna_deepweeds.studies.storage.reading import Reader
     from optuna_deepweeds.studies.transfer_file import import_study
 
     study = import_study(file, open_storage(storage_url), name=name)
@@ -109,9 +109,9 @@ def delete(name: str, yes: bool, storage_url: str | None) -> int:
     """Delete study NAME, its trials, its checkpoints and its files for the dashboard."""
     from optuna_deepweeds.report.artifacts import delete_artifacts
     from optuna_deepweeds.studies import manager
-    from optuna_deepweeds.studies.counts import trial_states
-    from optuna_deepweeds.studies.reading import Reader
     from optuna_deepweeds.studies.storage import open_storage
+    from optuna_deepweeds.studies.storage.counts import trial_states
+    from optuna_deepweeds.studies.storage.reading import Reader
 
     storage = open_storage(storage_url, must_exist=True)
     study = manager.load_plain(name, storage)

@@ -31,8 +31,8 @@ from optuna_deepweeds.studies.spec import Budget
 @storage_option
 def list_(fmt: str, storage_url: str | None) -> None:
     """List the studies of a storage."""
-    from optuna_deepweeds.studies.counts import list_studies
-    from optuna_deepweeds.studies.reading import open_reader
+    from optuna_deepweeds.studies.storage.counts import list_studies
+    from optuna_deepweeds.studies.storage.reading import open_reader
 
     with open_reader(storage_url) as reader:
         summaries = list_studies(reader)
@@ -73,7 +73,7 @@ def list_(fmt: str, storage_url: str | None) -> None:
 @storage_option
 def status(name: str, fmt: str, storage_url: str | None) -> None:
     """Where study NAME stands: trials, epochs, time, best, and how anticipation did."""
-    from optuna_deepweeds.studies import counts, reading
+    from optuna_deepweeds.studies.storage import counts, reading
 
     with reading.open_reader(storage_url) as reader:
         study = reading.find_single(reader, name)
@@ -243,8 +243,8 @@ def _row(trial: FrozenTrial) -> dict[str, Any]:
 
 
 def _best(study: optuna.Study) -> FrozenTrial:
-    from optuna_deepweeds.studies.counts import best_trial
-    from optuna_deepweeds.studies.reading import Reader, find_single
+    from optuna_deepweeds.studies.storage.counts import best_trial
+    from optuna_deepweeds.studies.storage.reading import Reader, find_single
 
     reader = Reader.of(study._storage)
     best = best_trial(reader, find_single(reader, study.study_name))
@@ -254,8 +254,8 @@ def _best(study: optuna.Study) -> FrozenTrial:
 
 
 def _by_number(study: optuna.Study, number: int) -> FrozenTrial:
-    from optuna_deepweeds.studies.counts import trial_states
-    from optuna_deepweeds.studies.reading import Reader
+    from optuna_deepweeds.studies.storage.counts import trial_states
+    from optuna_deepweeds.studies.storage.reading import Reader
 
     count = trial_states(Reader.of(study._storage), study._study_id).total()
     if not 0 <= number < count:

@@ -23,9 +23,9 @@ from optuna_deepweeds import attributes
 from optuna_deepweeds.report import tables
 from optuna_deepweeds.report.view import StudyView
 from optuna_deepweeds.studies.checkpoints import root_number
-from optuna_deepweeds.studies.locks import study_lock
 from optuna_deepweeds.studies.manager import storage_url, study_checkpoints
-from optuna_deepweeds.studies.storage_url import resolve_url, sqlite_path
+from optuna_deepweeds.studies.storage.engine import resolve_url, sqlite_path
+from optuna_deepweeds.studies.storage.locks import study_lock
 from optuna_deepweeds.tasks import ImageTask
 
 FOLDER_VARIABLE = "DEEPWEEDS_ARTIFACTS"

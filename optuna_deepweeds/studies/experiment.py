@@ -83,7 +83,7 @@ class EvaluationPlan:
 
     Attributes:
         n_seeds: Trainings of each.
-        recipe: One of `studies.evaluate.RECIPES`.
+        recipe: One of `tasks.evaluation.RECIPES`.
     """
 
     n_seeds: int = 1

@@ -21,12 +21,12 @@ from optuna_deepweeds.errors import InvalidInputError, SpecMismatchError
 from optuna_deepweeds.priors import ImportSummary, PriorTrial, import_priors
 from optuna_deepweeds.pruners import make_pruner
 from optuna_deepweeds.samplers import make_sampler
-from optuna_deepweeds.studies.bulk import bulk_add_trials
 from optuna_deepweeds.studies.checkpoints import CheckpointFolder, default_base, new_uid
-from optuna_deepweeds.studies.locks import backend, run_locked
-from optuna_deepweeds.studies.reading import no_such_study, require_single
 from optuna_deepweeds.studies.spec import Budget, StudySpec
 from optuna_deepweeds.studies.storage import ResilientStorage, open_storage
+from optuna_deepweeds.studies.storage.bulk import bulk_add_trials
+from optuna_deepweeds.studies.storage.locks import backend, run_locked
+from optuna_deepweeds.studies.storage.reading import no_such_study, require_single
 
 if TYPE_CHECKING:
     from optuna_deepweeds.samplers import PriorSource, SourceMatch
@@ -168,9 +168,7 @@ def equip(study: optuna.Study, spec: StudySpec) -> optuna.Study:
         if spec.thaw:
             folder = study_checkpoints(study)
             options["is_continuable"] = folder.exists
-    pruner = make_pruner(
-        spec.pruner, max_resource=spec.epochs, seed=spec.seed, thaw=spec.thaw, **options
-    )
+    pruner = make_pruner(spec.pruner, max_resource=spec.epochs, thaw=spec.thaw, **options)
     sampler = make_sampler(
         spec.sampler,
         seed=spec.seed,

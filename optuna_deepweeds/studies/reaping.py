@@ -11,8 +11,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from optuna_deepweeds import attributes
 from optuna_deepweeds.studies.checkpoints import CheckpointFolder, root_number
-from optuna_deepweeds.studies.heartbeat import stale_trials
-from optuna_deepweeds.studies.identity import is_gone
+from optuna_deepweeds.studies.storage.heartbeat import stale_trials
+from optuna_deepweeds.studies.storage.identity import is_gone
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ def requeue_dead_trials(
 
 def _retry(study: optuna.Study, trial: FrozenTrial, checkpoints: CheckpointFolder) -> None:
     """Queue the parameters of `trial`; with its curve up to the checkpoint if there is one."""
-    kept = (attributes.ENQUEUED_PRIOR,)
+    kept = (attributes.SEED, attributes.ENQUEUED_PRIOR)
     user_attrs = {key: trial.user_attrs[key] for key in kept if key in trial.user_attrs}
     user_attrs[attributes.RETRY_OF] = trial.number
     # The root also seeds the training run, so a retry from the first epoch keeps it too.

@@ -25,9 +25,9 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from optuna_deepweeds.errors import InvalidInputError, NotFoundError
-from optuna_deepweeds.studies.bulk import bulk_add_trials
-from optuna_deepweeds.studies.locks import backend
 from optuna_deepweeds.studies.manager import check_name
+from optuna_deepweeds.studies.storage.bulk import bulk_add_trials
+from optuna_deepweeds.studies.storage.locks import backend
 
 _FORMAT = "optuna-deepweeds study"
 _VERSION = 1

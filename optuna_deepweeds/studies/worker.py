@@ -29,11 +29,11 @@ from optuna_deepweeds.errors import (
 from optuna_deepweeds.studies import manager, reaping
 from optuna_deepweeds.studies.accounting import Progress, is_best_unfinished, progress, ranked
 from optuna_deepweeds.studies.checkpoints import root_number, whole_number
-from optuna_deepweeds.studies.heartbeat import Heartbeat
-from optuna_deepweeds.studies.identity import this_worker
-from optuna_deepweeds.studies.locks import run_locked
-from optuna_deepweeds.studies.resilient import collecting_params, set_user_attrs
 from optuna_deepweeds.studies.spec import Budget
+from optuna_deepweeds.studies.storage.heartbeat import Heartbeat
+from optuna_deepweeds.studies.storage.identity import this_worker
+from optuna_deepweeds.studies.storage.locks import run_locked
+from optuna_deepweeds.studies.storage.resilient import collecting_params, set_user_attrs
 from optuna_deepweeds.tasks.run import (
     Allowance,
     Run,
@@ -195,7 +195,8 @@ class Worker:
         trial = self._study.ask()
         before = trial.user_attrs
         root = whole_number(before.get(attributes.ROOT), trial.number)
-        seed = training_seed(self._spec.seed, root)
+        # A chain goes on with the seed it began with, whatever version derived that.
+        seed = whole_number(before.get(attributes.SEED), training_seed(self._spec.seed, root))
         set_user_attrs(trial, {attributes.WORKER: this_worker(), attributes.SEED: seed})
         try:
             # Suggested under the lock, so that the samplers of other workers see the parameters

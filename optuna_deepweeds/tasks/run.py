@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import optuna
 
-from optuna_deepweeds import attributes
+from optuna_deepweeds import attributes, seeds
 from optuna_deepweeds.errors import InvalidInputError
 
 CHECKPOINT_SECONDS = 10.0
@@ -33,7 +32,7 @@ class TrialTakenOver(Exception):
 
 def training_seed(seed: int, root: int) -> int:
     """Seed of the training of trial number `root` in a study with `seed`."""
-    return int(np.random.SeedSequence([seed, root]).generate_state(1)[0])
+    return seeds.derive(seed, root, "training")
 
 
 @dataclass(frozen=True)

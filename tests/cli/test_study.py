@@ -13,8 +13,8 @@ import optuna
 import pytest
 
 from optuna_deepweeds import attributes
-from optuna_deepweeds.studies.identity import this_worker
 from optuna_deepweeds.studies.storage import open_storage
+from optuna_deepweeds.studies.storage.identity import this_worker
 from tests.cli.conftest import Command
 
 QUICK = (
@@ -32,7 +32,8 @@ QUICK = (
 
 
 _IDENTITY = (
-    "from optuna_deepweeds.studies.identity import this_worker; print(this_worker(), end='')"
+    "from optuna_deepweeds.studies.storage.identity import this_worker\n"
+    "print(this_worker(), end='')"
 )
 
 

@@ -14,8 +14,8 @@ import pytest
 from optuna.study import StudyDirection
 
 from optuna_deepweeds.errors import DeepWeedsError, InvalidInputError, NotFoundError, StorageError
-from optuna_deepweeds.studies.reading import REVISION, find_single, open_reader, study_rows
 from optuna_deepweeds.studies.storage import open_storage
+from optuna_deepweeds.studies.storage.reading import REVISION, find_single, open_reader, study_rows
 
 
 def _stamp(path: Path, revision: str) -> None:

@@ -15,14 +15,13 @@ import pytest
 from optuna.trial import TrialState, create_trial
 from sqlalchemy import event, exc
 
-from optuna_deepweeds.bench.postgres import LocalPostgres
 from optuna_deepweeds.errors import StorageError
-from optuna_deepweeds.studies import engines
-from optuna_deepweeds.studies.bulk import bulk_add_trials
-from optuna_deepweeds.studies.heartbeat import Heartbeat, stale_trials
-from optuna_deepweeds.studies.resilient import collecting_params, set_user_attrs
-from optuna_deepweeds.studies.retry import Retrier, is_transient
-from optuna_deepweeds.studies.storage import ResilientStorage, open_storage
+from optuna_deepweeds.studies.storage import ResilientStorage, engine, open_storage
+from optuna_deepweeds.studies.storage.bulk import bulk_add_trials
+from optuna_deepweeds.studies.storage.heartbeat import Heartbeat, stale_trials
+from optuna_deepweeds.studies.storage.resilient import collecting_params, set_user_attrs
+from optuna_deepweeds.studies.storage.retry import Retrier, is_transient
+from tests.postgres import LocalPostgres
 
 
 @contextmanager
@@ -208,7 +207,7 @@ def test_trial_failed_by_another_is_not_taken_for_a_lost_answer(storage_url: str
 
 
 def test_locked_sqlite_file_is_sat_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines, "SQLITE_BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(engine, "SQLITE_BUSY_SECONDS", 0.05)
     study = optuna.create_study(storage=open_storage(str(tmp_path / "a.db")))
     trial = study.ask()
     with _sqlite_locked(tmp_path / "a.db", 0.5):
@@ -217,7 +216,7 @@ def test_locked_sqlite_file_is_sat_out(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_patience_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines, "SQLITE_BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(engine, "SQLITE_BUSY_SECONDS", 0.05)
     study = optuna.create_study(storage=open_storage(str(tmp_path / "a.db"), patience=0.2))
     with _sqlite_locked(tmp_path / "a.db", 2), pytest.raises(StorageError, match="locked"):
         study.ask()
@@ -250,7 +249,7 @@ def test_server_restart_is_sat_out(postgres: LocalPostgres) -> None:
 
 
 def test_heart_beats_through_a_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines, "SQLITE_BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(engine, "SQLITE_BUSY_SECONDS", 0.05)
     url = str(tmp_path / "a.db")
     study = optuna.create_study(storage=open_storage(url, heartbeat_interval=0.1))
     trial = study.ask()

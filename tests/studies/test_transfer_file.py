@@ -15,15 +15,15 @@ from optuna_deepweeds import attributes
 from optuna_deepweeds.errors import InvalidInputError, NotFoundError
 from optuna_deepweeds.report.calibration import calibration, calibration_of
 from optuna_deepweeds.studies.accounting import progress
-from optuna_deepweeds.studies.bulk import bulk_add_trials
-from optuna_deepweeds.studies.counts import (
+from optuna_deepweeds.studies.storage import open_storage
+from optuna_deepweeds.studies.storage.bulk import bulk_add_trials
+from optuna_deepweeds.studies.storage.counts import (
     best_trial,
     counted_progress,
     foreseen_trials,
     list_studies,
 )
-from optuna_deepweeds.studies.reading import Reader, find_single
-from optuna_deepweeds.studies.storage import open_storage
+from optuna_deepweeds.studies.storage.reading import Reader, find_single
 from optuna_deepweeds.studies.transfer_file import export_study, import_study
 
 _DISTRIBUTIONS = {

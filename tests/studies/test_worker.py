@@ -27,8 +27,8 @@ from optuna_deepweeds.errors import (
 from optuna_deepweeds.spaces import SPACES
 from optuna_deepweeds.studies import manager
 from optuna_deepweeds.studies.accounting import own_trials, progress
-from optuna_deepweeds.studies.identity import is_gone, this_worker
 from optuna_deepweeds.studies.spec import Budget
+from optuna_deepweeds.studies.storage.identity import is_gone, this_worker
 from optuna_deepweeds.studies.worker import Ending, Worker
 from tests.studies.conftest import Bench, Recorder
 
@@ -406,6 +406,8 @@ def test_a_study_killed_in_the_middle_ends_with_exactly_its_total(bench: Bench) 
 
 
 def _dead_identity() -> str:
-    code = "from optuna_deepweeds.studies.identity import this_worker; print(this_worker())"
+    code = (
+        "from optuna_deepweeds.studies.storage.identity import this_worker; print(this_worker())"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return done.stdout.strip()

@@ -17,9 +17,9 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import text
 
-from optuna_deepweeds.studies.locks import backend
-from optuna_deepweeds.studies.resilient import ResilientStorage
-from optuna_deepweeds.studies.retry import backoff
+from optuna_deepweeds.studies.storage.locks import backend
+from optuna_deepweeds.studies.storage.resilient import ResilientStorage
+from optuna_deepweeds.studies.storage.retry import backoff
 
 _logger = logging.getLogger(__name__)
 

@@ -20,11 +20,10 @@ from optuna.study import StudyDirection
 from sqlalchemy import Connection, Engine, text
 
 from optuna_deepweeds.errors import InvalidInputError, NotFoundError
-from optuna_deepweeds.studies.engines import engine_options, listen
-from optuna_deepweeds.studies.inspection import check_file, schema_revision
-from optuna_deepweeds.studies.locks import backend
-from optuna_deepweeds.studies.retry import PATIENCE_SECONDS, Retrier
-from optuna_deepweeds.studies.storage_url import resolve_url, shown
+from optuna_deepweeds.studies.storage.engine import engine_options, listen, resolve_url, shown
+from optuna_deepweeds.studies.storage.locks import backend
+from optuna_deepweeds.studies.storage.open import check_file, schema_revision
+from optuna_deepweeds.studies.storage.retry import PATIENCE_SECONDS, Retrier
 
 REVISION = "v3.2.0.a"
 """The revision of Optuna's tables that the queries of this package are written for."""

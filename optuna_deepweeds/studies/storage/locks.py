@@ -28,8 +28,8 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine, exc, text
 
 from optuna_deepweeds.errors import StorageError
-from optuna_deepweeds.studies.retry import backoff, is_transient
-from optuna_deepweeds.studies.storage_url import sqlite_path
+from optuna_deepweeds.studies.storage.engine import sqlite_path
+from optuna_deepweeds.studies.storage.retry import backoff, is_transient
 
 _T = TypeVar("_T")
 

@@ -9,29 +9,34 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy
-from sqlalchemy import exc
+from sqlalchemy import Engine, exc
 from sqlalchemy.engine import URL
 
-from optuna_deepweeds.errors import DeepWeedsError, InvalidInputError, StorageError
-from optuna_deepweeds.studies import locks
-from optuna_deepweeds.studies.engines import SQLITE_BUSY_SECONDS, engine_options
-from optuna_deepweeds.studies.inspection import check_file, misses_tables
-from optuna_deepweeds.studies.resilient import ResilientStorage
-from optuna_deepweeds.studies.retry import PATIENCE_SECONDS, Retrier
-from optuna_deepweeds.studies.storage_url import (
+from optuna_deepweeds.errors import (
+    DeepWeedsError,
+    InvalidInputError,
+    NotFoundError,
+    StorageError,
+)
+from optuna_deepweeds.studies.storage import locks
+from optuna_deepweeds.studies.storage.engine import (
     DEFAULT_FILE,
-    default_url,
+    SQLITE_BUSY_SECONDS,
+    engine_options,
     is_read_only,
-    redact,
     resolve_url,
     shown,
     sqlite_path,
 )
+from optuna_deepweeds.studies.storage.retry import PATIENCE_SECONDS, Retrier
 
-__all__ = ["ResilientStorage", "default_url", "open_storage", "redact"]
+if TYPE_CHECKING:
+    from optuna_deepweeds.studies.storage.resilient import ResilientStorage
+
+_OPTUNA_TABLES = frozenset({"studies", "trials", "version_info", "alembic_version"})
 
 HEARTBEAT_VARIABLE = "DEEPWEEDS_HEARTBEAT_SECONDS"
 GRACE_VARIABLE = "DEEPWEEDS_GRACE_SECONDS"
@@ -83,7 +88,7 @@ def open_storage(
         if not create:
             if not must_exist:
                 _use_wal(resolved)
-            return starter.call(lambda: ResilientStorage(resolved, create_tables=False, **options))
+            return starter.call(lambda: _make(resolved, options, create_tables=False))
         return starter.call(lambda: _create(resolved, options))
     except DeepWeedsError:
         raise
@@ -109,12 +114,19 @@ def _create(url: URL, options: dict[str, Any]) -> ResilientStorage:
     engine = sqlalchemy.create_engine(url, **engine_options(url))
     try:
         if sqlite_path(url) is None and url.get_backend_name() == "sqlite":
-            return ResilientStorage(url, create_tables=True, **options)
+            return _make(url, options, create_tables=True)
         with locks.exclusive(engine, "schema"):
             _use_wal(url)
-            return ResilientStorage(url, create_tables=True, **options)
+            return _make(url, options, create_tables=True)
     finally:
         engine.dispose()
+
+
+def _make(url: URL, options: dict[str, Any], *, create_tables: bool) -> ResilientStorage:
+    # Imported late: Optuna's tables take half a second, and who only looks needs none of them.
+    from optuna_deepweeds.studies.storage.resilient import ResilientStorage
+
+    return ResilientStorage(url, create_tables=create_tables, **options)
 
 
 def _use_wal(url: URL) -> None:
@@ -138,3 +150,64 @@ def _make_folder(folder: Path) -> None:
         raise StorageError(
             f"The storage's folder must be writable, but got {folder}: {error.strerror}."
         ) from error
+
+
+def check_file(url: URL, *, must_exist: bool) -> None:
+    """Refuse a SQLite URL whose file cannot be opened; with `must_exist`, also a new file.
+
+    Raises:
+        NotFoundError: The file is missing.
+        StorageError: It is a folder, or its folder is missing.
+    """
+    path = sqlite_path(url)
+    if path is None or path.exists():
+        if path is not None and path.is_dir():
+            raise StorageError(f"A SQLite storage must be a file, but {path} is a folder.")
+        return
+    if must_exist or is_read_only(url):
+        raise NotFoundError(
+            f"The storage must exist, but there is no file {path}; "
+            "start a study first, or name another one by --storage or OPTUNA_STORAGE."
+        )
+    if not path.parent.is_dir():
+        raise StorageError(
+            f"A SQLite storage must lie in an existing folder, but there is no {path.parent}."
+        )
+
+
+def misses_tables(url: URL, *, must_exist: bool) -> bool:
+    """True if Optuna's tables are still to be created.
+
+    Raises:
+        NotFoundError: They are, and `must_exist`.
+        StorageError: The file holds tables of another program.
+    """
+    engine = sqlalchemy.create_engine(url, **engine_options(url))
+    try:
+        return schema_revision(engine, must_exist=must_exist) is None
+    finally:
+        engine.dispose()
+
+
+def schema_revision(engine: Engine, *, must_exist: bool) -> str | None:
+    """The revision of Optuna's tables; None while they are still to be created.
+
+    Raises:
+        NotFoundError: They are, and `must_exist`.
+        StorageError: The file holds tables of another program.
+    """
+    tables = set(sqlalchemy.inspect(engine).get_table_names())
+    if tables >= _OPTUNA_TABLES:
+        with engine.connect() as connection:
+            query = "SELECT version_num FROM alembic_version"
+            revision = connection.exec_driver_sql(query).scalar()
+            return None if revision is None else str(revision)
+    name = shown(engine.url)
+    if tables and not tables & _OPTUNA_TABLES and sqlite_path(engine.url) is not None:
+        raise StorageError(
+            f"A storage must be empty or made by Optuna, but {name} holds other tables "
+            f"({', '.join(sorted(tables)[:3])})."
+        )
+    if must_exist:
+        raise NotFoundError(f"A storage must hold studies, but {name} has none yet.")
+    return None

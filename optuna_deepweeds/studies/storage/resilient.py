@@ -27,14 +27,14 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy import exc
 from sqlalchemy.engine import URL
 
-from optuna_deepweeds.studies import engines, locks
-from optuna_deepweeds.studies._optuna import (
+from optuna_deepweeds.studies.storage import engine, locks
+from optuna_deepweeds.studies.storage._optuna import (
     check_distribution_compatibility,
     models,
     scoped_transaction,
 )
-from optuna_deepweeds.studies.retry import Retrier
-from optuna_deepweeds.studies.storage_url import shown, sqlite_path
+from optuna_deepweeds.studies.storage.engine import shown, sqlite_path
+from optuna_deepweeds.studies.storage.retry import Retrier
 
 # Trial id, name, value as stored, distribution, and the study's distribution where it is known.
 _Param = tuple[int, str, float, BaseDistribution, BaseDistribution | None]
@@ -67,7 +67,7 @@ class ResilientStorage(RDBStorage):
         # heartbeat stays off, since it serves `optimize` only and dies of the first error.
         super().__init__(
             text.replace("{", "{{").replace("}", "}}"),
-            engine_kwargs=engines.engine_options(url),
+            engine_kwargs=engine.engine_options(url),
             skip_table_creation=not create_tables,
         )
         self._listen()
@@ -84,7 +84,7 @@ class ResilientStorage(RDBStorage):
 
     def _listen(self) -> None:
         """Set up connections; those made before are dropped."""
-        engines.listen(self.engine, self._local)
+        engine.listen(self.engine, self._local)
         if sqlite_path(self.engine.url) is not None or self.engine.dialect.name != "sqlite":
             self.engine.dispose()
         weakref.finalize(self, self.engine.dispose)

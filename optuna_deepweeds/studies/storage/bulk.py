@@ -16,13 +16,13 @@ from optuna.distributions import BaseDistribution, distribution_to_json, json_to
 from optuna.trial import FrozenTrial
 from sqlalchemy import func, insert, select
 
-from optuna_deepweeds.studies._optuna import (
+from optuna_deepweeds.studies.storage._optuna import (
     check_distribution_compatibility,
     models,
     scoped_transaction,
 )
-from optuna_deepweeds.studies.locks import backend
-from optuna_deepweeds.studies.resilient import ResilientStorage
+from optuna_deepweeds.studies.storage.locks import backend
+from optuna_deepweeds.studies.storage.resilient import ResilientStorage
 
 _TRIALS_A_TRANSACTION = 1000  # Bounds how long other workers wait for SQLite's write lock.
 
