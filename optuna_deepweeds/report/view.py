@@ -15,7 +15,7 @@ from optuna_deepweeds import attributes
 from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.spaces import SPACES, SearchSpace
 from optuna_deepweeds.studies.accounting import Progress, own_trials, progress, ranked
-from optuna_deepweeds.studies.continuation import superseded
+from optuna_deepweeds.trials import replaced
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class StudyView:
     @cached_property
     def replaced(self) -> frozenset[int]:
         """Numbers of the trials that another one continues or runs again."""
-        return frozenset(superseded(self.trials))
+        return frozenset(replaced(self.trials))
 
     @cached_property
     def progress(self) -> Progress:
