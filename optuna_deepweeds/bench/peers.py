@@ -64,7 +64,7 @@ def make_peer(
     if base in OWN:
         from optuna_deepweeds.pruners import make_pruner
 
-        options |= {"seed": seed, "thaw": base == "dora-thaw", **(prior or {})}
+        options |= {"thaw": base == "dora-thaw", **(prior or {})}
         try:
             return make_pruner("dora", max_resource=max_resource, **options)
         except TypeError as error:

@@ -20,7 +20,7 @@ from optuna.study import Study
 from optuna.trial import TrialState
 
 from optuna_deepweeds.attributes import ORIGIN, PRIOR, RETRY_OF, RUNG
-from optuna_deepweeds.pruners.records import OPTUNA_RETRIES, Reader, Record, make_record
+from optuna_deepweeds.pruners.history import OPTUNA_RETRIES, Reader, Record, make_record
 
 _T = TypeVar("_T")
 

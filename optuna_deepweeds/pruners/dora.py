@@ -3,33 +3,94 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 from numpy.typing import ArrayLike
 from optuna.pruners import BasePruner
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from optuna_deepweeds.attributes import ANTICIPATION, RUNG
 from optuna_deepweeds.errors import InvalidInputError
-from optuna_deepweeds.pruners import pyramid
-from optuna_deepweeds.pruners.decision import Standing, store
-from optuna_deepweeds.pruners.forecaster import (
+from optuna_deepweeds.pruners.forecast import (
     Forecast,
     GainPrior,
+    PriorCurves,
     anticipation_bound,
     forecast_final,
 )
-from optuna_deepweeds.pruners.history import Histories, History, sign_of
-from optuna_deepweeds.pruners.prior_curves import PriorCurves
-from optuna_deepweeds.pruners.records import Record
+from optuna_deepweeds.pruners.history import Histories, History, Record, sign_of, write
 from optuna_deepweeds.pruners.rungs import (
     RungValues,
+    by_distance_to_promotion,
+    first_allowed,
     first_trusted,
     informed_share,
     is_in_top,
+    leaders,
+    open_promotions,
+    promotion_rates,
     rung_steps,
     value_at,
 )
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A running trial at its last report; values in the direction "larger is better"."""
+
+    trial: FrozenTrial
+    curve: dict[int, float]
+    step: int
+    sign: float
+
+    @property
+    def value(self) -> float:
+        return self.curve[self.step]
+
+
+def store(
+    study: Study,
+    standing: Standing,
+    crossed: Mapping[int, float],
+    forecast: Forecast | None,
+    incumbent: float | None,
+    decision: str,
+    reason: str,
+) -> None:
+    """Store the values at rungs, and show what was foreseen; in the study's own direction.
+
+    Args:
+        study: The trial's study.
+        standing: The trial.
+        crossed: Its value at each rung just reached; system attributes, by which others decide.
+        forecast: What is expected of its final value; None if nothing is.
+        incumbent: The best final value so far.
+        decision: "continue", "pause" or "stop".
+        reason: Why, in words.
+    """
+    sign = standing.sign
+    expected: float | None = standing.value if forecast is None else forecast.expected
+    if expected is not None and not math.isfinite(expected):
+        expected = None
+    ends = [] if forecast is None else sorted((sign * forecast.low, sign * forecast.high))
+    low, high = ends or (None, None)
+    attribute = {
+        "epoch": standing.step,
+        "expected": None if expected is None else sign * expected,
+        "low": low,
+        "high": high,
+        "incumbent": None if incumbent is None else sign * incumbent,
+        "decision": decision,
+        "reason": reason,
+    }
+    marks = {
+        f"{RUNG}{rung}": sign * value if math.isfinite(value) else None  # JSON has no NaN
+        for rung, value in crossed.items()
+    }
+    write(study._storage, standing.trial._trial_id, marks, {ANTICIPATION: attribute})
+
 
 _MIN_GAINS_TO_STOP = 5
 _N_PRIOR_RIVALS = 6
@@ -63,7 +124,6 @@ class DoraPruner(BasePruner):
         reduction_factor: ratio of neighbouring rungs; one in this many passes a later rung.
         first_share: share of the values at the first rung that passes it; None lets it depend
             on how well the first rung has foretold the second (see `rungs.informed_share`).
-        seed: reserved for variants that draw; the decisions are deterministic.
         prior_curves: curves of the same task in the study's own units and direction, each the
             values of consecutive steps from the first one on. They inform the forecast before
             any trial has finished, and stand in for trials at a rung that has seen few, unless
@@ -85,7 +145,6 @@ class DoraPruner(BasePruner):
         max_resource: int,
         min_resource: int = 1,
         reduction_factor: int = 3,
-        seed: int | None = None,
         prior_curves: Sequence[ArrayLike] | None = None,
         related_curves: Sequence[Sequence[ArrayLike]] | None = None,
         thaw: bool = False,
@@ -191,9 +250,7 @@ class DoraPruner(BasePruner):
         rungs = [rung for rung in self._rungs if rung >= first]
         paused = [history.paused_at(rung) for rung in rungs]
         values = [self._values(history, rung, first) for rung in rungs]
-        ranked = pyramid.by_distance_to_promotion(
-            values, paused, self._quota_rates(history, first)
-        )
+        ranked = by_distance_to_promotion(values, paused, self._promotion_rates(history, first))
         return [*ranked, *self._passed_over(history, first)][:k]
 
     def _cross_rungs(self, history: History, standing: Standing) -> dict[int, float]:
@@ -228,11 +285,11 @@ class DoraPruner(BasePruner):
         later_values = {} if second is None else self._values(history, second, first).by_number
         return informed_share(self._values(history, first, first).by_number, later_values)
 
-    def _quota_rates(self, history: History, first: int) -> list[float]:
+    def _promotion_rates(self, history: History, first: int) -> list[float]:
         rungs = [rung for rung in self._rungs if rung >= first]
         if not rungs:
             return []
-        return pyramid.quota_rates(rungs, self._max_resource, self._share(history, first, first))
+        return promotion_rates(rungs, self._max_resource, self._share(history, first, first))
 
     def _passed_over(self, history: History, first: int) -> list[int]:
         """Return the trials that paused before the first rung that counts, the latest first."""
@@ -328,27 +385,27 @@ class DoraPruner(BasePruner):
                 return True
             return self._is_continuable(self._paused_trial(study, history, number))
 
-        candidates = pyramid.open_promotions(values, paused, self._quota_rates(history, first))
+        candidates = open_promotions(values, paused, self._promotion_rates(history, first))
         incumbent = history.best_final()
         if is_closing and incumbent is not None:
             ahead = [
                 number
-                for number in pyramid.leaders(values, paused)
+                for number in leaders(values, paused)
                 if self._last_value(history, number) > incumbent
             ]
             candidates = [*ahead, *candidates]
-        chosen = pyramid.first_allowed(candidates, is_allowed)
+        chosen = first_allowed(candidates, is_allowed)
         if chosen is None and self._needs_leader(history, own, first, is_closing):
-            chosen = pyramid.first_allowed(pyramid.leaders(values, paused), is_allowed)
+            chosen = first_allowed(leaders(values, paused), is_allowed)
         if chosen is None and standing is None:
             # They need fewer epochs to the first rung that counts than a new configuration.
-            chosen = pyramid.first_allowed(self._passed_over(history, first), is_allowed)
+            chosen = first_allowed(self._passed_over(history, first), is_allowed)
         return chosen
 
     def _needs_leader(
         self, history: History, own: int | None, first: int, is_closing: bool
     ) -> bool:
-        """Tell whether one trial should be trained to the end, whatever the quotas.
+        """Tell whether one trial should be trained to the end, whoever is promoted.
 
         A first result makes forecasts possible, and a short study must not end without one.
         """

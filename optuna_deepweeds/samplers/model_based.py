@@ -12,8 +12,11 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
-from optuna_deepweeds.samplers.acquisition import log_expected_improvement
-from optuna_deepweeds.samplers.candidates import CandidateSpace
+from optuna_deepweeds.samplers.acquisition import (
+    CandidateSpace,
+    log_expected_improvement,
+    maximise,
+)
 from optuna_deepweeds.samplers.conditions import (
     Conditions,
     DeclaredConditions,
@@ -21,12 +24,15 @@ from optuna_deepweeds.samplers.conditions import (
 )
 from optuna_deepweeds.samplers.encoding import MISSING, Dimension, Encoder
 from optuna_deepweeds.samplers.history import History, Observations
-from optuna_deepweeds.samplers.maximiser import maximise
-from optuna_deepweeds.samplers.seeding import generator, root_seed
-from optuna_deepweeds.samplers.sources import SourceReader
+from optuna_deepweeds.samplers.seeding import generator, root_seed, single_threaded
 from optuna_deepweeds.samplers.targets import normal_scores
-from optuna_deepweeds.samplers.threads import single_threaded
-from optuna_deepweeds.samplers.transfer import PATIENCE, PriorMean, PriorSource, Transfer
+from optuna_deepweeds.samplers.transfer import (
+    PATIENCE,
+    PriorMean,
+    PriorSource,
+    SourceReader,
+    Transfer,
+)
 from optuna_deepweeds.spaces import SearchSpace
 
 _N_BEST, _N_OTHERS = 300, 700

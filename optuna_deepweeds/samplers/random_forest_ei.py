@@ -8,9 +8,9 @@ import numpy as np
 
 from optuna_deepweeds.samplers.blend import Blend, earned_weights
 from optuna_deepweeds.samplers.forest import RegressionForest
+from optuna_deepweeds.samplers.gaussian_process import Kernels, SmoothSurrogate
 from optuna_deepweeds.samplers.history import Observations
 from optuna_deepweeds.samplers.model_based import ModelBasedSampler, Surrogate
-from optuna_deepweeds.samplers.smooth import Kernels, SmoothSurrogate
 from optuna_deepweeds.samplers.targets import clipped_values, tempered_scores
 from optuna_deepweeds.samplers.transfer import PriorSource
 from optuna_deepweeds.spaces import SearchSpace

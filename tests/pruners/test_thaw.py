@@ -11,7 +11,8 @@ from optuna.study import Study
 from optuna.trial import TrialState
 
 from optuna_deepweeds.attributes import ANTICIPATION, INHERITED, ORIGIN, PRIOR, ROOT
-from optuna_deepweeds.pruners import DoraPruner, pyramid
+from optuna_deepweeds.pruners import DoraPruner
+from optuna_deepweeds.pruners.rungs import n_promoted, promotion_rates
 from optuna_deepweeds.studies.continuation import continue_trial, superseded
 from tests.pruners.contract import new_study, random_curves
 
@@ -221,7 +222,7 @@ def test_chain_keeps_its_root() -> None:
 
 def test_quotas_give_every_upper_rung_equal_epochs() -> None:
     rungs, end = [1, 3, 9, 27], 50
-    rates = pyramid.quota_rates(rungs, end, 0.25, 0.25)
+    rates = promotion_rates(rungs, end, 0.25, 0.25)
     assert rates[0] == 0.25
     spans = np.diff([*rungs, end])[1:]
     assert np.array(rates[1:]) * spans == pytest.approx([0.25] * 3)
@@ -234,7 +235,7 @@ def test_quotas_give_every_upper_rung_equal_epochs() -> None:
 def test_first_promotion_of_an_upper_rung_comes_early(
     rung: int, share: float, expected: int
 ) -> None:
-    assert pyramid.quota(rung, share) == expected
+    assert n_promoted(rung, share) == expected
 
 
 def test_short_study_finishes_more_than_its_first_leader() -> None:

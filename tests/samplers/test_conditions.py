@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 from optuna.distributions import IntDistribution
 
-from optuna_deepweeds.samplers.candidates import CandidateSpace
+from optuna_deepweeds.samplers.acquisition import CandidateSpace, maximise
 from optuna_deepweeds.samplers.conditions import DeclaredConditions, LearntConditions
 from optuna_deepweeds.samplers.encoding import MISSING, Encoder
-from optuna_deepweeds.samplers.maximiser import maximise
 from optuna_deepweeds.spaces import SPACES, Condition, Parameter, SearchSpace
 from tests.samplers.problems import CONDITIONAL
 

@@ -11,11 +11,15 @@ from scipy.stats import norm, rankdata
 from optuna_deepweeds.samplers import gaussian_process
 from optuna_deepweeds.samplers.acquisition import log_expected_improvement
 from optuna_deepweeds.samplers.blend import Blend, earned_weights
+from optuna_deepweeds.samplers.dngo import NetworkSurrogate
 from optuna_deepweeds.samplers.forest import RegressionForest
-from optuna_deepweeds.samplers.gaussian_process import GaussianProcess, fit_kernel
-from optuna_deepweeds.samplers.kernel import CovariancesWith, Kernel
-from optuna_deepweeds.samplers.network_surrogate import NetworkSurrogate
-from optuna_deepweeds.samplers.smooth import representatives
+from optuna_deepweeds.samplers.gaussian_process import (
+    CovariancesWith,
+    GaussianProcess,
+    Kernel,
+    fit_kernel,
+    representatives,
+)
 from optuna_deepweeds.samplers.targets import (
     average_ranks,
     clipped_values,

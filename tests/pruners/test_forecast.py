@@ -8,15 +8,13 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from optuna_deepweeds.errors import InvalidInputError
-from optuna_deepweeds.pruners.forecaster import (
+from optuna_deepweeds.pruners.forecast import (
     GainPrior,
+    PriorCurves,
     anticipation_bound,
+    as_curves,
     forecast_final,
     gain_prior,
-)
-from optuna_deepweeds.pruners.prior_curves import (
-    PriorCurves,
-    as_curves,
     gains_of_leaders,
     quantile_map,
 )
