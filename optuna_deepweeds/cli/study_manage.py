@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 from optuna_deepweeds import attributes
 from optuna_deepweeds.cli._output import info, storage_option
 from optuna_deepweeds.cli._values import Output
-from optuna_deepweeds.report.tables import counted
+from optuna_deepweeds.report.standing import counted
 
 
 @click.command()

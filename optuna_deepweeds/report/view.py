@@ -15,7 +15,7 @@ from optuna_deepweeds import attributes
 from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.spaces import SPACES, SearchSpace
 from optuna_deepweeds.studies.accounting import Progress, own_trials, progress, ranked
-from optuna_deepweeds.trials import replaced
+from optuna_deepweeds.trials import replaced, whole_number
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,11 @@ class StudyView:
         """The stored specification; empty for a study of another program."""
         stored = self.user_attrs.get(attributes.SPEC)
         return stored if isinstance(stored, Mapping) else {}
+
+    @property
+    def epochs(self) -> int | None:
+        """Epochs of a network that is trained to its end, if known."""
+        return whole_number(self.spec.get("epochs"), 0) or None
 
     @property
     def space(self) -> SearchSpace | None:
