@@ -145,9 +145,9 @@ def best(
     trial = _best(study) if number is None else _by_number(study, number)
     if model_file is not None:
         from optuna_deepweeds.cli.study_run import load_task
-        from optuna_deepweeds.studies.checkpoints import root_number
+        from optuna_deepweeds.trials import root
 
-        checkpoint = manager.study_checkpoints(study).path(root_number(trial))
+        checkpoint = manager.study_checkpoints(study).path(root(trial))
         task = load_task(manager.study_spec(study), data_dir)
         task.network(trial, checkpoint).save(model_file)
         info(f"Saved the network of trial {trial.number} to {model_file}.")

@@ -22,11 +22,11 @@ import optuna
 from optuna_deepweeds import attributes
 from optuna_deepweeds.report import tables
 from optuna_deepweeds.report.view import StudyView
-from optuna_deepweeds.studies.checkpoints import root_number
 from optuna_deepweeds.studies.manager import storage_url, study_checkpoints
 from optuna_deepweeds.studies.storage.engine import resolve_url, sqlite_path
 from optuna_deepweeds.studies.storage.locks import study_lock
 from optuna_deepweeds.tasks import ImageTask
+from optuna_deepweeds.trials import root
 
 FOLDER_VARIABLE = "DEEPWEEDS_ARTIFACTS"
 _PREFIX = "artifacts:"  # Of the study's system attributes that Optuna's artifacts are listed in.
@@ -100,7 +100,7 @@ def _files(
     best = view.progress.best
     # Without the checkpoint the network would have to be trained again.
     if task is not None and best is not None:
-        checkpoint = study_checkpoints(study).path(root_number(best))
+        checkpoint = study_checkpoints(study).path(root(best))
         if checkpoint.exists():
             name = f"network-trial-{best.number}.pt"
             files[name] = lambda path: task.network(best, checkpoint).save(path)
