@@ -17,14 +17,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
-import optuna
 
-from optuna_deepweeds.cli._output import duration, info
+from optuna_deepweeds.cli._output import info
 from optuna_deepweeds.cli._progress import Display
 from optuna_deepweeds.cli._signals import StopFlag, restore
 from optuna_deepweeds.datasets import Dataset
 from optuna_deepweeds.priors import PriorTrial
 from optuna_deepweeds.report.dashboard_note import publish
+from optuna_deepweeds.report.standing import standing_of
 from optuna_deepweeds.studies import manager
 from optuna_deepweeds.studies.accounting import progress
 from optuna_deepweeds.studies.experiment import Cell, EvaluationPlan, Experiment, is_finished
@@ -97,7 +97,7 @@ class GridRun:
         Worker(study, self.images, observer=display, should_stop=stop, device=self.device).run()
         display.clear()
         publish(study, images=self.images)
-        info(f"{head}: {_standing(study)}")
+        info(f"{head}: {standing_of(study)}")
         code = stop.exit_code
         # Between two studies nothing is under way that would have to be put back.
         restore()
@@ -213,11 +213,3 @@ def _claimed(folder: Path | None, name: str) -> Iterator[bool]:
             yield False
             return
         yield True
-
-
-def _standing(study: optuna.Study) -> str:
-    state = progress(study.get_trials(deepcopy=False), study.direction)
-    text = f"{state.finished} trials, {state.epochs} epochs in {duration(state.seconds)}"
-    if state.best is None or state.best.value is None:
-        return f"{text}, no network trained to its end"
-    return f"{text}, best {state.best.value:.4f} (trial {state.best.number})"

@@ -14,7 +14,7 @@ from optuna_deepweeds.cli._progress import Display
 from optuna_deepweeds.cli._signals import StopFlag
 from optuna_deepweeds.datasets import Dataset
 from optuna_deepweeds.report.dashboard_note import publish
-from optuna_deepweeds.report.tables import counted
+from optuna_deepweeds.report.standing import cost, counted, standing
 from optuna_deepweeds.studies.accounting import progress
 from optuna_deepweeds.studies.spec import Budget, StudySpec
 
@@ -45,14 +45,6 @@ def print_plan(
         f"{counted(spec.epochs, 'epoch')} a network; device {device}\n"
         f"Storage  {redact(storage_url or default_url())}"
     )
-
-
-def standing(study: optuna.Study) -> str:
-    state = progress(study.get_trials(deepcopy=False), study.direction)
-    text = counted(state.finished, "finished trial")
-    if state.waiting:
-        text += f", {state.waiting} waiting"
-    return text
 
 
 def work(
@@ -135,22 +127,11 @@ def print_result(study: optuna.Study) -> None:
 
     spec = manager.study_spec(study)
     state = progress(study.get_trials(deepcopy=False), study.direction)
-    full = state.networks * spec.epochs
     name = shlex.quote(study.study_name)
-    info(
-        f"{counted(state.finished, 'trial')} finished ({state.complete} to the last epoch, "
-        f"{state.pruned} stopped, {state.continued} continued), {state.failed} failed, "
-        f"{state.waiting} waiting."
-    )
-    saved = f", {1 - state.epochs / full:.0%} fewer than {full} without pruning"
-    info(
-        f"{counted(state.epochs, 'epoch')} in {duration(state.seconds)}"
-        f"{saved if state.epochs < full else ''}."
-    )
-    if state.best is not None and state.best.value is not None:
-        info(f"Best: trial {state.best.number}, {spec.metric} {state.best.value:.4f}.")
+    info(standing(state, spec.metric))
+    info(cost(state, spec.epochs))
     if state.best is None:
-        info(f"No network is trained to its end yet: study resume {name} --timeout 2h goes on.")
+        info(f"To go on: study resume {name} --timeout 2h")
     resume = f"study resume {name}"
     total = manager.study_budget(study).trials
     if total is not None and state.finished >= total:

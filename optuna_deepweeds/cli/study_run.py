@@ -10,11 +10,11 @@ import click
 
 from optuna_deepweeds.cli._output import info, storage_option
 from optuna_deepweeds.cli._values import Duration
-from optuna_deepweeds.cli._work import print_plan, standing, work
+from optuna_deepweeds.cli._work import print_plan, work
 from optuna_deepweeds.datasets import DATASETS, Dataset
 from optuna_deepweeds.errors import InvalidInputError, NotFoundError
 from optuna_deepweeds.pruners import PRUNERS
-from optuna_deepweeds.report.tables import counted
+from optuna_deepweeds.report.standing import counted, standing_of
 from optuna_deepweeds.samplers import SAMPLERS
 from optuna_deepweeds.spaces import SPACES
 from optuna_deepweeds.studies.launch import ENGINES
@@ -207,7 +207,7 @@ def run(
         total = manager.study_budget(study)
     print_plan(name, spec, total, str(storage.url), chosen, images)
     if not is_new:
-        info(f"Going on with the study, which has {standing(study)}.")
+        info(f"Going on with the study. {standing_of(study)}")
     for match in manager.source_summary(study, spec):
         info(
             f"Source {match.name}: {counted(match.n_used, 'trial')} to inform the sampler, "
@@ -265,7 +265,7 @@ def resume(
     if engine == "local":
         check_device(device)
     manager.set_budget(study, budget)
-    info(f"Going on with study {name}, which has {standing(study)}.")
+    info(f"Going on with study {name}. {standing_of(study)}")
     return work(
         study,
         images,

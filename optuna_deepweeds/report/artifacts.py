@@ -23,10 +23,10 @@ from optuna_deepweeds import attributes
 from optuna_deepweeds.datasets.dataset import Dataset
 from optuna_deepweeds.report import tables
 from optuna_deepweeds.report.view import StudyView
-from optuna_deepweeds.studies.checkpoints import root_number
 from optuna_deepweeds.studies.manager import storage_url, study_checkpoints
 from optuna_deepweeds.studies.storage.engine import resolve_url, sqlite_path
 from optuna_deepweeds.studies.storage.locks import study_lock
+from optuna_deepweeds.trials import root
 
 FOLDER_VARIABLE = "DEEPWEEDS_ARTIFACTS"
 _PREFIX = "artifacts:"  # Of the study's system attributes that Optuna's artifacts are listed in.
@@ -104,7 +104,7 @@ def _files(
     if (
         images is not None
         and best is not None
-        and study_checkpoints(study).path(root_number(best)).exists()
+        and study_checkpoints(study).path(root(best)).exists()
     ):
         files[f"network-trial-{best.number}.pt"] = lambda path: save_network(
             study, best, images, path

@@ -17,6 +17,7 @@ from optuna_deepweeds.report.anticipation import anticipation_chart, anticipatio
 from optuna_deepweeds.report.artifacts import save_artifacts
 from optuna_deepweeds.report.chart import Chart, Panel
 from optuna_deepweeds.report.incumbent import trajectory
+from optuna_deepweeds.report.standing import standing
 from optuna_deepweeds.report.view import StudyView
 
 logger = logging.getLogger(__name__)
@@ -59,7 +60,7 @@ def publish(
 def note(view: StudyView) -> str:
     """The study in Markdown: specification, progress, best trials, how to resume."""
     parts = [
-        f"**{_text(tables.summary_sentence(view))}**",
+        f"**{_text(standing(view.progress, view.metric))}**",
         _markdown(tables.spec_table(view)),
     ]
     if view.spec:

@@ -10,9 +10,9 @@ from optuna.trial import FrozenTrial, TrialState
 from optuna_deepweeds import attributes
 from optuna_deepweeds.datasets import Dataset
 from optuna_deepweeds.errors import InvalidInputError
-from optuna_deepweeds.studies.checkpoints import root_number, whole_number
 from optuna_deepweeds.studies.manager import study_checkpoints, study_spec
 from optuna_deepweeds.studies.objective import training_seed
+from optuna_deepweeds.trials import root, whole_number
 
 
 def save_network(study: optuna.Study, trial: FrozenTrial, data: Dataset, path: Path) -> None:
@@ -32,12 +32,12 @@ def save_network(study: optuna.Study, trial: FrozenTrial, data: Dataset, path: P
             f"{trial.state.name.lower()}."
         )
     spec = study_spec(study)
-    root = root_number(trial)
-    checkpoint = study_checkpoints(study).path(root)
+    first = root(trial)
+    checkpoint = study_checkpoints(study).path(first)
     network = train(
         {**trial.params, **spec.search_space.constants},
         data,
-        seed=whole_number(trial.user_attrs.get(attributes.SEED), training_seed(spec.seed, root)),
+        seed=whole_number(trial.user_attrs.get(attributes.SEED), training_seed(spec.seed, first)),
         epochs=spec.epochs,
         resume_from=checkpoint if checkpoint.exists() else None,
     )

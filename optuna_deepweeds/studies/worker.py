@@ -12,7 +12,6 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -27,9 +26,8 @@ from optuna_deepweeds.errors import (
     NotFoundError,
     TrainingError,
 )
-from optuna_deepweeds.studies import manager, reaping
+from optuna_deepweeds.studies import manager, resume
 from optuna_deepweeds.studies.accounting import Progress, is_best_unfinished, progress, ranked
-from optuna_deepweeds.studies.checkpoints import root_number, whole_number
 from optuna_deepweeds.studies.objective import (
     Objective,
     TrialInterrupted,
@@ -41,6 +39,7 @@ from optuna_deepweeds.studies.storage.heartbeat import Heartbeat
 from optuna_deepweeds.studies.storage.identity import this_worker
 from optuna_deepweeds.studies.storage.locks import run_locked
 from optuna_deepweeds.studies.storage.resilient import collecting_params, set_user_attrs
+from optuna_deepweeds.trials import root, whole_number
 
 if TYPE_CHECKING:
     from optuna_deepweeds.training import TrainedNetwork
@@ -182,7 +181,7 @@ class Worker:
     def _claim(self) -> _Claim | Ending | None:
         """The next trial, a reason to leave, or None while only others' trials are left."""
         trials = self._study.get_trials(deepcopy=False)
-        if reaping.requeue_dead_trials(self._study, self._checkpoints, trials):
+        if resume.requeue_dead_trials(self._study, self._checkpoints, trials):
             trials = self._study.get_trials(deepcopy=False)
         if self._is_untidy:
             self._tidy(trials)
@@ -217,9 +216,9 @@ class Worker:
         self._objective.must_finish = is_closing and (has_nothing or is_continuation)
         trial = self._study.ask()
         before = trial.user_attrs
-        root = whole_number(before.get(attributes.ROOT), trial.number)
+        first = whole_number(before.get(attributes.ROOT), trial.number)
         # A chain goes on with the seed it began with, whatever version derived that.
-        seed = whole_number(before.get(attributes.SEED), training_seed(self._spec.seed, root))
+        seed = whole_number(before.get(attributes.SEED), training_seed(self._spec.seed, first))
         set_user_attrs(trial, {attributes.WORKER: this_worker(), attributes.SEED: seed})
         try:
             # Suggested under the lock, so that the samplers of other workers see the parameters
@@ -235,17 +234,15 @@ class Worker:
         self._running_since = time.monotonic()
         seconds = before.get(attributes.TRAIN_SECONDS)
         seconds = float(seconds) if isinstance(seconds, (int, float)) else 0.0
-        return _Claim(trial, config, root, seed, seconds)
+        return _Claim(trial, config, first, seed, seconds)
 
     def _thaw(self, *, is_closing: bool) -> bool:
         """Put the trial to go on with in line, and tell whether there is one."""
         next_continuation = getattr(self._study.pruner, "next_continuation", None)
         if self._spec.thaw and next_continuation is not None:
-            from optuna_deepweeds.studies.continuation import continue_trial
-
             parent = next_continuation(self._study, is_closing=is_closing)
             if parent is not None:
-                continue_trial(self._study, parent)
+                resume.continue_trial(self._study, parent)
                 return True
         return False
 
@@ -296,7 +293,7 @@ class Worker:
             return self._study.tell(trial, state=TrialState.PRUNED), ""
         except TrialInterrupted:
             note_seconds()
-            return self._put_back(trial), "put back"
+            return resume.put_back(self._storage, trial), "put back"
         except (TrialTakenOver, optuna.exceptions.UpdateFinishedTrialError):
             raise
         except TrainingError as error:
@@ -304,22 +301,11 @@ class Worker:
         except DeepWeedsError:
             raise
         except KeyboardInterrupt:
-            self._put_back(trial)
+            resume.put_back(self._storage, trial)
             raise
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
             return self._fail(trial, reason, traceback.format_exc()), f"failed: {reason}"
-
-    def _put_back(self, trial: optuna.Trial) -> FrozenTrial:
-        """Queue a running trial again, as itself: who claims it goes on from its checkpoint."""
-        frozen = self._storage.get_trial(trial._trial_id)
-        segments = frozen.user_attrs.get(attributes.SEGMENTS)
-        segments = list(segments) if isinstance(segments, list) else []
-        if frozen.datetime_start is not None:
-            segments.append([frozen.datetime_start.isoformat(), datetime.now().isoformat()])
-        trial.set_user_attr(attributes.SEGMENTS, segments)
-        self._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
-        return self._storage.get_trial(trial._trial_id)
 
     def _fail(self, trial: optuna.Trial, reason: str, details: str | None = None) -> FrozenTrial:
         attrs = {attributes.FAILURE: reason}
@@ -332,11 +318,11 @@ class Worker:
         """Delete the checkpoints that nothing will go on from."""
         keep = [t for t in trials if t.state in (TrialState.RUNNING, TrialState.WAITING)]
         keep += ranked(trials, self._study.direction)[:N_BEST_KEPT]
-        roots = {root_number(t) for t in keep}
+        roots = {root(t) for t in keep}
         promising = getattr(self._study.pruner, "promising", None)
         if self._spec.thaw and promising is not None:
             numbers = set(promising(self._study, N_PAUSED_KEPT))
-            roots |= {root_number(t) for t in trials if t.number in numbers}
+            roots |= {root(t) for t in trials if t.number in numbers}
         self._checkpoints.keep_only(roots)
         self._is_untidy = False
 
