@@ -23,7 +23,7 @@ from optuna_deepweeds.errors import (
     UnusableCheckpointError,
 )
 from optuna_deepweeds.training import checkpoint, runtime
-from optuna_deepweeds.training.session import Run
+from optuna_deepweeds.training.session import Session
 from optuna_deepweeds.training.trained import TrainedNetwork
 
 _CHECKPOINT = "optuna_deepweeds checkpoint"
@@ -113,9 +113,9 @@ def train(
     }
     saved = None if resume_from is None else _read_checkpoint(resume_from, identity)
     with runtime.backend(target, deterministic=deterministic), runtime.freed_memory(target):
-        run: Run | None = None
+        run: Session | None = None
         try:
-            run = Run(config, data, seed=seed, epochs=epochs, device=target, train_on=train_on)
+            run = Session(config, data, seed=seed, epochs=epochs, device=target, train_on=train_on)
             if saved is not None:
                 _load(run, saved, resume_from)
                 if on_resume is not None:
@@ -136,7 +136,7 @@ def train(
 
 
 def _epochs(
-    run: Run,
+    run: Session,
     identity: Mapping[str, Any],
     saved: Mapping[str, Any] | None,
     on_epoch: Callable[[EpochReport], None] | None,
@@ -188,7 +188,7 @@ def _read_checkpoint(path: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
     return saved
 
 
-def _load(run: Run, saved: Mapping[str, Any], path: Path | None) -> None:
+def _load(run: Session, saved: Mapping[str, Any], path: Path | None) -> None:
     try:
         run.load_state(saved["state"])
     except (KeyError, ValueError, TypeError, AttributeError) as error:
