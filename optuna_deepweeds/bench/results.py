@@ -42,9 +42,9 @@ class Cell:
         return json.dumps([self.case, self.method, self.seed], sort_keys=True)
 
     def __str__(self) -> str:
-        return (
-            f"{self.case['task']}, {', '.join(map(str, self.method.values()))}, seed {self.seed}"
-        )
+        name, *others = self.method.values()
+        told = [name, *(value for value in others if value not in ("", "none", "random"))]
+        return f"{self.case['task']}: {', '.join(told)}, seed {self.seed}"
 
 
 @dataclass(frozen=True)
