@@ -8,7 +8,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from optuna_deepweeds.bench.postgres import LocalPostgres, find_programs, local_postgres
+from tests.postgres import LocalPostgres, find_programs, local_postgres
 
 pytest.register_assert_rewrite("optuna.testing.pytest_samplers")
 optuna.logging.set_verbosity(optuna.logging.WARNING)

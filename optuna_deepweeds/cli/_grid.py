@@ -133,8 +133,7 @@ def run_jobs(run: GridRun, file: Path, jobs: int, url: str) -> int:
         jobs: Processes.
         url: Of the storage.
     """
-    from optuna_deepweeds.studies.launch.gpu_sharing import shared_gpu
-    from optuna_deepweeds.studies.launch.local import launch_local
+    from optuna_deepweeds.studies.launch import WorkerCommand, launch
 
     stop = StopFlag()
     show = _Progress(run)
@@ -144,11 +143,8 @@ def run_jobs(run: GridRun, file: Path, jobs: int, url: str) -> int:
         arguments += ["--test-seeds", str(plan.n_seeds if run.grid.evaluation else 0)]
         arguments += ["--device", run.device] if run.device is not None else []
         arguments += ["--data-dir", str(run.data_dir.resolve())] if run.data_dir else []
-        with shared_gpu(jobs, run.device) as environment:
-            launch_local(
-                str(file), url, jobs, arguments=arguments, should_stop=stop, on_tick=show,
-                program=_PROGRAM, environment=environment,
-            )  # fmt: skip
+        command = WorkerCommand(str(file), url, tuple(arguments), _PROGRAM)
+        launch("local", command, jobs, device=run.device, should_stop=stop, on_tick=show)
     show.clear()
     if stop():
         return stop.exit_code

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 import time
 from pathlib import Path
@@ -111,10 +110,13 @@ def _launch(
 ) -> int:
     """Run the workers by an engine; returns its exit code."""
     from optuna_deepweeds.studies import manager
+    from optuna_deepweeds.studies.launch import WorkerCommand, launch, worker_program
 
     if device is not None:
         arguments = ["--device", device, *arguments]
+    program = worker_program(click.get_current_context().find_root().params.get("verbose", 0))
     url = manager.storage_url(study)
+    command = WorkerCommand(study.study_name, url, tuple(arguments), program)
     shown_at = 0.0
 
     def show() -> None:
@@ -123,49 +125,9 @@ def _launch(
             shown_at = time.monotonic()
             display.refresh(study)
 
-    from optuna_deepweeds.studies.launch.local import launch_local, worker_program
-
-    name = study.study_name
-    program = worker_program(click.get_current_context().find_root().params.get("verbose", 0))
-    if engine == "ray":
-        from optuna_deepweeds.studies.launch.ray import launch_ray
-
-        return launch_ray(
-            name,
-            url,
-            workers,
-            arguments=arguments,
-            gpus_per_worker=gpus,
-            should_stop=stop,
-            on_tick=show,
-            program=program,
-        ).exit_code
-    if engine == "slurm":
-        from optuna_deepweeds.studies.launch.slurm import launch_slurm
-
-        return launch_slurm(
-            name,
-            url,
-            workers,
-            arguments=arguments,
-            gpus_per_worker=math.ceil(gpus),
-            should_stop=stop,
-            on_tick=show,
-            program=program,
-        ).exit_code
-    from optuna_deepweeds.studies.launch.gpu_sharing import shared_gpu
-
-    with shared_gpu(workers, device) as environment:
-        return launch_local(
-            name,
-            url,
-            workers,
-            arguments=arguments,
-            should_stop=stop,
-            on_tick=show,
-            program=program,
-            environment=environment,
-        ).exit_code
+    return launch(
+        engine, command, workers, device=device, gpus=gpus, should_stop=stop, on_tick=show
+    ).exit_code
 
 
 def print_result(study: optuna.Study) -> None:

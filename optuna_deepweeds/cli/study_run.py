@@ -17,7 +17,7 @@ from optuna_deepweeds.pruners import PRUNERS
 from optuna_deepweeds.report.tables import counted
 from optuna_deepweeds.samplers import SAMPLERS
 from optuna_deepweeds.spaces import SPACES
-from optuna_deepweeds.studies.launch.local import ENGINES
+from optuna_deepweeds.studies.launch import ENGINES
 from optuna_deepweeds.studies.spec import MAX_EPOCHS, Budget, StudySpec
 
 _DEMO_SECONDS = 240.0

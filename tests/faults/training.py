@@ -1,4 +1,4 @@
-"""Training for benchmarks of the storage: without networks, or real, with a log of what it did.
+"""Training without networks for tests of everything around it, with a log of what it did.
 
 The log has a line for every epoch that was trained and every checkpoint that was written, from
 which `retraining` tells whether work was done twice, independently of what the storage says.
