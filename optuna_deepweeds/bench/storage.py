@@ -36,6 +36,7 @@ from optuna_deepweeds.studies.spec import Budget, StudySpec
 from optuna_deepweeds.studies.storage import open_storage
 from optuna_deepweeds.studies.storage.bulk import bulk_add_trials
 from optuna_deepweeds.studies.storage.engine import STORAGE_VARIABLE, resolve_url
+from optuna_deepweeds.tasks import ImageTask
 
 BIG = "big"
 """Name of the study whose commands are timed."""
@@ -130,10 +131,8 @@ def no_training(
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
 
-    curve: list[float] = []
     for epoch in range(1, epochs + 1):
-        curve.append(0.5)
-        on_epoch(SimpleNamespace(epoch=epoch, valid_accuracy=0.5, curve=tuple(curve), save=save))
+        on_epoch(SimpleNamespace(epoch=epoch, valid_accuracy=0.5, save=save))
     return SimpleNamespace(valid_accuracy=0.5)
 
 
@@ -142,9 +141,9 @@ def run_worker(study: optuna.Study, train: Callable[..., Any], **options: Any) -
     observer = SimpleNamespace(
         trial_started=lambda *_: None, epoch_finished=lambda *_: None, trial_ended=lambda *_: None
     )
-    worker.Worker(
-        study, tiny_images(), observer=observer, device="cpu", train=train, **options
-    ).run()
+    spec = manager.study_spec(study)
+    task = ImageTask(tiny_images(), spec.search_space, spec.epochs, train=train)
+    worker.Worker(study, task, observer=observer, device="cpu", **options).run()
 
 
 def tiny_images() -> Dataset:

@@ -13,7 +13,7 @@ from optuna_deepweeds.bench import training as speed
 from optuna_deepweeds.cli._output import emit, format_option, info
 from optuna_deepweeds.cli.bench_methods import seeds_option
 from optuna_deepweeds.errors import InvalidInputError
-from optuna_deepweeds.report.tables import counted
+from optuna_deepweeds.report.standing import counted
 
 _ACCURACY_COLUMNS = ("config", "mean", "sd", "macro_f1", "seeds", "seconds")
 _STORAGE_COLUMNS = ("what", "seconds", "stock_seconds", "difference_ms")
