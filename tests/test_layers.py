@@ -13,20 +13,27 @@ import optuna_deepweeds
 
 PACKAGE = Path(optuna_deepweeds.__file__).parent
 
-GROUND = {"spaces", "datasets", "errors", "attributes"}
+BASE = {"trials", "files", "schema", "seeds", "attributes", "errors"}
+GROUND = {"spaces", "datasets"} | BASE
 WORKSHOPS = {"samplers", "pruners", "priors", "training"}
 MAY_IMPORT = {
-    "cli": {"report", "bench", "studies"} | WORKSHOPS | GROUND,
-    "report": {"studies"} | WORKSHOPS | GROUND,
-    "bench": {"studies"} | WORKSHOPS | GROUND,
-    "studies": WORKSHOPS | GROUND,
+    "cli": {"report", "bench", "studies", "tasks"} | WORKSHOPS | GROUND,
+    "report": {"studies", "tasks"} | WORKSHOPS | GROUND,
+    "bench": {"studies", "tasks"} | WORKSHOPS | GROUND,
+    # What it needs of training and data sets, a task brings.
+    "studies": ({"tasks"} | WORKSHOPS | GROUND) - {"training", "datasets"},
+    "tasks": {"training"} | GROUND,
     # These four never import one another.
     "samplers": GROUND,
     "pruners": GROUND,
     "priors": GROUND,
     "training": GROUND,
-    "spaces": {"errors"},
-    "datasets": {"errors"},
+    "spaces": BASE,
+    "datasets": BASE,
+    "trials": {"attributes"},
+    "files": {"errors"},
+    "schema": {"errors"},
+    "seeds": set(),
     "errors": set(),
     "attributes": set(),
 }

@@ -72,7 +72,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "bench": (
         "bench samplers --quick",
         "bench pruners --curves priors/deepweeds-balanced.csv --quick",
-        "bench storage --case claims",
+        "bench storage --trials 1000",
     ),
     "bench samplers": (
         "bench samplers --quick",
@@ -82,13 +82,13 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "bench fcnet": ("bench fcnet --quick",),
     "bench pruners": (
         "bench pruners --curves priors/deepweeds-balanced.csv --quick",
-        "bench pruners --curves 'taskset/*.npz' --output runs.csv",
+        "bench pruners --curves 'taskset/*.npz' --output runs.jsonl",
     ),
     "bench accuracy": ("bench accuracy --config course --seeds 1",),
     "bench training": ("bench training --quick",),
     "bench storage": (
-        "bench storage --case claims --backend sqlite",
-        "bench storage --case kills --kills 20",
+        "bench storage --trials 1000",
+        "bench storage --storage postgresql://me@localhost/empty",
     ),
 }
 

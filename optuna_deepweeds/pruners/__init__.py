@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 import difflib
+import pkgutil
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import ArrayLike
-from optuna.pruners import BasePruner, HyperbandPruner, NopPruner, SuccessiveHalvingPruner
+from optuna.pruners import BasePruner
 
 from optuna_deepweeds.errors import InvalidInputError
-from optuna_deepweeds.pruners.peers import OwnMedianPruner
 
 if TYPE_CHECKING:
     from optuna_deepweeds.pruners.dora import DoraPruner
 
-PRUNERS = {
-    "none": "every trial is trained to the end",
-    "asha": "successive halving from the first epoch on, one in three passes a rung",
-    "hyperband": "several successive halvings with different first rungs",
-    "median": "stops below the median of earlier trials at the same epoch",
-    "dora": "anticipates each curve's end; pauses trials and continues the best",
+_DORA = f"{__name__}.dora:DoraPruner"
+
+PRUNERS: dict[str, tuple[str, str]] = {
+    "none": ("optuna.pruners:NopPruner", "every trial is trained to the end"),
+    "asha": (
+        "optuna.pruners:SuccessiveHalvingPruner",
+        "successive halving from the first epoch on, one in three passes a rung",
+    ),
+    "hyperband": (
+        "optuna.pruners:HyperbandPruner",
+        "several successive halvings with different first rungs",
+    ),
+    "median": (
+        f"{__name__}.optuna_pruners:OwnMedianPruner",
+        "stops below the median of earlier trials at the same epoch",
+    ),
+    "dora": (_DORA, "anticipates each curve's end; pauses trials and continues the best"),
 }
-"""Names that `make_pruner` knows, each with one line of description."""
+"""By name, where the class lies and what it does in a sentence."""
 
 __all__ = ["PRUNERS", "DoraPruner", "make_pruner"]
 
@@ -32,7 +43,6 @@ def make_pruner(
     *,
     max_resource: int,
     min_resource: int = 1,
-    seed: int | None = None,
     prior_curves: Sequence[ArrayLike] | None = None,
     thaw: bool = False,
     **options: Any,
@@ -43,7 +53,7 @@ def make_pruner(
         name: one of `PRUNERS`.
         max_resource: step of a full training's last report.
         min_resource: first step at which a trial may be stopped.
-        seed, prior_curves, thaw: for `dora` alone; see `DoraPruner`.
+        prior_curves, thaw: for `dora` alone; see `DoraPruner`.
         options: further arguments of the pruner's class; they win over our settings.
 
     Raises:
@@ -55,37 +65,24 @@ def make_pruner(
         raise InvalidInputError(
             f"pruner must be one of {', '.join(PRUNERS)}, but got {name!r}.{hint}"
         )
+    resources = {"min_resource": min_resource, "max_resource": max_resource}
+    settings: dict[str, dict[str, Any]] = {
+        "asha": {"min_resource": min_resource, "reduction_factor": 3},
+        "hyperband": resources,
+        "median": {"n_warmup_steps": min_resource},
+        "dora": {**resources, "prior_curves": prior_curves, "thaw": thaw},
+    }
     try:
-        if name == "none":
-            return NopPruner(**options)
-        if name == "asha":
-            return SuccessiveHalvingPruner(
-                **{"min_resource": min_resource, "reduction_factor": 3, **options}
-            )
-        if name == "hyperband":
-            return HyperbandPruner(
-                **{"min_resource": min_resource, "max_resource": max_resource, **options}
-            )
-        if name == "median":
-            return OwnMedianPruner(**{"n_warmup_steps": min_resource, **options})
-        from optuna_deepweeds.pruners.dora import DoraPruner
-
-        return DoraPruner(
-            max_resource=max_resource,
-            min_resource=min_resource,
-            seed=seed,
-            prior_curves=prior_curves,
-            thaw=thaw,
-            **options,
+        pruner: BasePruner = pkgutil.resolve_name(PRUNERS[name][0])(
+            **{**settings.get(name, {}), **options}
         )
     except TypeError as error:
         raise InvalidInputError(f"pruner {name!r} does not take these options: {error}.") from None
+    return pruner
 
 
 def __getattr__(name: str) -> Any:
     # Imported when asked for: its distributions take SciPy, which takes a second.
     if name != "DoraPruner":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from optuna_deepweeds.pruners.dora import DoraPruner
-
-    return DoraPruner
+    return pkgutil.resolve_name(_DORA)

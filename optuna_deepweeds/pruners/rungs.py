@@ -1,23 +1,26 @@
-"""Rungs: the resources at which a trial is compared with all trials that came as far.
+"""Rungs: the resources at which a trial is compared with all that came as far; promotion there.
 
-Values here are in the direction "larger is better".
-"""
+Plain functions; values are in the direction "larger is better".
+
+    G_i    resource of rung i, G_{last + 1} is a full training
+    n_0    number of results at the first rung
+    m_i    the best m_i of all values ever seen at rung i are promoted
+    f_0    share of the first rung's results that is promoted
+
+Every rung above the first is given the same number of epochs in total, which makes
+m_i = n_0 * f * G_0 / (G_{i+1} - G_i), rounded as `n_promoted` tells. A trial that is not promoted
+yet stays paused, and goes on as soon as enough new trials have come in below it."""
 
 from __future__ import annotations
 
 import math
 from bisect import bisect_left, insort
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-_STRICT_SHARE = 1 / 5
-_USUAL_SHARE = 1 / 4
-_LENIENT_SHARE = 1 / 3
-_MIN_PAIRS = 12
-_UNINFORMATIVE = 0.55
-_INFORMATIVE = 0.85
+_UPPER_SHARE = 0.25
 _MIN_PAIRS_TO_DISTRUST = 8
 _BEYOND_CHANCE = 1.645  # exceeded once in twenty times by a standard normal variable
 
@@ -113,32 +116,6 @@ def is_in_top(value: float, others: Sequence[float], share: float) -> bool:
     return int(np.count_nonzero(values >= value)) < n_pass
 
 
-def informed_share(first: Mapping[int, float], second: Mapping[int, float]) -> float:
-    """Return the share of values that should pass the first rung, by how much it foretells.
-
-    Of the trials that came to the second rung, the leaders there are looked up at the first one.
-    Where the order of the first rung means something, most of them were in its better half
-    already, and few need to pass; where it means nothing, half of them were. (Those that passed
-    are all that can be known: the share among them understates how much the rung foretells.)
-
-    Args:
-        first: values at the first rung by trial number.
-        second: values at the second rung by trial number.
-
-    Returns:
-        From 1/5 (85 % of the leaders were in the better half) to 1/3 (55 % or fewer); 1/4 while
-        fewer than twelve trials came to the second rung.
-    """
-    both = sorted(number for number in second if number in first)
-    if len(both) < _MIN_PAIRS:
-        return _USUAL_SHARE
-    early, late = _values(both, first), _values(both, second)
-    leaders = np.argsort(-late, kind="stable")[: max(2, len(both) // 3)]
-    hits = float(np.mean(early[leaders] > np.median(early)))
-    strictness = np.clip((hits - _UNINFORMATIVE) / (_INFORMATIVE - _UNINFORMATIVE), 0, 1)
-    return float(_LENIENT_SHARE + (_STRICT_SHARE - _LENIENT_SHARE) * strictness)
-
-
 def first_trusted(rungs: Sequence[Mapping[int, float]]) -> int:
     """Return the index of the first rung at which trials should be told apart.
 
@@ -185,3 +162,75 @@ def _centred_ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def _values(numbers: Sequence[int], values: Mapping[int, float]) -> NDArray[np.float64]:
     """The values of some trials; NaN as the worst."""
     return np.nan_to_num([values[number] for number in numbers], nan=-np.inf)
+
+
+def promotion_rates(
+    rungs: Sequence[int], max_resource: int, first_share: float, upper_share: float = _UPPER_SHARE
+) -> list[float]:
+    """Return m_i / n_0 for each rung: the share of the first rung's results promoted there."""
+    rates = [first_share]
+    ends = [*rungs[1:], max_resource]
+    for rung, end in list(zip(rungs, ends, strict=True))[1:]:
+        rates.append(min(1.0, upper_share * rungs[0] / (end - rung)))
+    return rates[: len(rungs)]
+
+
+def n_promoted(rung: int, share: float) -> int:
+    """Return how many trials may pass a rung for a share of the results, a whole number or not.
+
+    The share is rounded down, except that above the first rung one half is enough for the first
+    trial: a study of few trials would otherwise end before anything but its first leader went on.
+    """
+    if rung > 0 and 0.5 <= share < 1:
+        return 1
+    return int(share + 1e-9)
+
+
+def open_promotions(
+    values: Sequence[RungValues], paused: Sequence[Collection[int]], rates: Sequence[float]
+) -> list[int]:
+    """Return the paused trials to be promoted, those of the highest rung first.
+
+    Args:
+        values: for each rung the values ever seen there.
+        paused: for each rung the numbers of the trials that wait there to be continued.
+        rates: for each rung its m_i / n_0.
+    """
+    n_first = len(values[0]) if values else 0
+    promoted = [n_promoted(rung, n_first * rate) for rung, rate in enumerate(rates)]
+    return [
+        number
+        for rung in reversed(range(len(values)))
+        if promoted[rung] and paused[rung]
+        for number in values[rung].best(promoted[rung])
+        if number in paused[rung]
+    ]
+
+
+def leaders(values: Sequence[RungValues], paused: Sequence[Collection[int]]) -> list[int]:
+    """Return all paused trials, the best of the highest rung first."""
+    return [
+        number
+        for rung in reversed(range(len(values)))
+        if paused[rung]
+        for number in values[rung].best()
+        if number in paused[rung]
+    ]
+
+
+def by_distance_to_promotion(
+    values: Sequence[RungValues], paused: Sequence[Collection[int]], rates: Sequence[float]
+) -> list[int]:
+    """Return the paused trials in the order in which a growing study would promote them."""
+    needed = [
+        ((0.5 if rank == 0 and rung > 0 else rank + 1) / rate, -rung, number)
+        for rung, rate in enumerate(rates)
+        for rank, number in enumerate(values[rung].best())
+        if number in paused[rung]
+    ]
+    return [number for _, _, number in sorted(needed)]
+
+
+def first_allowed(numbers: Sequence[int], is_allowed: Callable[[int], bool]) -> int | None:
+    """Return the first of `numbers` that is allowed; the test may be costly."""
+    return next((number for number in numbers if is_allowed(number)), None)

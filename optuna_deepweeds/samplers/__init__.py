@@ -3,21 +3,39 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+import pkgutil
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler
 
 from optuna_deepweeds.errors import InvalidInputError
-from optuna_deepweeds.samplers.peers import PerTrialSampler
+from optuna_deepweeds.samplers.optuna_samplers import PerTrialSampler
 from optuna_deepweeds.spaces import SearchSpace
 
 if TYPE_CHECKING:
     from optuna_deepweeds.samplers.dngo import DNGOSampler
     from optuna_deepweeds.samplers.random_forest_ei import RandomForestEISampler
-    from optuna_deepweeds.samplers.sources import SourceMatch, summarise_sources
-    from optuna_deepweeds.samplers.transfer import PriorSource
+    from optuna_deepweeds.samplers.transfer import PriorSource, SourceMatch, summarise_sources
+
+SAMPLERS: dict[str, tuple[str, str]] = {
+    "random": ("optuna.samplers:RandomSampler", "uniform draws (Optuna)"),
+    "tpe": ("optuna.samplers:TPESampler", "tree-structured Parzen estimator (Optuna)"),
+    "gp": (
+        "optuna.samplers:GPSampler",
+        "Gaussian process with log expected improvement (Optuna)",
+    ),
+    "rf_ei": (
+        f"{__name__}.random_forest_ei:RandomForestEISampler",
+        "random forest with log expected improvement; uses conditions and priors",
+    ),
+    "dngo": (
+        f"{__name__}.dngo:DNGOSampler",
+        "network features with a Bayesian linear head; uses conditions and priors",
+    ),
+}
+"""By name, where the class lies and what it is in a sentence."""
 
 # Imported when asked for: scikit-learn and SciPy take a second, and whoever lists studies or
 # starts a worker with another sampler needs neither.
@@ -25,22 +43,8 @@ _LAZY = {
     "DNGOSampler": "dngo",
     "PriorSource": "transfer",
     "RandomForestEISampler": "random_forest_ei",
-    "SourceMatch": "sources",
-    "summarise_sources": "sources",
-}
-
-_OPTUNA: dict[str, Callable[..., BaseSampler]] = {
-    "random": RandomSampler,
-    "tpe": TPESampler,
-    "gp": GPSampler,
-}
-
-SAMPLERS: dict[str, str] = {
-    "random": "uniform draws (Optuna)",
-    "tpe": "tree-structured Parzen estimator (Optuna)",
-    "gp": "Gaussian process with log expected improvement (Optuna)",
-    "rf_ei": "random forest with log expected improvement; uses conditions and priors",
-    "dngo": "network features with a Bayesian linear head; uses conditions and priors",
+    "SourceMatch": "transfer",
+    "summarise_sources": "transfer",
 }
 
 
@@ -66,22 +70,20 @@ def make_sampler(
     Raises:
         InvalidInputError: An unknown name, or an option that the class does not take.
     """
+    if name not in SAMPLERS:
+        raise InvalidInputError(
+            f"the sampler must be one of {', '.join(SAMPLERS)}, but got {name!r}."
+        )
+    path, _ = SAMPLERS[name]
+    create = partial(pkgutil.resolve_name(path), **options)
     try:
-        if name in _OPTUNA:
-            create = partial(_OPTUNA[name], **options)
+        if path.startswith("optuna."):
             create(seed=0)  # an unknown option shows here, not in the middle of a study
             return PerTrialSampler(create, seed=seed)
-        if name == "rf_ei":
-            from optuna_deepweeds.samplers.random_forest_ei import RandomForestEISampler
-
-            return RandomForestEISampler(seed=seed, space=space, priors=priors, **options)
-        if name == "dngo":
-            from optuna_deepweeds.samplers.dngo import DNGOSampler
-
-            return DNGOSampler(seed=seed, space=space, priors=priors, **options)
+        sampler: BaseSampler = create(seed=seed, space=space, priors=priors)
     except TypeError as error:
         raise InvalidInputError(f"sampler {name!r} refuses an option: {error}.") from error
-    raise InvalidInputError(f"the sampler must be one of {', '.join(SAMPLERS)}, but got {name!r}.")
+    return sampler
 
 
 def __getattr__(name: str) -> Any:

@@ -1,9 +1,14 @@
-"""Expected improvement on the logarithmic scale."""
+"""Where to look next: expected improvement, candidates, and the search among them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy.special import erfcx, log_ndtr
+
+from optuna_deepweeds.samplers.conditions import Conditions
+from optuna_deepweeds.samplers.encoding import LARGEST_GRID, MISSING, Encoder
 
 _LOG_SQRT_2PI = 0.5 * np.log(2.0 * np.pi)
 _SQRT_2 = np.sqrt(2.0)
@@ -44,3 +49,152 @@ def log_expected_improvement(mean: np.ndarray, sd: np.ndarray, incumbent: float)
     far = z <= -1e3
     result[far] = log_density[far] - 2.0 * np.log(-z[far])
     return result + np.log(sd)
+
+
+_N_STEPS = 4
+"""Gaussian steps along every other parameter."""
+_N_JOINT = 8
+"""Gaussian steps along all of those at once."""
+_LOG10_STEP = (-2.7, -0.5)
+"""Range of the logarithm of a step's standard deviation, from fine tuning to long jumps."""
+
+
+class CandidateSpace:
+    """Draws rows of codes that are real, conditionally complete configurations."""
+
+    def __init__(self, encoder: Encoder, conditions: Conditions) -> None:
+        self._encoder = encoder
+        self._conditions = conditions
+
+    def keys(self, X: np.ndarray) -> np.ndarray:
+        """(n,) keys that are equal where configurations count as the same."""
+        return self._encoder.keys(X)
+
+    def random(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """(n, d) uniform draws."""
+        return self._finish(rng.random((n, len(self._encoder))))
+
+    def neighbours(self, X: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Rows that differ from a row of X: (n, d) in one active parameter, or take a joint step.
+
+        Discrete parameters with few values and categoricals take each other value, the rest
+        takes Gaussian steps, one at a time and all together. What an exchange switches on is
+        drawn uniformly.
+        """
+        full = np.where(X == MISSING, rng.random(X.shape), X)
+        groups = [np.empty((0, X.shape[1]))]
+        stepped = []
+        for j, dimension in enumerate(self._encoder.dimensions):
+            active = np.flatnonzero(X[:, j] != MISSING)
+            if not dimension.has_long_range:
+                grid = dimension.grid()
+                if len(grid) > LARGEST_GRID:
+                    grid = rng.choice(grid, LARGEST_GRID, replace=False)
+                codes = np.tile(grid, (len(active), 1))
+            else:
+                stepped.append(j)
+                codes = full[active, j][:, None] + _steps((len(active), _N_STEPS), rng)
+            group = np.repeat(full[active], codes.shape[1], axis=0)
+            group[:, j] = _reflect(codes.ravel())
+            groups.append(group)
+        if len(stepped) > 1:
+            group = np.repeat(full, _N_JOINT, axis=0)
+            sizes = _sizes((len(group), 1), rng)
+            group[:, stepped] += sizes * rng.normal(size=(len(group), len(stepped)))
+            group[:, stepped] = _reflect(group[:, stepped])
+            groups.append(group)
+        return self._finish(np.concatenate(groups))
+
+    def _finish(self, X: np.ndarray) -> np.ndarray:
+        return self._conditions.apply(self._encoder.snap(X))
+
+
+def _sizes(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    return 10.0 ** rng.uniform(*_LOG10_STEP, size=shape)
+
+
+def _steps(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    return _sizes(shape, rng) * rng.normal(size=shape)
+
+
+def _reflect(codes: np.ndarray) -> np.ndarray:
+    """Fold `codes` back into [0, 1], so that the ends gather no mass."""
+    folded = np.abs(codes) % 2.0
+    return np.minimum(folded, 2.0 - folded)
+
+
+_N_RANDOM = 500
+_N_STARTS = 10
+_N_ROUNDS = 3
+
+
+def maximise(
+    acquisition: Callable[[np.ndarray], np.ndarray],
+    space: CandidateSpace,
+    observed: np.ndarray,
+    taken: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    n_random: int = _N_RANDOM,
+    n_starts: int = _N_STARTS,
+    n_rounds: int = _N_ROUNDS,
+) -> np.ndarray:
+    """The row with the largest acquisition that has not been taken.
+
+    Scores uniform draws and the neighbours of good observations in one batch, then climbs:
+    each round scores the neighbours of the best rows so far.
+
+    Args:
+        acquisition: Maps rows (m, d) to (m,); larger is better.
+        space: Where candidates come from.
+        observed: (s, d) observed rows, best first; neighbours of the first few are scored.
+        taken: Sorted or unsorted keys of rows that must not be returned (evaluated or running).
+        rng: Breaks ties and draws candidates.
+        n_random: Number of uniform draws.
+        n_starts: Number of rows whose neighbours are scored, in every round.
+        n_rounds: Most rounds of climbing; it stops at the first one without a gain.
+
+    Returns:
+        (d,) row. If everything drawn has been taken, as in a small exhausted space, the best of
+        what was taken.
+    """
+    taken = np.sort(taken)
+    random = space.random(n_random, rng)
+    pool = _fresh(
+        np.concatenate([random, space.neighbours(observed[:n_starts], rng)]), space, taken
+    )
+    if len(pool) == 0:
+        pool = random
+    # Flat acquisitions, as those of forests, tie often; a shuffled pool breaks ties at random.
+    pool = pool[rng.permutation(len(pool))]
+    scores = acquisition(pool)
+    for _ in range(n_rounds):
+        starts = np.argsort(-scores, kind="stable")[:n_starts]
+        best = scores[starts[0]]
+        step = _fresh(space.neighbours(pool[starts], rng), space, taken, space.keys(pool))
+        if len(step) == 0:
+            break
+        pool = np.concatenate([pool, step])
+        scores = np.concatenate([scores, acquisition(step)])
+        if scores.max() <= best:
+            break
+    return pool[int(np.argmax(scores))]
+
+
+def _fresh(
+    X: np.ndarray, space: CandidateSpace, taken: np.ndarray, pool: np.ndarray | None = None
+) -> np.ndarray:
+    """Rows of X without repetition whose key is neither in sorted `taken` nor in `pool`."""
+    keys, first = np.unique(space.keys(X), return_index=True)
+    is_fresh = ~_contains(taken, keys)
+    if pool is not None:
+        is_fresh &= ~np.isin(keys, pool)
+    return X[np.sort(first[is_fresh])]
+
+
+def _contains(ordered: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """(k,) True where a key is among `ordered`, of which there may be many thousands."""
+    if len(ordered) == 0:
+        return np.zeros(len(keys), dtype=bool)
+    places = np.minimum(np.searchsorted(ordered, keys), len(ordered) - 1)
+    return np.asarray(ordered[places] == keys)

@@ -168,9 +168,7 @@ def equip(study: optuna.Study, spec: StudySpec) -> optuna.Study:
         if spec.thaw:
             folder = study_checkpoints(study)
             options["is_continuable"] = folder.exists
-    pruner = make_pruner(
-        spec.pruner, max_resource=spec.epochs, seed=spec.seed, thaw=spec.thaw, **options
-    )
+    pruner = make_pruner(spec.pruner, max_resource=spec.epochs, thaw=spec.thaw, **options)
     sampler = make_sampler(
         spec.sampler,
         seed=spec.seed,

@@ -19,7 +19,7 @@ from optuna.distributions import (
 
 from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.samplers import SAMPLERS, make_sampler
-from optuna_deepweeds.samplers.peers import PerTrialSampler
+from optuna_deepweeds.samplers.optuna_samplers import PerTrialSampler
 from tests.samplers.problems import CONDITIONAL, conditional_objective, params_of, run
 
 N_TRIALS = 12

@@ -11,8 +11,7 @@ from optuna.trial import create_trial
 from optuna_deepweeds import attributes
 from optuna_deepweeds.samplers import PriorSource, RandomForestEISampler, summarise_sources
 from optuna_deepweeds.samplers.encoding import MISSING, Encoder
-from optuna_deepweeds.samplers.sources import match_source
-from optuna_deepweeds.samplers.transfer import PriorMean, Transfer
+from optuna_deepweeds.samplers.transfer import PriorMean, Transfer, match_source
 from optuna_deepweeds.spaces import Parameter, SearchSpace
 from tests.samplers.problems import CONDITIONAL
 

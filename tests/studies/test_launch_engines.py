@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from optuna_deepweeds import attributes
-from optuna_deepweeds.bench.storage_training import retraining
-from optuna_deepweeds.bench.storage_worker import BenchStudy
-from optuna_deepweeds.studies.launch.ray import launch_ray
-from optuna_deepweeds.studies.launch.slurm import SlurmWorker, launch_slurm
+from optuna_deepweeds.studies.launch import LaunchResult, WorkerCommand, launch
+from optuna_deepweeds.studies.launch.slurm import SlurmWorker, slurm_workers
+from optuna_deepweeds.studies.launch.supervise import supervise
+from tests.faults.studies import BenchStudy
+from tests.faults.training import retraining
 
 pytestmark = pytest.mark.slow
 
@@ -36,7 +37,18 @@ elif sys.argv[2] == "node" and n == 1:
     os.kill(os.getppid(), signal.SIGKILL)
     time.sleep(120)
 """
-_PROGRAM = (sys.executable, "-c", _WORKER)
+
+
+def _command(log: Path, action: str) -> WorkerCommand:
+    return WorkerCommand("s", _URL, (str(log), action), (sys.executable, "-c", _WORKER))
+
+
+def _jobs(command: WorkerCommand, n: int, folder: Path, minutes: int = 240) -> LaunchResult:
+    """The jobs of Slurm as processes of this machine."""
+    start = slurm_workers(command, 0, folder=folder, cluster="local", minutes=minutes)
+    return supervise(start, n, lambda: False, lambda: None, 0, 1.0)
+
+
 _URL = "sqlite:////data/a.db"
 _START = f"start {_URL}"
 
@@ -51,21 +63,21 @@ def ray_cluster() -> Iterator[None]:
 
 def test_ray_runs_workers_to_their_end(ray_cluster: None, tmp_path: Path) -> None:
     log = tmp_path / "log"
-    result = launch_ray("s", _URL, 2, arguments=[str(log), "end"], program=_PROGRAM)
+    result = launch("ray", _command(log, "end"), 2)
     assert (result.exit_codes, result.restarts) == ([0, 0], 0)
     assert log.read_text().splitlines() == [_START, _START]
 
 
 def test_ray_restarts_a_dead_worker(ray_cluster: None, tmp_path: Path) -> None:
     log = tmp_path / "log"
-    result = launch_ray("s", _URL, 1, arguments=[str(log), "once"], program=_PROGRAM)
+    result = launch("ray", _command(log, "once"), 1)
     assert (result.exit_codes, result.restarts) == ([0], 1)
     assert log.read_text().splitlines() == [_START, _START]
 
 
 def test_ray_starts_again_where_its_own_process_died(ray_cluster: None, tmp_path: Path) -> None:
     log = tmp_path / "log"
-    result = launch_ray("s", _URL, 1, arguments=[str(log), "node"], program=_PROGRAM)
+    result = launch("ray", _command(log, "node"), 1)
     assert (result.exit_codes, result.restarts) == ([0], 1)
     # The first worker puts its trial back when the process that started it dies.
     assert sorted(log.read_text().splitlines()) == sorted([_START, "put back", _START])
@@ -73,9 +85,7 @@ def test_ray_starts_again_where_its_own_process_died(ray_cluster: None, tmp_path
 
 def test_ray_stops_workers(ray_cluster: None, tmp_path: Path) -> None:
     log = tmp_path / "log"
-    result = launch_ray(
-        "s", _URL, 1, arguments=[str(log), "wait"], program=_PROGRAM, should_stop=log.exists
-    )
+    result = launch("ray", _command(log, "wait"), 1, should_stop=log.exists)
     assert result.exit_codes == [143]
     assert log.read_text().splitlines() == [_START, "put back"]
 
@@ -83,15 +93,7 @@ def test_ray_stops_workers(ray_cluster: None, tmp_path: Path) -> None:
 def test_submitit_runs_workers_to_their_end(tmp_path: Path) -> None:
     pytest.importorskip("submitit", reason="the Python package submitit is not installed.")
     log = tmp_path / "log"
-    result = launch_slurm(
-        "s",
-        _URL,
-        2,
-        arguments=[str(log), "end"],
-        program=_PROGRAM,
-        folder=tmp_path / "jobs",
-        cluster="local",
-    )
+    result = _jobs(_command(log, "end"), 2, tmp_path / "jobs")
     assert result.exit_codes == [0, 0]
     assert log.read_text().splitlines() == [_START, _START]
 
@@ -101,7 +103,7 @@ def test_submitit_job_is_continued_at_its_time_limit(tmp_path: Path) -> None:
     import threading
 
     log = tmp_path / "log"
-    worker = SlurmWorker("s", [str(log), "wait"], _PROGRAM)
+    worker = SlurmWorker(_command(log, "wait"))
     codes: list[int] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OPTUNA_STORAGE", _URL)
@@ -116,15 +118,16 @@ def test_submitit_job_is_continued_at_its_time_limit(tmp_path: Path) -> None:
     assert codes == [143]
     assert log.read_text().splitlines() == [_START, "put back"]
     assert isinstance(continuation.function, SlurmWorker)
-    assert continuation.function.study_name == "s"
+    assert continuation.function.command.study_name == "s"
 
 
 # The real worker loop, on trainings that only take time.
 _STUDY_WORKER = """
 import os, sys
 from pathlib import Path
-from optuna_deepweeds.bench.storage_training import QuickTraining, Recorded
-from optuna_deepweeds.bench.storage_worker import BenchStudy, run_worker
+from tests.faults.training import QuickTraining, Recorded
+from optuna_deepweeds.bench.storage import run_worker
+from tests.faults.studies import BenchStudy
 from optuna_deepweeds.cli._signals import StopFlag
 stop = StopFlag()
 folder = Path(sys.argv[1])
@@ -140,16 +143,10 @@ def test_a_study_goes_on_in_the_job_that_follows_a_time_limit(tmp_path: Path) ->
         f"sqlite:///{tmp_path}/optuna.db", tmp_path, n_trials=1, epochs=20, pruner="none"
     )
     study = bench.create()
-    result = launch_slurm(
-        bench.name,
-        bench.url,
-        1,
-        arguments=[str(tmp_path)],
-        program=(sys.executable, "-c", _STUDY_WORKER),
-        folder=tmp_path / "jobs",
-        cluster="local",
-        time_limit_minutes=1,  # Announced, on this executor, 30 seconds before.
-    )
+    program = (sys.executable, "-c", _STUDY_WORKER)
+    command = WorkerCommand(bench.name, bench.url, (str(tmp_path),), program)
+    # The end of a minute is announced, on this executor, 30 seconds before.
+    result = _jobs(command, 1, tmp_path / "jobs", minutes=1)
     assert result.exit_codes == [0]
     (trial,) = study.get_trials()
     assert trial.state.name == "COMPLETE"

@@ -10,16 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from optuna_deepweeds.errors import InvalidInputError
-from optuna_deepweeds.studies.launch.local import (
-    WORKER,
-    LaunchResult,
-    WorkerCommand,
-    absolute_url,
-    launch_local,
-    visible_devices,
-    worker_program,
-)
+from optuna_deepweeds.studies.launch import LaunchResult, WorkerCommand, launch, worker_program
+from optuna_deepweeds.studies.launch.local import visible_devices
 
 # A worker in miniature: appends its environment to a file, then does what it is told.
 _WORKER = """
@@ -41,22 +33,19 @@ _PROGRAM = (sys.executable, "-c", _WORKER)
 
 
 def _launch(log: Path, action: str, n: int = 1, **options: object) -> LaunchResult:
-    return launch_local(
-        "study",
-        "sqlite:////data/a.db",
-        n,
-        arguments=[str(log), action],
-        program=_PROGRAM,
-        **options,  # type: ignore[arg-type]
-    )
+    command = WorkerCommand("study", "sqlite:////data/a.db", (str(log), action), _PROGRAM)
+    return launch("local", command, n, **options)  # type: ignore[arg-type]
 
 
 def _lines(path: Path) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
-def test_workers_get_url_and_devices_in_turn(tmp_path: Path) -> None:
-    result = _launch(tmp_path / "log", "0", n=3, devices=["4", "6"])
+def test_workers_get_url_and_devices_in_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
+    result = _launch(tmp_path / "log", "0", n=3)
     assert (result.exit_codes, result.restarts, result.exit_code) == ([0, 0, 0], 0, 0)
     assert sorted(_lines(tmp_path / "log")) == [
         "sqlite:////data/a.db 4",
@@ -97,9 +86,9 @@ def test_workers_leave_when_their_launcher_is_killed(tmp_path: Path) -> None:
     if sys.platform != "linux":
         pytest.skip("only Linux tells a process that its parent died.")
     script = (
-        "from optuna_deepweeds.studies.launch.local import launch_local\n"
-        f"launch_local('s', 'sqlite:////a.db', 1, arguments=[{str(tmp_path / 'log')!r}, 'wait'],"
-        f" program={_PROGRAM!r})"
+        "from optuna_deepweeds.studies.launch import WorkerCommand, launch\n"
+        f"arguments = ({str(tmp_path / 'log')!r}, 'wait')\n"
+        f"launch('local', WorkerCommand('s', 'sqlite:////a.db', arguments, {_PROGRAM!r}), 1)"
     )
     launcher = subprocess.Popen([sys.executable, "-c", script])
     ready = tmp_path / "log.ready"
@@ -122,11 +111,6 @@ def test_errors_of_the_caller_stop_the_workers(tmp_path: Path) -> None:
     assert time.monotonic() - started < 50
 
 
-def test_no_workers_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInputError, match="workers=0"):
-        _launch(tmp_path / "log", "0", n=0)
-
-
 @pytest.mark.parametrize(
     ("value", "devices"), [(None, []), ("", []), ("-1", []), ("0, 2", ["0", "2"])]
 )
@@ -141,8 +125,9 @@ def test_visible_devices(
 
 def test_relative_path_becomes_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert absolute_url("sqlite:///a/b.db") == f"sqlite:///{tmp_path}/a/b.db"
-    assert absolute_url("sqlite:////a/b.db") == "sqlite:////a/b.db"
+    for url, absolute in (("a/b.db", f"{tmp_path}/a/b.db"), ("/a/b.db", "/a/b.db")):
+        command = WorkerCommand("study", f"sqlite:///{url}")
+        assert command.absolute_url == f"sqlite:///{absolute}"
 
 
 def _children(pid: int) -> list[int]:
@@ -157,5 +142,5 @@ def _wait_for(condition: object, seconds: float = 50.0) -> None:
 
 
 def test_workers_log_as_their_launcher_does() -> None:
-    assert worker_program() == WORKER
+    assert WorkerCommand("study", "a.db").program == worker_program()
     assert worker_program(2)[2:] == ("optuna_deepweeds", "-v", "-v", "worker", "--quiet")

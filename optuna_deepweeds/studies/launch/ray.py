@@ -1,6 +1,6 @@
 """Workers on a Ray cluster: `--engine ray`. One Ray task holds one worker process.
 
-The nodes need this package, the images and, by their environment or by `arguments`, the same
+The nodes need this package, the images and, by their environment or by their arguments, the same
 paths; the storage must be reachable from all of them (PostgreSQL, not a SQLite file).
 """
 
@@ -9,89 +9,66 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-from optuna_deepweeds.errors import DeepWeedsError, InvalidInputError
-from optuna_deepweeds.studies.launch.local import (
-    MAX_RESTARTS,
-    WORKER,
-    LaunchResult,
-    WorkerCommand,
-    absolute_url,
-    may_restart,
-)
+from optuna_deepweeds.errors import DeepWeedsError
+from optuna_deepweeds.studies.launch.local import WorkerCommand
 
 _POLL_SECONDS = 0.5
-_GONE = 1  # Exit code of a worker whose node or Ray process died once too often.
+_LOST = -9  # The node or Ray's process died, which is a crash as well.
 
 
-def launch_ray(
-    study_name: str,
-    url: str,
-    n_workers: int,
-    *,
-    arguments: Sequence[str] = (),
-    address: str | None = None,
-    gpus_per_worker: float = 0.0,
-    cpus_per_worker: float = 1.0,
-    should_stop: Callable[[], bool] = lambda: False,
-    on_tick: Callable[[], None] = lambda: None,
-    max_restarts: int = MAX_RESTARTS,
-    program: Sequence[str] = WORKER,
-) -> LaunchResult:
-    """Run workers on a Ray cluster until all of them ended.
+def ray_workers(command: WorkerCommand, gpus: float) -> Callable[[int], RayWorker]:
+    """What starts each worker, wherever there is room; those without room wait for it.
 
-    A worker that crashes, or whose node dies, is started again wherever there is room. When
-    `should_stop` turns true, each worker puts its trial back.
+    The cluster is that of RAY_ADDRESS, one that runs here, or else a new one on this machine.
 
     Args:
-        study_name: The study to work on.
-        url: Its storage, as the nodes reach it.
-        n_workers: Number of workers; those without room on the cluster wait for it.
-        arguments: Further arguments of `optuna-deepweeds worker`.
-        address: The cluster's address; None for RAY_ADDRESS, a running local cluster, or else a
-            new one on this machine.
-        gpus_per_worker: A fraction lets several workers share one GPU.
-        cpus_per_worker: CPU cores that Ray reserves for a worker.
-        should_stop: Asked twice a second.
-        on_tick: Called as often, to show progress.
-        max_restarts: How often a worker that crashed is started again.
-        program: The command to run as a worker.
+        command: How one worker is started; its URL is the storage's as the nodes reach it.
+        gpus: Of a worker; a fraction lets several share one.
 
     Raises:
-        DeepWeedsError: Ray is not installed, or the cluster cannot be reached.
+        DeepWeedsError: The cluster cannot be reached.
     """
-    if n_workers < 1:
-        raise InvalidInputError(f"`workers >= 1` must hold, but got workers={n_workers}.")
-    ray = _connect(address)
-    task = ray.remote(max_retries=0, num_cpus=cpus_per_worker, num_gpus=gpus_per_worker)(_work)
-    command = WorkerCommand(study_name, absolute_url(url), tuple(arguments), tuple(program))
-    result = LaunchResult(exit_codes=[_GONE] * n_workers)
-    restarts = [0] * n_workers
-    running = {task.remote(command): i for i in range(n_workers)}
-    told = False
-    try:
-        while running:
-            done, _ = ray.wait(list(running), timeout=_POLL_SECONDS)
-            for reference in done:
-                i = running.pop(reference)
-                code = _result(ray, reference)
-                # None: the node or Ray's process died, which is a crash as well.
-                result.exit_codes[i] = _GONE if code is None else code
-                crash = -9 if code is None else code
-                if not told and may_restart(crash, restarts[i], max_restarts):
-                    restarts[i] += 1
-                    result.restarts += 1
-                    running[task.remote(command)] = i
-            told = told or should_stop()
-            if told:
-                _cancel(ray, running)  # At every turn: a request may get lost.
-            on_tick()
-    except BaseException:
-        _cancel(ray, running)
-        raise
-    return result
+    import ray
+
+    if not ray.is_initialized():
+        try:
+            ray.init(log_to_driver=True, include_dashboard=False)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise DeepWeedsError(
+                f"A Ray cluster must answer at RAY_ADDRESS, but: {error}"
+            ) from error
+    task = ray.remote(max_retries=0, num_cpus=1, num_gpus=gpus)(_work)
+    command = replace(command, url=command.absolute_url)
+    return lambda index: RayWorker(ray, task.remote(command))
+
+
+class RayWorker:
+    """One worker, by the reference to its task."""
+
+    def __init__(self, ray: Any, reference: Any) -> None:
+        self._ray = ray
+        self._reference = reference
+        self._told = False
+
+    def poll(self) -> int | None:
+        if not self._ray.wait([self._reference], timeout=0)[0]:
+            if self._told:
+                self.terminate()  # At every turn: a request may get lost.
+            return None
+        try:
+            return int(self._ray.get(self._reference))
+        except (self._ray.exceptions.TaskCancelledError, KeyboardInterrupt):
+            return 143
+        except self._ray.exceptions.RayError:
+            return 1 if self._told else _LOST
+
+    def terminate(self) -> None:
+        self._told = True
+        self._ray.cancel(self._reference, force=False)
 
 
 def _work(command: WorkerCommand) -> int:
@@ -111,35 +88,3 @@ def _work(command: WorkerCommand) -> int:
         return int(process.returncode)
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def _connect(address: str | None) -> Any:
-    try:
-        import ray
-    except ImportError:
-        raise DeepWeedsError(
-            "The engine ray needs the Python package ray, which is not installed; install it "
-            "by: pip install 'optuna-deepweeds[ray]'"
-        ) from None
-    if not ray.is_initialized():
-        try:
-            ray.init(address=address, log_to_driver=True, include_dashboard=False)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise DeepWeedsError(
-                f"A Ray cluster must answer at {address or 'RAY_ADDRESS'}, but: {error}"
-            ) from error
-    return ray
-
-
-def _result(ray: Any, reference: Any) -> int | None:
-    try:
-        return int(ray.get(reference))
-    except (ray.exceptions.TaskCancelledError, KeyboardInterrupt):
-        return 143
-    except ray.exceptions.RayError:
-        return None
-
-
-def _cancel(ray: Any, running: dict[Any, int]) -> None:
-    for reference in running:
-        ray.cancel(reference, force=False)

@@ -1,0 +1,290 @@
+"""Forecast of a learning curve's final value from what other curves gained after its step.
+
+Plain numpy: no study, no trial. All values are in the direction "larger is better". Curves of
+earlier studies of the same task are in the study's own units. Those of another task are not; they
+are brought to them by matching the distributions of first values, see `quantile_map`.
+
+    y(t)      value of a curve at step t
+    g_i       gain of finished curve i after step t: its final value minus y_i(t)
+    n         number of gains
+    m, s, k   mean and standard deviation of the gains that prior curves lead to expect, and how
+              many observations that expectation is worth"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import t as student_t
+
+from optuna_deepweeds.errors import InvalidInputError
+
+QUANTILE = 0.97
+"""The upper end of a forecast is exceeded once in 33 times."""
+
+_MIN_GAINS = 3
+_PRIOR_WORTH = 4.0
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Distribution of a final value: its mean and the ends of its central interval."""
+
+    expected: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class GainPrior:
+    """What prior curves lead to expect of the gains after a step (m, s, k above)."""
+
+    mean: float
+    sd: float
+    worth: float
+
+
+def gain_prior(gains: NDArray[np.float64], worth: float = _PRIOR_WORTH) -> GainPrior | None:
+    """Summarise the gains of prior curves; None with fewer than three finite ones.
+
+    Args:
+        gains: (n,) gains of prior curves after one step.
+        worth: how many gains of the study itself the prior ones are worth, however many they
+            are; so they fade as trials finish.
+    """
+    gains = gains[np.isfinite(gains)]
+    if len(gains) < _MIN_GAINS:
+        return None
+    return GainPrior(float(gains.mean()), float(gains.std(ddof=1)), min(worth, len(gains)))
+
+
+def forecast_final(
+    value: float, gains: NDArray[np.float64], prior: GainPrior | None = None
+) -> Forecast | None:
+    """Return the predictive distribution of the final value of a curve that stands at `value`.
+
+    The gains are taken as draws of one normal distribution with unknown mean and variance, so
+    that the next one has a Student-t distribution. Without a prior it has n - 1 degrees of
+    freedom, mean m_n = mean(g) and scale sd(g) * sqrt(1 + 1/n): few gains give a wide interval,
+    which is what makes the upper end safe as a bound. A prior enters as k earlier gains with mean
+    m and standard deviation s:
+
+        m_n = (k m + n mean(g)) / (k + n)
+        S_n = (k - 1) s^2 + sum (g_i - mean(g))^2 + k n / (k + n) * (mean(g) - m)^2
+
+    with k + n - 1 degrees of freedom and scale sqrt(S_n / (k + n - 1) * (1 + 1 / (k + n))). A
+    prior that contradicts the gains widens the interval.
+
+    Args:
+        value: the last value of the curve, finite.
+        gains: (n,) gains of finished curves after the same step; non-finite ones are ignored.
+        prior: what prior curves add, if there are any.
+
+    Returns:
+        None when gains and prior together are worth fewer than three gains.
+
+    Source: the conjugate normal-inverse-gamma model, Murphy, Conjugate Bayesian analysis of the
+        Gaussian distribution (2007), section 3, with the degrees of freedom of k real gains.
+    """
+    gains = gains[np.isfinite(gains)]
+    n = len(gains)
+    k = prior.worth if prior is not None else 0.0
+    if n + k < _MIN_GAINS:
+        return None
+    mean = float(gains.mean()) if n else 0.0
+    squares = float(np.square(gains - mean).sum())
+    if prior is not None:
+        squares += max(0.0, k - 1) * prior.sd**2
+        squares += k * n / (k + n) * (mean - prior.mean) ** 2
+        mean = (k * prior.mean + n * mean) / (k + n)
+    scale = np.sqrt(squares / (n + k - 1) * (1 + 1 / (n + k)))
+    spread = _student_quantile(n + k - 1) * float(scale)
+    return Forecast(value + mean, value + mean - spread, value + mean + spread)
+
+
+def anticipation_bound(value: float, forecast: Forecast) -> float:
+    """Return the value that the curve will hardly exceed: never less than its present one."""
+    return max(value, forecast.high)
+
+
+@lru_cache(maxsize=4096)
+def _student_quantile(freedom: float) -> float:
+    return float(student_t.ppf(QUANTILE, freedom))
+
+
+_QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
+_TOP_SHARE = 1 / 3
+_MIN_CURVES = 3
+_MIN_FIRST_VALUES = 5
+_RELATED_WORTH = 3.0
+_BEYOND_CHANCE = 1.645  # exceeded once in twenty times by a standard normal variable
+
+
+class PriorCurves:
+    """What earlier curves say about gains and about values at a rung.
+
+    Args:
+        same: curves of the study's own task, in its units and direction.
+        related: for each other task its curves, in any units but in the study's direction.
+        max_resource: number of steps of a full training.
+
+    Raises:
+        InvalidInputError: A curve is not a sequence of numbers.
+    """
+
+    def __init__(
+        self,
+        same: Sequence[ArrayLike],
+        related: Sequence[Sequence[ArrayLike]],
+        max_resource: int,
+    ) -> None:
+        self._same = as_curves(same, max_resource, "prior_curves")
+        tasks = (as_curves(task, max_resource, "related_curves") for task in related)
+        self._related = [task for task in tasks if len(task) >= _MIN_CURVES]
+
+    @property
+    def has_same(self) -> bool:
+        """Whether there are enough curves of the study's own task."""
+        return len(self._same) >= _MIN_CURVES
+
+    @property
+    def is_related(self) -> bool:
+        """Whether curves of other tasks are used, which need the study's first values."""
+        return not self.has_same and bool(self._related)
+
+    def gains(self, step: int, sign: float, first_values: Sequence[float]) -> GainPrior | None:
+        """Return what to expect of the gains after `step`, None if the curves do not tell.
+
+        Args:
+            step: 1 to the number of steps of a full training.
+            sign: turns the study's values into "larger is better".
+            first_values: what the study's own trials had at the first step, larger is better.
+        """
+        if not self.is_related:
+            return gain_prior(gains_of_leaders(sign * self._same, step))
+        if len(first_values) < _MIN_FIRST_VALUES:
+            return None
+        target = np.asarray(first_values)
+        mapped = [
+            gains_of_leaders(quantile_map(sign * task[:, 0], target)(sign * task), step)
+            for task in self._related
+        ]
+        return gain_prior(np.concatenate(mapped), _RELATED_WORTH)
+
+    def agree(self, sign: float, seen: Mapping[int, Mapping[int, float]]) -> bool:
+        """Tell whether the values that the study has seen are not too low for these curves.
+
+        Curves of another protocol may lie above everything that the study can reach. Below a
+        value that is one of theirs lies a share of the curves that is uniform on [0, 1], and the
+        mean of n such shares has variance 1 / (12 n). That only leaders come to a later rung
+        makes their shares larger.
+
+        Args:
+            sign: turns the study's values into "larger is better".
+            seen: for each of some rungs what the study's trials had there, by trial number and
+                larger is better.
+        """
+        if not self.has_same:
+            return False
+        for rung, trials in seen.items():
+            if not trials:
+                continue
+            values = list(trials.values())
+            margin = _BEYOND_CHANCE / math.sqrt(12 * len(values))
+            if _mean_share_below(values, sign * self._same[:, rung - 1]) < 0.5 - margin:
+                return False
+        return True
+
+    def rung_values(self, rung: int, sign: float, n: int) -> list[float]:
+        """Return `n` values that stand for those of the study's own task at `rung`."""
+        if n < 1 or not self.has_same:
+            return []
+        middles = (np.arange(n) + 0.5) / n
+        return [float(v) for v in np.quantile(sign * self._same[:, rung - 1], middles)]
+
+
+def as_curves(
+    curves: Sequence[ArrayLike], max_resource: int, name: str = "prior_curves"
+) -> NDArray[np.float64]:
+    """Return (n, max_resource) values of the curves that reach `max_resource`.
+
+    Args:
+        curves: each one holds the values of consecutive steps, from the first one on. Shorter
+            ones say nothing about a final value and are left out; so are non-finite ones.
+        max_resource: number of steps of a full training.
+        name: the argument's name, for the message.
+
+    Raises:
+        InvalidInputError: A curve is not a sequence of numbers.
+    """
+    kept = []
+    for i, curve in enumerate(curves):
+        try:
+            values = np.asarray(curve, dtype=float)
+        except (TypeError, ValueError):
+            values = np.empty((0, 0))
+        if values.ndim != 1:
+            raise InvalidInputError(
+                f"each of `{name}` must be a sequence of numbers, but number {i} is {curve!r}."
+            )
+        if len(values) >= max_resource and np.isfinite(values[:max_resource]).all():
+            kept.append(values[:max_resource])
+    return np.array(kept).reshape(len(kept), max_resource)
+
+
+def gains_of_leaders(curves: NDArray[np.float64], step: int) -> NDArray[np.float64]:
+    """Return what the best third of the curves at `step` gained until their ends.
+
+    The trials whose gains matter are those that were let through, and these are the leaders.
+
+    Args:
+        curves: (n, T) values, larger is better.
+        step: 1 to T.
+    """
+    if len(curves) == 0:
+        return np.empty(0)
+    values = curves[:, step - 1]
+    n_top = max(_MIN_CURVES, int(len(curves) * _TOP_SHARE))
+    top = np.argsort(-values, kind="stable")[:n_top]
+    return curves[top, -1] - values[top]
+
+
+def quantile_map(
+    source: NDArray[np.float64], target: NDArray[np.float64]
+) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+    """Return the monotone map that gives `source` the quantiles of `target`.
+
+    Between the tenth and the ninetieth percent it interpolates linearly; beyond, where final
+    values lie, it goes on with the ratio of the two upper (or lower) halves' widths.
+
+    Args:
+        source: (n,) finite values.
+        target: (m,) finite values.
+    """
+    x = np.quantile(source, _QUANTILES)
+    y = np.quantile(target, _QUANTILES)
+    below = _ratio(y[2] - y[0], x[2] - x[0])
+    above = _ratio(y[-1] - y[2], x[-1] - x[2])
+
+    def apply(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        inside = np.interp(values, x, y)
+        beyond = np.maximum(values - x[-1], 0) * above + np.minimum(values - x[0], 0) * below
+        return inside + beyond
+
+    return apply
+
+
+def _ratio(numerator: float, denominator: float) -> float:
+    return numerator / denominator if denominator > 0 else 1.0
+
+
+def _mean_share_below(values: Sequence[float], reference: NDArray[np.float64]) -> float:
+    """The share of `reference` below a value, on average; equal ones count half, NaN is lowest."""
+    reference = np.sort(reference)
+    numbers = np.nan_to_num(np.asarray(values, dtype=float), nan=-np.inf)
+    n_below = np.searchsorted(reference, numbers) + np.searchsorted(reference, numbers, "right")
+    return float(n_below.mean() / (2 * len(reference)))

@@ -1,0 +1,98 @@
+"""What trials are to one another, and what one is worth; pure functions of Optuna's trials.
+
+A trial that was stopped may be continued, and one whose worker died is run again: each time as a
+new trial, which names the one before (`ORIGIN`, `RETRY_OF`) and replaces it. A chain of such
+trials trains one network; its first trial is the root.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from optuna_deepweeds.attributes import ANTICIPATION, INTERRUPTED, ORIGIN, RETRY_OF, ROOT
+
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+"""States of trials that count towards a study's total."""
+
+
+def sign(direction: StudyDirection) -> float:
+    """Multiplied with a value, it makes larger better."""
+    return -1.0 if direction == StudyDirection.MINIMIZE else 1.0
+
+
+def whole_number(value: Any, default: int) -> int:
+    """An attribute that must be a number from 0 on; `default` where it is absent or junk.
+
+    Attributes can be overwritten by anyone who reaches the storage.
+    """
+    return value if type(value) is int and value >= 0 else default
+
+
+def root(trial: FrozenTrial) -> int:
+    """Number of the first trial of the chain that `trial` belongs to."""
+    return whole_number(trial.user_attrs.get(ROOT), trial.number)
+
+
+def linked(attrs: Mapping[str, Any], *keys: str) -> set[int]:
+    """Numbers of the trials that a trial's user attributes name under `keys`; junk is left out."""
+    return {attrs[key] for key in keys if type(attrs.get(key)) is int}
+
+
+def before(trial: FrozenTrial) -> set[int]:
+    """Numbers of the trials that `trial` itself continues or runs again."""
+    return linked(trial.user_attrs, ORIGIN, RETRY_OF) - {trial.number}
+
+
+def replaced(trials: Iterable[FrozenTrial]) -> set[int]:
+    """Numbers of the trials that another one of `trials` continues or runs again."""
+    return set[int]().union(*map(before, trials))
+
+
+def chain(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """The trials whose epochs make up the curve of `trial`, oldest first, itself the last.
+
+    A retry from the first epoch inherits nothing, so its chain is itself.
+
+    Args:
+        trial: A trial of a study.
+        trials: All trials of that study.
+    """
+    by_number = {t.number: t for t in trials}
+    found = [trial]
+    while True:
+        numbers = linked(found[-1].user_attrs, ORIGIN) & by_number.keys()
+        if not numbers or (link := by_number[numbers.pop()]) in found:
+            return found[::-1]
+        found.append(link)
+
+
+def was_interrupted(trial: FrozenTrial) -> bool:
+    """Whether `trial` only failed because its worker ended; another trial runs it again."""
+    return trial.state == TrialState.FAIL and bool(trial.system_attrs.get(INTERRUPTED))
+
+
+def forecast(trial: FrozenTrial) -> Mapping[str, Any]:
+    """What the pruner foresaw at its last decision (see `ANTICIPATION`); empty if nothing."""
+    stored = trial.user_attrs.get(ANTICIPATION)
+    return stored if isinstance(stored, Mapping) else {}
+
+
+def expected_end(trial: FrozenTrial) -> float | None:
+    """The final value of a complete trial, or the one that was foreseen for a stopped one.
+
+    Of the study's own direction. None if there is no number for it.
+    """
+    value: Any = None
+    if trial.state == TrialState.COMPLETE and trial.values:
+        value = trial.values[0]
+        return None if math.isnan(value) else value
+    if trial.state == TrialState.PRUNED:
+        value = forecast(trial).get("expected")
+    if type(value) not in (int, float) or not math.isfinite(value):
+        return None
+    return float(value)

@@ -1,0 +1,147 @@
+"""The forecast against closed forms, and what prior curves do to it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import ArrayLike
+from scipy import stats
+
+from optuna_deepweeds.errors import InvalidInputError
+from optuna_deepweeds.pruners.forecast import (
+    GainPrior,
+    PriorCurves,
+    anticipation_bound,
+    as_curves,
+    forecast_final,
+    gain_prior,
+    gains_of_leaders,
+    quantile_map,
+)
+
+GAINS = np.array([0.1, 0.2, 0.15, 0.3])
+
+
+def test_interval_is_the_student_t_prediction_interval() -> None:
+    forecast = forecast_final(0.5, GAINS)
+    n = len(GAINS)
+    spread = stats.t.ppf(0.97, n - 1) * GAINS.std(ddof=1) * np.sqrt(1 + 1 / n)
+    assert forecast is not None
+    assert forecast.expected == pytest.approx(0.5 + GAINS.mean())
+    assert forecast.high == pytest.approx(0.5 + GAINS.mean() + spread)
+    assert forecast.low == pytest.approx(0.5 + GAINS.mean() - spread)
+
+
+def test_upper_end_is_exceeded_as_rarely_as_promised() -> None:
+    generator = np.random.default_rng(0)
+    exceeded = 0
+    for _ in range(4000):
+        draws = generator.normal(0.1, 0.05, size=6)
+        forecast = forecast_final(0.0, draws[:5])
+        assert forecast is not None
+        exceeded += draws[5] > forecast.high
+    assert exceeded / 4000 == pytest.approx(0.03, abs=0.008)
+
+
+@pytest.mark.parametrize("gains", [[], [0.1], [0.1, 0.2], [0.1, 0.2, np.nan], [np.inf] * 5])
+def test_fewer_than_three_finite_gains_foresee_nothing(gains: list[float]) -> None:
+    assert forecast_final(0.5, np.array(gains)) is None
+
+
+def test_bound_never_falls_below_the_present_value() -> None:
+    forecast = forecast_final(0.5, np.array([-0.2, -0.2, -0.2001]))
+    assert forecast is not None and forecast.high < 0.5
+    assert anticipation_bound(0.5, forecast) == 0.5
+
+
+def test_prior_of_k_gains_equals_k_real_gains_of_that_mean_and_spread() -> None:
+    earlier = np.array([0.05, 0.1, 0.3, 0.2])
+    prior = GainPrior(earlier.mean(), earlier.std(ddof=1), worth=len(earlier))
+    with_prior = forecast_final(0.5, GAINS, prior)
+    pooled = forecast_final(0.5, np.concatenate([earlier, GAINS]))
+    assert with_prior is not None and pooled is not None
+    assert with_prior.expected == pytest.approx(pooled.expected)
+    assert with_prior.high == pytest.approx(pooled.high)
+
+
+def test_prior_speaks_alone_and_fades() -> None:
+    prior = gain_prior(np.full(100, 0.5) + np.linspace(-0.01, 0.01, 100))
+    alone = forecast_final(0.0, np.empty(0), prior)
+    assert alone is not None and alone.expected == pytest.approx(0.5)
+    own = np.resize([0.09, 0.11], 60)
+    late = forecast_final(0.0, own, prior)
+    assert late is not None and late.expected == pytest.approx(0.1, abs=0.03)
+
+
+def test_prior_that_contradicts_the_gains_widens_the_interval() -> None:
+    agreeing = forecast_final(0.0, GAINS, GainPrior(GAINS.mean(), 0.05, 4))
+    contradicting = forecast_final(0.0, GAINS, GainPrior(-1.0, 0.05, 4))
+    assert agreeing is not None and contradicting is not None
+    assert contradicting.high - contradicting.low > agreeing.high - agreeing.low
+
+
+def test_short_and_broken_prior_curves_are_left_out() -> None:
+    curves = as_curves([[1, 2, 3], [1, 2], [1, np.nan, 3], [4, 5, 6, 7]], 3)
+    assert curves.tolist() == [[1, 2, 3], [4, 5, 6]]
+
+
+@pytest.mark.parametrize("curve", [["a", "b"], [[1, 2], [3, 4]], 3.0])
+def test_prior_curve_that_is_no_curve_is_refused(curve: object) -> None:
+    with pytest.raises(InvalidInputError, match="prior_curves.*number 1"):
+        as_curves([[1, 2, 3], curve], 3)  # type: ignore[list-item]
+
+
+def test_gains_are_those_of_the_leading_third() -> None:
+    curves = np.array([[i, 2.0 * i] for i in range(9)])
+    assert sorted(gains_of_leaders(curves, 1)) == [6, 7, 8]
+
+
+def test_quantile_map_undoes_a_change_of_units() -> None:
+    source = np.random.default_rng(1).normal(size=500)
+    to_target = quantile_map(source, 100 + 3 * source)
+    points = np.array([-6.0, -1.0, 0.0, 0.5, 8.0])
+    assert to_target(points) == pytest.approx(100 + 3 * points, abs=1e-9)
+
+
+def test_curves_of_another_task_are_brought_to_the_study_s_units() -> None:
+    generator = np.random.default_rng(0)
+    first = generator.normal(0, 1, size=40)
+    task = np.stack([first, first + 1, first + 2], axis=1)
+    priors = PriorCurves((), [10 * task + 5], 3)
+    expected = priors.gains(1, 1.0, first.tolist())
+    assert expected is not None and expected.mean == pytest.approx(2.0)
+    assert priors.gains(1, 1.0, first[:4].tolist()) is None
+    mirrored = PriorCurves((), [-10 * task], 3).gains(1, -1.0, first.tolist())
+    assert mirrored is not None and mirrored.mean == pytest.approx(2.0)
+
+
+def test_without_prior_curves_nothing_is_expected() -> None:
+    priors = PriorCurves((), (), 3)
+    assert priors.gains(1, 1.0, [0.1] * 9) is None
+    assert priors.rung_values(1, 1.0, 6) == []
+
+
+def numbered(values: ArrayLike) -> dict[int, float]:
+    return dict(enumerate(np.asarray(values).tolist()))
+
+
+def test_values_agree_with_curves_unless_they_are_clearly_too_low() -> None:
+    generator = np.random.default_rng(0)
+    curves = generator.normal(size=(80, 3))
+    priors = PriorCurves(curves, (), 3)
+    alike = generator.normal(size=8)
+    assert priors.agree(1.0, {1: numbered(alike)})
+    assert priors.agree(1.0, {1: numbered(alike + 2)})
+    assert not priors.agree(1.0, {1: numbered(alike - 2)})
+    assert not priors.agree(1.0, {1: numbered(alike), 3: numbered([-2.0, -1.5])})
+    assert priors.agree(1.0, {1: {0: -1.0}, 3: {}})
+    mirrored = PriorCurves(-curves, (), 3)
+    assert not mirrored.agree(-1.0, {1: numbered(alike - 2)})
+    assert not PriorCurves((), (), 3).agree(1.0, {1: {0: 0.0}})
+
+
+def test_networks_that_learn_nothing_agree_with_curves_that_did_not_either() -> None:
+    curves = (
+        np.full((20, 3), 0.125) + np.linspace(0, 0.1, 20)[:, None] * (np.arange(20) > 15)[:, None]
+    )
+    assert PriorCurves(curves, (), 3).agree(1.0, {1: numbered([0.125] * 8)})

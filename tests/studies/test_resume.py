@@ -1,0 +1,86 @@
+"""A continuation inherits parameters, curve and attributes, and survives Optuna's `ask()`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.study import Study
+from optuna.trial import TrialState, create_trial
+
+from optuna_deepweeds.attributes import (
+    ANTICIPATION,
+    INHERITED,
+    ORIGIN,
+    ROOT,
+    RUNG,
+    SEED,
+)
+from optuna_deepweeds.errors import InvalidInputError
+from optuna_deepweeds.pruners import DoraPruner
+from optuna_deepweeds.spaces import SPACES
+from optuna_deepweeds.studies.resume import continue_trial
+
+
+def new_study(url: str) -> Study:
+    return optuna.create_study(
+        storage=url,
+        direction="maximize",
+        sampler=optuna.samplers.RandomSampler(seed=0),
+        pruner=DoraPruner(max_resource=9, thaw=True),
+    )
+
+
+def pause_one(study: Study) -> dict[str, object]:
+    trial = study.ask()
+    params = SPACES["course"].suggest(trial)
+    trial.set_user_attr(SEED, 7)
+    trial.report(0.3, 1)
+    assert trial.should_prune()
+    study.tell(trial, state=TrialState.PRUNED)
+    return dict(params)
+
+
+def test_continuation_survives_ask(tmp_path: Path) -> None:
+    study = new_study(f"sqlite:///{tmp_path}/optuna.db")
+    params = pause_one(study)
+    continue_trial(study, study.trials[0])
+    trial = study.ask()
+    assert trial.number == 1
+    assert dict(SPACES["course"].suggest(trial)) == params
+    frozen = study.trials[1]
+    assert frozen.state == TrialState.RUNNING
+    assert frozen.params == study.trials[0].params
+    assert frozen.distributions == study.trials[0].distributions
+    assert frozen.intermediate_values == {1: 0.3}
+    assert frozen.user_attrs == {ORIGIN: 0, ROOT: 0, INHERITED: 1, SEED: 7}
+    assert frozen.system_attrs[f"{RUNG}1"] == 0.3
+    trial.report(0.4, 2)
+    study.tell(trial, 0.5)
+    assert study.trials[1].intermediate_values == {1: 0.3, 2: 0.4}
+
+
+def test_what_was_foreseen_for_the_origin_is_not_inherited() -> None:
+    study = new_study("sqlite:///:memory:")
+    pause_one(study)
+    assert ANTICIPATION in study.trials[0].user_attrs
+    continue_trial(study, study.trials[0])
+    assert ANTICIPATION not in study.trials[1].user_attrs
+
+
+def test_trial_is_continued_once() -> None:
+    study = new_study("sqlite:///:memory:")
+    pause_one(study)
+    parent = study.trials[0]
+    continue_trial(study, parent)
+    with pytest.raises(InvalidInputError, match="trial 0 has been continued already"):
+        continue_trial(study, parent)
+    assert len(study.trials) == 2
+
+
+def test_only_pruned_trials_are_continued() -> None:
+    study = new_study("sqlite:///:memory:")
+    study.add_trial(create_trial(value=1.0))
+    with pytest.raises(InvalidInputError, match="trial 0 is COMPLETE"):
+        continue_trial(study, study.trials[0])

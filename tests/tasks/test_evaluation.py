@@ -1,0 +1,163 @@
+"""`evaluate`: what is trained on what, and what is told."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+
+from optuna_deepweeds.datasets import Dataset
+from optuna_deepweeds.errors import InvalidInputError, NotFoundError
+from optuna_deepweeds.spaces import SPACES
+from optuna_deepweeds.tasks import ImageTask
+from optuna_deepweeds.tasks.evaluation import (
+    Evaluation,
+    Score,
+    TrialEvaluation,
+    evaluate,
+    three_folds,
+)
+
+PARAMS = {
+    "n_conv_layers": 1,
+    "use_BN": True,
+    "global_avg_pooling": True,
+    "n_channels_conv_0": 32,
+    "n_fc_layers": 1,
+    "n_channels_fc_0": 32,
+    "batch_size": 8,
+    "learning_rate_init": 0.01,
+}
+
+
+def trial(number: int, value: float, **params: Any) -> optuna.trial.FrozenTrial:
+    space = SPACES["course"]
+    point = {**PARAMS, **params}
+    made = optuna.trial.create_trial(
+        params=point,
+        distributions={name: space[name].distribution for name in point},
+        value=value,
+    )
+    made.number = number
+    return made
+
+
+def judged(images: Dataset, *trials: optuna.trial.FrozenTrial, **options: Any) -> Evaluation:
+    task = ImageTask(images, SPACES["course"], 2)
+    return evaluate(task, trials, study="judged", seed=0, device="cpu", **options)
+
+
+def test_best_trials_are_retrained_and_scored_on_test_images(tiny_images: Dataset) -> None:
+    seen: list[Score] = []
+    trials = [trial(1, 0.9, n_channels_fc_0=48), trial(3, 0.7), trial(0, 0.5)]
+    result = judged(tiny_images, *trials, top_k=2, n_seeds=2, on_score=seen.append)
+    assert [tested.trial for tested in result.trials] == [1, 3]
+    assert [(score.trial, score.seed) for score in seen] == [(1, 0), (1, 1), (3, 0), (3, 1)]
+    for score in seen:
+        assert score.confusion.sum() == len(tiny_images.test)
+        assert np.array_equal(
+            score.confusion.sum(axis=1), np.bincount(tiny_images.labels[tiny_images.test])
+        )
+    assert result.trials[0].config["kernel_size"] == 3
+    assert result.network is not None
+    predicted = result.network.predict_proba(tiny_images.images[tiny_images.test]).argmax(1)
+    accuracy = (predicted == tiny_images.labels[tiny_images.test]).mean()
+    assert accuracy == seen[0].accuracy
+    assert result.network.config["n_channels_fc_0"] == 48
+
+
+def test_same_trials_same_evaluation(tiny_images: Dataset) -> None:
+    first, again = (judged(tiny_images, trial(0, 0.5), n_seeds=1).network for _ in range(2))
+    assert first is not None and again is not None
+    assert first.train_losses == again.train_losses
+
+
+def test_cross_validation_leaves_the_test_images_alone(tiny_images: Dataset) -> None:
+    blinded = tiny_images.images.copy()
+    blinded[tiny_images.test] = 0
+    results = [
+        judged(data, trial(0, 0.5), n_seeds=1, protocol="cv3")
+        for data in (tiny_images, replace(tiny_images, images=blinded))
+    ]
+    assert [score.fold for score in results[0].trials[0].scores] == [1, 2, 3]
+    assert results[0].network is None
+    assert np.array_equal(results[0].trials[0].confusion, results[1].trials[0].confusion)
+    scored = len(tiny_images.train) + len(tiny_images.valid)
+    assert results[0].trials[0].confusion.sum() == scored
+
+
+def test_folds_share_out_every_class(tiny_images: Dataset) -> None:
+    folds = three_folds(tiny_images)
+    pool = np.concatenate([tiny_images.train, tiny_images.valid])
+    assert sorted(np.concatenate(folds)) == sorted(pool)
+    for label in range(2):
+        sizes = [int((tiny_images.labels[fold] == label).sum()) for fold in folds]
+        assert max(sizes) - min(sizes) <= 1
+
+
+def test_recipe_changes_training_and_nothing_that_the_space_fixes(tiny_images: Dataset) -> None:
+    result = judged(tiny_images, trial(0, 0.5), n_seeds=1, recipe="tuned")
+    config = result.trials[0].config
+    assert config["schedule"] == "one_cycle"
+    assert SPACES["course"].problem(config) is None
+    assert "optimizer" not in config
+
+
+def test_training_that_fails_is_told(tiny_images: Dataset) -> None:
+    diverging = trial(0, 0.5)
+    diverging.params = {**diverging.params, "learning_rate_init": 1e30}
+    result = judged(tiny_images, diverging, n_seeds=2)
+    (tested,) = result.trials
+    assert len(tested.failures) == 2
+    assert "trial 0, seed 1: the training loss must stay finite" in tested.failures[1]
+    assert math.isnan(tested.mean) and tested.row()["mean"] is None
+    assert result.network is None and result.recall(tested) == {}
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"top_k": 0}, "top_k >= 1"),
+        ({"n_seeds": 0}, "n_seeds >= 1"),
+        ({"protocol": "loo"}, "protocol must be one of"),
+        ({"recipe": "secret"}, "recipe must be one of"),
+    ],
+)
+def test_wrong_arguments(tiny_images: Dataset, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(InvalidInputError, match=words):
+        judged(tiny_images, trial(0, 0.5), **options)
+
+
+def test_without_a_complete_trial(tiny_images: Dataset) -> None:
+    with pytest.raises(NotFoundError, match="'judged' has no complete trial"):
+        judged(tiny_images)
+
+
+def test_figures_of_known_confusion_matrices() -> None:
+    first = Score(4, 0, 0, np.array([[3, 1], [0, 4]]), 1.0)
+    second = Score(4, 1, 0, np.array([[2, 2], [2, 2]]), 1.0)
+    trial = TrialEvaluation(4, 0.8, {}, (first, second))
+    assert first.accuracy == 7 / 8
+    assert first.macro_f1 == pytest.approx((6 / 7 + 8 / 9) / 2)
+    assert trial.mean == pytest.approx((7 / 8 + 1 / 2) / 2)
+    assert trial.standard_deviation == pytest.approx(np.std([7 / 8, 1 / 2], ddof=1))
+    assert list(trial.recalls) == [5 / 8, 6 / 8]
+    empty = TrialEvaluation(4, 0.8, {}, (), ("trial 4, seed 0: no",))
+    assert math.isnan(empty.mean) and math.isnan(empty.standard_deviation)
+    assert empty.confusion.shape == (0, 0)
+
+
+def test_command_prints_figures_without_nan() -> None:
+    from optuna_deepweeds.cli.evaluate import _emit
+
+    score = Score(4, 0, 0, np.array([[3, 1], [0, 4]]), 1.0)
+    trials = (TrialEvaluation(4, 0.8, {"a": 1}, (score,)), TrialEvaluation(5, 0.7, {}, (), ("x",)))
+    for fmt in ("table", "json", "csv"):
+        _emit(
+            Evaluation("s", "deepweeds-balanced", "holdout", "study", ("a", "b"), trials, None),
+            fmt,
+        )
