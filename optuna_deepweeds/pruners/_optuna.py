@@ -19,7 +19,7 @@ from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import Study
 from optuna.trial import TrialState
 
-from optuna_deepweeds.attributes import ORIGIN, PRIOR, RETRY_OF, RUNG
+from optuna_deepweeds.attributes import ORIGIN, RETRY_OF, RUNG
 from optuna_deepweeds.pruners.history import OPTUNA_RETRIES, Reader, Record, make_record
 
 _T = TypeVar("_T")
@@ -174,7 +174,7 @@ def _statements() -> dict[str, sa.Executable]:
         "again": trial.where(trials.trial_id.in_(ids)).order_by(trials.trial_id),
         "attrs": sa.union_all(
             sa.select(of_users.trial_id, of_users.key, of_users.value_json).where(
-                of_users.trial_id.in_(ids), of_users.key.in_((PRIOR, ORIGIN, RETRY_OF))
+                of_users.trial_id.in_(ids), of_users.key.in_((ORIGIN, RETRY_OF))
             ),
             sa.select(of_system.trial_id, of_system.key, of_system.value_json).where(
                 of_system.trial_id.in_(ids),

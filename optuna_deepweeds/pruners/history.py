@@ -20,7 +20,7 @@ from optuna.storages import BaseStorage
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from optuna_deepweeds.attributes import ORIGIN, PRIOR, RETRY_OF, RUNG, linked_trials
+from optuna_deepweeds.attributes import ORIGIN, RETRY_OF, RUNG, linked_trials
 from optuna_deepweeds.pruners.rungs import RungValues, value_at
 
 OPTUNA_RETRIES = "retry_history"
@@ -39,7 +39,6 @@ class Record:
         curve: Its reports by step; that of an unfinished trial without marks may be left out.
         marks: Values stored at the rungs that its own curve has reached.
         replaces: Numbers of the trials that it continues or runs again.
-        is_prior: It was imported.
     """
 
     trial_id: int
@@ -49,7 +48,6 @@ class Record:
     curve: Mapping[int, float]
     marks: Mapping[int, float]
     replaces: frozenset[int]
-    is_prior: bool
 
 
 def make_record(
@@ -64,7 +62,7 @@ def make_record(
 
     Args:
         trial_id, number, state, value, curve: as in `Record`.
-        attrs: the trial's attributes, at least those of the keys `PRIOR`, `ORIGIN`, `RETRY_OF`,
+        attrs: the trial's attributes, at least those of the keys `ORIGIN`, `RETRY_OF`,
             `OPTUNA_RETRIES` and those that begin with `RUNG`.
     """
     replaces = linked_trials(attrs, ORIGIN, RETRY_OF)
@@ -78,15 +76,14 @@ def make_record(
             rung = int(key[len(RUNG) :])
             if rung <= last:
                 marks[rung] = math.nan if mark is None else float(mark)
-    is_prior = PRIOR in attrs
-    return Record(trial_id, number, state, value, curve, marks, frozenset(replaces), is_prior)
+    return Record(trial_id, number, state, value, curve, marks, frozenset(replaces))
 
 
 def record_of(trial: FrozenTrial) -> Record:
     """Return the record of a trial that has been read from its storage."""
     keys = [OPTUNA_RETRIES, *(key for key in trial.system_attrs if key.startswith(RUNG))]
     attrs = {key: trial.system_attrs[key] for key in keys if key in trial.system_attrs}
-    attrs |= {k: trial.user_attrs[k] for k in (PRIOR, ORIGIN, RETRY_OF) if k in trial.user_attrs}
+    attrs |= {k: trial.user_attrs[k] for k in (ORIGIN, RETRY_OF) if k in trial.user_attrs}
     value = trial.values[0] if trial.values else None
     curve = trial.intermediate_values
     return make_record(trial._trial_id, trial.number, trial.state, value, curve, attrs)
@@ -167,7 +164,7 @@ class History:
         for record in changes:
             if record.state.is_finished():
                 self._fold(record)
-            elif not record.is_prior:
+            else:
                 self._live[record.number] = record
                 self._replace(record.replaces)
         for number in self._replaced & self._live.keys():
@@ -200,8 +197,6 @@ class History:
         return {step: self.sign * value for step, value in record.curve.items()}
 
     def _fold(self, record: Record) -> None:
-        if record.is_prior:
-            return
         self._replace(record.replaces)
         if record.number in self._replaced:
             return

@@ -32,7 +32,7 @@ def summary_sentence(view: StudyView) -> str:
     p = view.progress
     if p.finished + p.failed + p.running == 0:
         waiting = f"; {p.waiting} wait" if p.waiting else ""
-        priors = f"; {p.priors} priors were imported" if p.priors else ""
+        priors = f"; {view.n_priors} priors were imported" if view.n_priors else ""
         return f"No trial has run yet{waiting}{priors}."
     parts = [f"{p.complete} trained to the end", f"{p.pruned} stopped early"]
     parts += [f"{p.continued} continued"] * bool(p.continued)
@@ -126,11 +126,6 @@ def prior_table(view: StudyView) -> Table | None:
                 (source, entry.get("read"), entry.get("added"), entry.get("enqueued"),
                  sum(dropped.values()), why or None, ignored or None)
             )  # fmt: skip
-    else:
-        sources = [str(t.user_attrs[attributes.PRIOR]) for t in view.priors]
-        rows = [
-            (s, None, sources.count(s), None, None, None, None) for s in dict.fromkeys(sources)
-        ]
     columns = ("source", "read", "added", "enqueued", "dropped", "why", "ignored columns")
     return Table(columns, tuple(rows)) if rows else None
 

@@ -1,6 +1,6 @@
 """What a study has spent and reached, counted from its trials alone.
 
-Priors never count. An epoch counts once, in the trial that trained it.
+An epoch counts once, in the trial that trained it.
 """
 
 from __future__ import annotations
@@ -20,11 +20,6 @@ FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 Spell = tuple[datetime, datetime]
 """Start and end of something that ran, without time zones."""
-
-
-def own_trials(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
-    """`trials` without imported ones."""
-    return [t for t in trials if attributes.PRIOR not in t.user_attrs]
 
 
 def epochs_trained(trial: FrozenTrial) -> int:
@@ -75,7 +70,6 @@ class Progress:
         running: Trials under way.
         waiting: Enqueued trials and such as were put back.
         continued: Finished trials that went on from another's checkpoint.
-        priors: Imported trials.
         epochs: Epochs trained.
         seconds: Time during which trials ran.
         best: The best complete trial, or None.
@@ -87,7 +81,6 @@ class Progress:
     running: int
     waiting: int
     continued: int
-    priors: int
     epochs: int
     seconds: float
     best: FrozenTrial | None
@@ -107,36 +100,28 @@ def progress(
     trials: Sequence[FrozenTrial], direction: StudyDirection, now: datetime | None = None
 ) -> Progress:
     """Count what `trials`, all trials of one study, have spent and reached."""
-    own = own_trials(trials)
-    states = [t.state for t in own]
-    finished = [t for t in own if t.state in FINISHED]
+    states = [t.state for t in trials]
+    finished = [t for t in trials if t.state in FINISHED]
     return Progress(
         complete=states.count(TrialState.COMPLETE),
         pruned=states.count(TrialState.PRUNED),
         failed=sum(
             t.state == TrialState.FAIL and attributes.INTERRUPTED not in t.system_attrs
-            for t in own
+            for t in trials
         ),
         running=states.count(TrialState.RUNNING),
         waiting=states.count(TrialState.WAITING),
         continued=len(finished) - len({root_number(t) for t in finished}),
-        priors=len(trials) - len(own),
-        epochs=sum(epochs_trained(t) for t in own),
-        seconds=active_seconds(own, now or datetime.now()),
-        best=best_trial(own, direction),
+        epochs=sum(epochs_trained(t) for t in trials),
+        seconds=active_seconds(trials, now or datetime.now()),
+        best=best_trial(trials, direction),
     )
 
 
 def ranked(trials: Iterable[FrozenTrial], direction: StudyDirection) -> list[FrozenTrial]:
-    """The complete trials that are no priors, best first, the earlier first in ties."""
+    """The complete trials, best first, the earlier first in ties."""
     sign = -1.0 if direction == StudyDirection.MAXIMIZE else 1.0
-    complete = [
-        t
-        for t in trials
-        if t.state == TrialState.COMPLETE
-        and attributes.PRIOR not in t.user_attrs
-        and t.value is not None
-    ]
+    complete = [t for t in trials if t.state == TrialState.COMPLETE and t.value is not None]
     return sorted(complete, key=lambda t: (sign * t.value, t.number))  # type: ignore[operator]
 
 
@@ -147,14 +132,13 @@ def best_trial(trials: Iterable[FrozenTrial], direction: StudyDirection) -> Froz
 
 def is_best_unfinished(trials: Sequence[FrozenTrial], direction: StudyDirection) -> bool:
     """Tell whether a stopped trial that nobody went on with is ahead of all that finished."""
-    own = own_trials(trials)
-    best = best_trial(own, direction)
+    best = best_trial(trials, direction)
     if best is None or best.value is None:
         return True
     sign = -1.0 if direction == StudyDirection.MAXIMIZE else 1.0
-    origins = {t.user_attrs.get(attributes.ORIGIN) for t in own}
+    origins = {t.user_attrs.get(attributes.ORIGIN) for t in trials}
     return any(
         sign * t.intermediate_values[t.last_step] < sign * best.value
-        for t in own
+        for t in trials
         if t.state == TrialState.PRUNED and t.last_step is not None and t.number not in origins
     )

@@ -20,7 +20,7 @@ from optuna_deepweeds.bench.postgres import LocalPostgres
 from optuna_deepweeds.pruners import DoraPruner
 from optuna_deepweeds.studies.continuation import continue_trial
 from optuna_deepweeds.studies.storage import open_storage
-from tests.pruners.contract import MAX_RESOURCE, add_prior, random_curves
+from tests.pruners.contract import MAX_RESOURCE, random_curves
 
 Open = Callable[[Path], BaseStorage]
 
@@ -36,7 +36,6 @@ def create(
 ) -> list[Study]:
     """One study as two workers see it, each with a pruner of its own."""
     study = optuna.create_study(direction=direction, storage=storage)
-    add_prior(study, np.linspace(0.4, 0.5, MAX_RESOURCE))
     return [
         optuna.load_study(
             study_name=study.study_name,

@@ -11,7 +11,6 @@ import numpy as np
 import optuna
 import pytest
 
-from optuna_deepweeds import attributes
 from optuna_deepweeds.datasets import Dataset
 from optuna_deepweeds.errors import InvalidInputError, NotFoundError
 from optuna_deepweeds.spaces import SPACES
@@ -47,7 +46,7 @@ def study(tmp_path: Path) -> optuna.Study:
     return manager.create_or_continue("judged", spec, Budget(), storage)[0]
 
 
-def add(study: optuna.Study, value: float, prior: bool = False, **params: Any) -> None:
+def add(study: optuna.Study, value: float, **params: Any) -> None:
     space = SPACES["course"]
     point = {**PARAMS, **params}
     study.add_trial(
@@ -55,7 +54,6 @@ def add(study: optuna.Study, value: float, prior: bool = False, **params: Any) -
             params=point,
             distributions={name: space[name].distribution for name in point},
             value=value,
-            user_attrs={attributes.PRIOR: "elsewhere"} if prior else {},
         )
     )
 
@@ -65,7 +63,7 @@ def test_best_trials_are_retrained_and_scored_on_test_images(
 ) -> None:
     add(study, 0.5)
     add(study, 0.9, n_channels_fc_0=48)
-    add(study, 0.99, prior=True)
+    add(study, 0.4)
     add(study, 0.7)
     seen: list[Score] = []
     result = evaluate_study(
