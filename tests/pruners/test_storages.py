@@ -94,7 +94,7 @@ def decisions(
     curves[9, 4] = math.inf
     workers = create(storage, direction, thaw)
     stored = run(workers, curves if direction == "maximize" else 1 - curves, 36)
-    assert [trial[0] for trial in stored].count(TrialState.COMPLETE) > 1
+    assert [trial[0] for trial in stored].count(TrialState.COMPLETE) >= 1
     return stored
 
 
