@@ -100,7 +100,7 @@ bench-pruners: $(VENV)/.installed-dev ## Pruners on recorded learning curves
 bench-training: $(VENV)/.installed-dev ## Training speed against the usual pipeline
 	$(RUN) bench training $(ARGS)
 
-bench-storage: $(VENV)/.installed-dev ## Claims, crashes and overhead
+bench-storage: $(VENV)/.installed-dev ## Overhead, and commands on a big study
 	$(RUN) bench storage $(ARGS)
 
 clean: ## Remove the environment and caches; studies and data stay

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import optuna
 import pytest
 
-from optuna_deepweeds.bench.postgres import LocalPostgres, find_programs, local_postgres
+from optuna_deepweeds.datasets import Dataset
+from tests.postgres import LocalPostgres, find_programs, local_postgres
 
 pytest.register_assert_rewrite("optuna.testing.pytest_samplers")
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -31,3 +33,22 @@ def storage_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path}/optuna.db"
     server: LocalPostgres = request.getfixturevalue("postgres")
     return server.new_database()
+
+
+@pytest.fixture(scope="session")
+def tiny_images() -> Dataset:
+    """Two classes that differ in brightness, 48 images; an epoch takes milliseconds."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(48) % 2
+    images = rng.integers(0, 120, (48, 32, 32, 3)) + 100 * labels[:, None, None, None]
+    order = np.arange(48)
+    return Dataset(
+        name="demo",
+        images=images.astype(np.uint8),
+        labels=labels.astype(np.int64),
+        classes=("dark", "bright"),
+        train=order[:32],
+        valid=order[32:40],
+        test=order[40:],
+        fingerprint="tiny",
+    )

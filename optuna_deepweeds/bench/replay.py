@@ -23,7 +23,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from optuna_deepweeds.bench.curves import Curves, unit_cube
-from optuna_deepweeds.studies.continuation import continue_trial
+from optuna_deepweeds.studies.resume import continue_trial
 
 
 class TableSampler(BaseSampler):

@@ -1,269 +1,289 @@
-"""Whether studies survive what clusters do to them, and what the manager costs.
+"""What the study manager costs beside stock Optuna, and what looking at a big study takes.
 
-Each case runs the real worker loop in several processes against real storages and returns one
-row; `problems` is empty where nothing was lost, run twice or left hanging. The networks are left
-out unless asked for, so that many repetitions cost little.
+Both sides of the overhead run in one process, in turns, on one kind of storage, so that a noisy
+machine slows them alike; the figures are medians. Commands are timed as a user feels them, from
+the start of the process to its end, on a study that has what a real one has: parameters of the
+course space, full curves, and the attributes that workers and pruner write.
 """
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import random
-import shutil
-import signal
-import sqlite3
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from multiprocessing.process import BaseProcess
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
+from statistics import median
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+import optuna
+from optuna.trial import FrozenTrial, TrialState, create_trial
+from sqlalchemy import event
+
 from optuna_deepweeds import attributes
-from optuna_deepweeds.bench.postgres import LocalPostgres
-from optuna_deepweeds.bench.storage_worker import (
-    BenchStudy,
-    check_study,
-    create_and_work,
-    random_pause,
-    work,
-)
-from optuna_deepweeds.errors import DeepWeedsError
+from optuna_deepweeds.bench.problems import random_params
+from optuna_deepweeds.datasets.dataset import Dataset
+from optuna_deepweeds.errors import InvalidInputError
+from optuna_deepweeds.spaces import SPACES
+from optuna_deepweeds.studies import manager, worker
+from optuna_deepweeds.studies.spec import Budget, StudySpec
+from optuna_deepweeds.studies.storage import open_storage
+from optuna_deepweeds.studies.storage.bulk import bulk_add_trials
+from optuna_deepweeds.studies.storage.engine import STORAGE_VARIABLE, resolve_url
+from optuna_deepweeds.tasks import ImageTask
 
-_LONGEST_SECONDS = 1800.0
+BIG = "big"
+"""Name of the study whose commands are timed."""
+
+_TRIALS_A_ROUND = 15
+_N_ROUNDS = 6
+_REPORTS = 20
+_EPOCHS = 20
+_SECONDS_A_COMMAND = 5.0
+_START = datetime(2026, 1, 1)
 
 
-@dataclass
-class Outcome:
-    """One repetition of one case.
+@dataclass(frozen=True)
+class Speed:
+    """One measured duration.
 
     Attributes:
-        case: What was done.
-        backend: "sqlite" or "postgresql".
-        workers: Processes at a time.
-        events: Kills, restarts or locks that the study went through.
-        again: Epochs that were trained again because their worker was killed before it saved.
-        seconds: Wall time.
-        problems: What went wrong.
+        what: What was timed.
+        seconds: Of this package.
+        stock_seconds: Of stock Optuna in the same run; None where it has nothing to compare.
     """
 
-    case: str
-    backend: str
-    workers: int
-    events: int = 0
-    again: int = 0
-    seconds: float = 0.0
-    problems: list[str] = field(default_factory=list)
+    what: str
+    seconds: float
+    stock_seconds: float | None = None
 
 
-class Places:
-    """Hands out empty storages of one kind.
+def measure(url: str | None, *, n_trials: int) -> list[Speed]:
+    """Overhead of a trial and of a report, and whole commands with a study of `n_trials`.
 
     Args:
-        backend: "sqlite" or "postgresql".
-        server: Where the databases are made; None for files.
-        with_networks: Train networks; otherwise an epoch takes its time and learns nothing.
+        url: An empty database; None for SQLite files that are removed afterwards.
+        n_trials: Trials of the big study; 0 leaves the commands out.
+
+    Raises:
+        InvalidInputError: The database holds studies.
     """
-
-    def __init__(
-        self, backend: str, server: LocalPostgres | None, *, with_networks: bool = False
-    ) -> None:
-        self.backend = backend
-        self.server = server
-        self._with_networks = with_networks
-
-    @contextmanager
-    def new(self, **options: Any) -> Iterator[BenchStudy]:
-        """A bench study on an empty storage with a folder of its own."""
-        folder = Path(tempfile.mkdtemp(prefix="deepweeds-bench-"))
-        try:
-            if self.server is not None:
-                url = self.server.new_database()
-            else:
-                url = f"sqlite:///{folder}/optuna.db"
-            if self._with_networks:
-                options["epoch_seconds"] = None
-            yield BenchStudy(url, folder, **options)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix="bench-storage-") as scratch:
+        ours = url or f"sqlite:///{scratch}/ours.db"
+        storage = open_storage(ours)
+        if storage.get_all_studies():
+            raise InvalidInputError("the database must be empty, but it holds studies.")
+        speeds = overhead(storage, url or f"sqlite:///{scratch}/stock.db", Path(scratch))
+        if n_trials:
+            make_big_study(storage, n_trials)
+            speeds += commands(ours, Path(scratch))
+    return speeds
 
 
-def claims(places: Places, *, workers: int, n_trials: int = 60, n_enqueued: int = 20) -> Outcome:
-    """Many workers share a queue: each trial is run once, and the total is met exactly."""
-    outcome = Outcome("claims", places.backend, workers)
-    with places.new(n_trials=n_trials, n_enqueued=n_enqueued) as bench, _timed(outcome):
-        bench.create()
-        _finish([_start(work, bench) for _ in range(workers)], outcome)
-        _check(bench, n_trials, outcome)
-    return outcome
+def overhead(storage: optuna.storages.RDBStorage, stock_url: str, folder: Path) -> list[Speed]:
+    """Median time of a trial without its reports, and of a report: ours and stock Optuna's.
 
-
-def kills(
-    places: Places,
-    *,
-    workers: int,
-    n_kills: int = 100,
-    seed: int = 0,
-    mean_seconds: float = 0.5,
-    n_trials: int = 60,
-) -> Outcome:
-    """Workers are killed at random moments; others start in their place.
-
-    With an odd seed the study pauses trials and continues them.
+    Ours is the real worker loop (locks, heartbeat, attributes, checkpoint files below `folder`)
+    around a training that takes no time; stock Optuna's is `optimize` on its own storage with the
+    same parameters, reports and pruning decisions, and with the same settings of SQLite. Trials
+    have 1 or 20 reports; the difference tells the report from the trial.
     """
-    outcome = Outcome("kills", places.backend, workers)
-    generator = random.Random(seed)
-    with (
-        places.new(
-            n_trials=n_trials,
-            n_enqueued=n_trials // 3,
-            epochs=12,
-            pruner="dora" if seed % 2 else "asha",
-            epoch_seconds=0.03,
-            checkpoint_seconds=0.1,
-            grace_seconds=15.0,
-        ) as bench,
-        _timed(outcome),
-    ):
-        study = bench.create()
-        running = [_start(work, bench) for _ in range(workers)]
-        deadline = time.monotonic() + _LONGEST_SECONDS
-        while outcome.events < n_kills and time.monotonic() < deadline:
-            time.sleep(random_pause(generator, mean_seconds))
-            victim = generator.randrange(workers)
-            if running[victim].is_alive():
-                os.kill(running[victim].pid or 0, signal.SIGKILL)
-                running[victim].join()
-                outcome.events += 1
-            elif running[victim].exitcode != 0:
-                outcome.problems.append(f"a worker ended with {running[victim].exitcode}")
-            if all(process.exitcode == 0 for process in running):
-                # The study ended before all kills were dealt: go on with a larger one.
-                n_trials += 20
-                study.set_user_attr(attributes.BUDGET, {"trials": n_trials})
-            running[victim] = _start(work, bench)
-        _finish(running, outcome)
-        _check(bench, n_trials, outcome)
-    return outcome
+    os.environ["DEEPWEEDS_CHECKPOINTS"] = str(folder / "checkpoints")
+    stock = _stock_storage(stock_url)
+    rounds = [
+        (side, n_reports, make(n_reports))
+        for n_reports in (1, _REPORTS)
+        for side, make in enumerate(
+            (lambda n: _our_round(storage, n), lambda n: _stock_round(stock, n))
+        )
+    ]
+    seconds: dict[tuple[int, int], list[float]] = {(s, n): [] for s, n, _ in rounds}
+    for _ in range(1 + _N_ROUNDS):
+        for side, n_reports, run in rounds:
+            seconds[side, n_reports].append(seconds_of(run) / _TRIALS_A_ROUND)
+    trials, reports = [], []
+    for side in (0, 1):
+        # The first round warms up.
+        few, many = (median(seconds[side, n][1:]) for n in (1, _REPORTS))
+        reports.append((many - few) / (_REPORTS - 1))
+        trials.append(few - reports[-1])
+    return [Speed("trial", *trials), Speed("report", *reports)]
 
 
-def outages(
-    places: Places,
+def no_training(
+    config: Any,
+    data: Any,
     *,
-    workers: int,
-    n_outages: int = 5,
-    seconds: float = 10.0,
-    n_trials: int = 60,
-) -> Outcome:
-    """The server restarts, or another program locks the SQLite file, during a study."""
-    outcome = Outcome("outages", places.backend, workers)
-    with (
-        places.new(
-            n_trials=n_trials,
-            n_enqueued=n_trials // 3,
-            epochs=12,
-            epoch_seconds=0.5,
-            checkpoint_seconds=0.1,
-            grace_seconds=60.0,
-        ) as bench,
-        _timed(outcome),
-    ):
-        study = bench.create()
-        running = [_start(work, bench) for _ in range(workers)]
-        for _ in range(n_outages):
-            time.sleep(3)
-            if any(process.exitcode is not None for process in running):
-                _finish(running, outcome)
-                n_trials += 30
-                study.set_user_attr(attributes.BUDGET, {"trials": n_trials})
-                running = [_start(work, bench) for _ in range(workers)]
-                time.sleep(1)
-            if places.server is not None:
-                places.server.stop()
-                time.sleep(1)
-                places.server.start()
-            else:
-                _lock_file(bench.folder / "optuna.db", seconds)
-            outcome.events += 1
-        _finish(running, outcome)
-        _check(bench, n_trials, outcome)
-        if outcome.again:
-            outcome.problems.append(f"{outcome.again} epochs trained again though nobody died")
-    return outcome
+    epochs: int,
+    on_epoch: Callable[[Any], None],
+    resume_from: Path | None,
+    **others: Any,
+) -> Any:
+    """Stands in for `training.train`: reports every epoch at once and saves an empty file."""
+
+    def save(path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+    for epoch in range(1, epochs + 1):
+        on_epoch(SimpleNamespace(epoch=epoch, valid_accuracy=0.5, save=save))
+    return SimpleNamespace(valid_accuracy=0.5)
 
 
-def starts(places: Places, *, workers: int = 8) -> Outcome:
-    """Many processes begin the same study on an empty storage at the same moment."""
-    outcome = Outcome("starts", places.backend, workers)
-    with places.new(n_trials=workers) as bench, _timed(outcome):
-        at = time.time() + 0.5
-        _finish([_start(create_and_work, bench, at) for _ in range(workers)], outcome)
-        _check(bench, workers, outcome)
-    return outcome
+def run_worker(study: optuna.Study, train: Callable[..., Any], **options: Any) -> None:
+    """Work on a study in this process until its total is reached, with `train` as training."""
+    observer = SimpleNamespace(
+        trial_started=lambda *_: None, epoch_finished=lambda *_: None, trial_ended=lambda *_: None
+    )
+    spec = manager.study_spec(study)
+    task = ImageTask(tiny_images(), spec.search_space, spec.epochs, train=train)
+    worker.Worker(study, task, observer=observer, device="cpu", **options).run()
 
 
-CASES: dict[str, str] = {
-    "claims": "60 trials, 20 of them enqueued: each run once, exactly 60 finished",
-    "kills": "workers killed at random moments: nothing lost, nothing trained twice",
-    "outages": "server restarted, or file locked for 10 s, five times: no worker dies",
-    "starts": "all workers begin one study on an empty storage at once",
-    "overhead": "time of a trial and an epoch report beside stock Optuna",
-    "scale": "import, counts and listing with 10,000 trials",
-}
+def tiny_images() -> Dataset:
+    """A few random pictures: enough to train on, nothing to learn."""
+    generator, order = np.random.default_rng(0), np.arange(48)
+    return Dataset(
+        name="demo",
+        images=generator.integers(0, 256, (48, 32, 32, 3), dtype=np.uint8),
+        labels=generator.integers(0, 4, 48),
+        classes=tuple("abcd"),
+        train=order[:32],
+        valid=order[32:40],
+        test=order[40:],
+    )
 
 
-def _start(target: Callable[..., None], bench: BenchStudy, *arguments: Any) -> BaseProcess:
-    # Imports once; a forked worker starts in milliseconds, so that kills hit work.
-    context = multiprocessing.get_context("forkserver")
-    preload = [work.__module__, "sqlalchemy.dialects.sqlite", "sqlalchemy.dialects.postgresql"]
-    if bench.url.startswith("postgresql"):
-        preload.append("psycopg")
-    if bench.epoch_seconds is None:
-        # (torch._dynamo takes seconds and is imported by every optimiser.)
-        preload += ["optuna_deepweeds.training", "torch", "torch._dynamo"]
-    context.set_forkserver_preload(preload)
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    process = context.Process(target=target, args=(bench, *arguments), daemon=True)
-    process.start()
-    return process
+def _our_round(storage: optuna.storages.RDBStorage, n_reports: int) -> Callable[[], object]:
+    """Runs some more trials of a study by our worker."""
+    spec = StudySpec(
+        dataset="demo", space="course-small", sampler="random", pruner="none", epochs=n_reports
+    )
+    name = f"ours-{n_reports}"
+    study, _ = manager.create_or_continue(name, spec, Budget(trials=1), storage)
+
+    def run() -> None:
+        done = manager.study_budget(study).trials or 0
+        manager.set_budget(study, Budget(trials=done + _TRIALS_A_ROUND))
+        run_worker(study, no_training)
+
+    run_worker(study, no_training)
+    return run
 
 
-def _finish(processes: Sequence[BaseProcess], outcome: Outcome) -> None:
-    deadline = time.monotonic() + _LONGEST_SECONDS
-    for process in processes:
-        process.join(max(0.0, deadline - time.monotonic()))
-        if process.exitcode is None:
-            process.kill()
-            outcome.problems.append("a worker did not end")
-        elif process.exitcode != 0:
-            outcome.problems.append(f"a worker ended with {process.exitcode}")
+def _stock_round(storage: optuna.storages.RDBStorage, n_reports: int) -> Callable[[], object]:
+    """Runs some more trials of a study by stock Optuna."""
+    space = SPACES["course-small"]
+
+    def objective(trial: optuna.Trial) -> float:
+        space.suggest(trial)
+        for step in range(1, n_reports + 1):
+            trial.report(0.5, step)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+        return 0.5
+
+    study = optuna.create_study(
+        study_name=f"stock-{n_reports}",
+        storage=storage,
+        sampler=optuna.samplers.RandomSampler(seed=0),
+        pruner=optuna.pruners.NopPruner(),
+        direction="maximize",
+    )
+    study.optimize(objective, n_trials=1)
+    return lambda: study.optimize(objective, n_trials=_TRIALS_A_ROUND)
 
 
-def _check(bench: BenchStudy, n_trials: int, outcome: Outcome) -> None:
-    findings = check_study(bench, n_trials=n_trials)
-    outcome.problems += findings.problems
-    outcome.again += findings.again
+def _stock_storage(url: str) -> optuna.storages.RDBStorage:
+    resolved = resolve_url(url)
+    storage = optuna.storages.RDBStorage(resolved.render_as_string(hide_password=False))
+    if resolved.get_backend_name() == "sqlite":
+        event.listen(storage.engine, "connect", _set_up_sqlite)
+        storage.engine.dispose()
+    return storage
 
 
-@contextmanager
-def _timed(outcome: Outcome) -> Iterator[None]:
-    started = time.monotonic()
-    try:
-        yield
-    except DeepWeedsError as error:
-        outcome.problems.append(str(error))
-    outcome.seconds = time.monotonic() - started
+def _set_up_sqlite(connection: Any, record: Any) -> None:
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
 
 
-def _lock_file(path: Path, seconds: float) -> None:
-    connection = sqlite3.connect(path, isolation_level=None, timeout=60)
-    connection.execute("BEGIN IMMEDIATE")
-    time.sleep(seconds)
-    connection.execute("ROLLBACK")
-    connection.close()
+def make_big_study(storage: optuna.storages.RDBStorage, n_trials: int) -> optuna.Study:
+    """A study with `n_trials` finished trials as workers and pruner leave them."""
+    spec = StudySpec(dataset="demo", sampler="random", pruner="asha")
+    study, _ = manager.create_or_continue(BIG, spec, Budget(trials=n_trials), storage)
+    generator = np.random.default_rng(0)
+    bulk_add_trials(study, [_finished(i, generator) for i in range(n_trials)])
+    return study
 
 
-__all__ = ["CASES", "Outcome", "Places", "claims", "kills", "outages", "starts"]
+def _finished(i: int, generator: np.random.Generator) -> FrozenTrial:
+    space = SPACES["course"]
+    params = random_params(space, generator)
+    value = float(generator.uniform())
+    trial = create_trial(
+        state=TrialState.COMPLETE,
+        value=value,
+        params=params,
+        distributions={name: space[name].distribution for name in params},
+        user_attrs={
+            attributes.WORKER: "host/1234/5678/space",
+            attributes.SEED: i,
+            attributes.CHECKPOINT: _EPOCHS,
+            attributes.TRAIN_SECONDS: 12.345,
+            attributes.ANTICIPATION: {
+                "epoch": 10,
+                "expected": value,
+                "low": value - 0.1,
+                "high": value + 0.1,
+                "incumbent": 0.5,
+                "decision": "continue",
+                "reason": "may still become the best",
+            },
+        },
+        intermediate_values={epoch: value * epoch / _EPOCHS for epoch in range(1, _EPOCHS + 1)},
+    )
+    trial.datetime_start = _START + timedelta(seconds=5 * i)
+    trial.datetime_complete = trial.datetime_start + timedelta(seconds=12)
+    return trial
+
+
+def commands(url: str, folder: Path) -> list[Speed]:
+    """Median wall time of the commands that look at studies (up to three runs of each)."""
+    lines = {
+        "--version": (),
+        "study list": (),
+        "study status": (BIG,),
+        "study best": (BIG,),
+        "study trials": (BIG,),
+        "study compare": (BIG,),
+        "study report": (BIG, "--output", str(folder / "report.html")),
+        "priors list": (),
+        "study stop": (BIG,),
+    }
+    environment = {**os.environ, STORAGE_VARIABLE: url}
+    speeds = []
+    for command, arguments in lines.items():
+        line = [sys.executable, "-m", "optuna_deepweeds", *command.split(), *arguments]
+
+        def run(line: list[str] = line) -> None:
+            subprocess.run(line, env=environment, check=True, capture_output=True)
+
+        seconds = [seconds_of(run)]
+        while len(seconds) < 3 and sum(seconds) < _SECONDS_A_COMMAND:
+            seconds.append(seconds_of(run))
+        speeds.append(Speed(command, median(seconds)))
+    return speeds
+
+
+def seconds_of(call: Callable[[], object]) -> float:
+    """Wall time of a call."""
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started

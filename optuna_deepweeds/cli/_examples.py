@@ -73,7 +73,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "bench": (
         "bench samplers --quick",
         "bench pruners --curves priors/deepweeds-balanced.csv --quick",
-        "bench storage --case claims",
+        "bench storage --trials 1000",
     ),
     "bench samplers": (
         "bench samplers --quick",
@@ -88,8 +88,8 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "bench accuracy": ("bench accuracy --config course --seeds 1",),
     "bench training": ("bench training --quick",),
     "bench storage": (
-        "bench storage --case claims --backend sqlite",
-        "bench storage --case kills --kills 20",
+        "bench storage --trials 1000",
+        "bench storage --storage postgresql://me@localhost/empty",
     ),
 }
 

@@ -17,18 +17,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
-import optuna
 
-from optuna_deepweeds.cli._output import duration, info
+from optuna_deepweeds.cli._output import info
 from optuna_deepweeds.cli._progress import Display
 from optuna_deepweeds.cli._signals import StopFlag, restore
-from optuna_deepweeds.datasets import Dataset
 from optuna_deepweeds.priors import PriorTrial
 from optuna_deepweeds.report.dashboard_note import publish
+from optuna_deepweeds.report.standing import standing_of
 from optuna_deepweeds.studies import manager
 from optuna_deepweeds.studies.accounting import progress
 from optuna_deepweeds.studies.experiment import Cell, EvaluationPlan, Experiment, is_finished
 from optuna_deepweeds.studies.storage import ResilientStorage
+from optuna_deepweeds.tasks import ImageTask
 
 _PROGRAM = (sys.executable, "-m", "optuna_deepweeds", "experiment", "run")
 _SECONDS_BETWEEN_LOOKS = 3.0
@@ -41,7 +41,7 @@ class GridRun:
 
     Attributes:
         grid: The experiment.
-        images: Of all its studies.
+        task: Of all its studies.
         priors: Source -> its rows.
         storage: Where the studies lie.
         device: As for `training.train`.
@@ -51,7 +51,7 @@ class GridRun:
     """
 
     grid: Experiment
-    images: Dataset
+    task: ImageTask
     priors: Mapping[str, Sequence[PriorTrial]]
     storage: ResilientStorage
     device: str | None
@@ -73,7 +73,7 @@ class GridRun:
         return 0
 
     def _run(self, cell: Cell, head: str) -> int:
-        spec = replace(cell.spec, dataset_fingerprint=self.images.fingerprint)
+        spec = replace(cell.spec, dataset_fingerprint=self.task.fingerprint)
         study, _ = manager.create(cell.name, spec, cell.budget, self.storage)
         if is_finished(study):
             return 0
@@ -87,25 +87,24 @@ class GridRun:
             from optuna_deepweeds.cli._work import work
 
             return work(
-                study, self.images, workers=self.workers, engine="local", gpus=0.0,
-                device=self.device, deterministic=False, data_dir=self.data_dir,
+                study, self.task, workers=self.workers, engine="local", gpus=0.0,
+                device=self.device, data_dir=self.data_dir,
             )  # fmt: skip
         from optuna_deepweeds.studies.worker import Worker
 
         stop = StopFlag()
         display = Display(study, cell.budget, quiet=self.claims is not None)
-        Worker(study, self.images, observer=display, should_stop=stop, device=self.device).run()
+        Worker(study, self.task, observer=display, should_stop=stop, device=self.device).run()
         display.clear()
-        publish(study, images=self.images)
-        info(f"{head}: {_standing(study)}")
+        publish(study, task=self.task)
+        info(f"{head}: {standing_of(study)}")
         code = stop.exit_code
         # Between two studies nothing is under way that would have to be put back.
         restore()
         return code
 
     def _test(self, cell: Cell, head: str) -> int:
-        from optuna_deepweeds.cli.evaluate import store_evaluation
-        from optuna_deepweeds.studies.evaluate import evaluate_study
+        from optuna_deepweeds.cli.evaluate import evaluate_study, store_evaluation
 
         plan = self.grid.evaluation
         study = manager.load_plain(cell.name, self.storage)
@@ -113,7 +112,7 @@ class GridRun:
         if plan is None or best is None or not is_finished(study) or plan.is_done(study):
             return 0
         evaluation = evaluate_study(
-            study, self.images, n_seeds=plan.n_seeds, recipe=plan.recipe, device=self.device
+            study, self.task, n_seeds=plan.n_seeds, recipe=plan.recipe, device=self.device
         )
         store_evaluation(study, evaluation)
         tested = evaluation.trials[0]
@@ -213,11 +212,3 @@ def _claimed(folder: Path | None, name: str) -> Iterator[bool]:
             yield False
             return
         yield True
-
-
-def _standing(study: optuna.Study) -> str:
-    state = progress(study.get_trials(deepcopy=False), study.direction)
-    text = f"{state.finished} trials, {state.epochs} epochs in {duration(state.seconds)}"
-    if state.best is None or state.best.value is None:
-        return f"{text}, no network trained to its end"
-    return f"{text}, best {state.best.value:.4f} (trial {state.best.number})"

@@ -12,11 +12,11 @@ import optuna
 from optuna_deepweeds.cli._output import duration, info
 from optuna_deepweeds.cli._progress import Display
 from optuna_deepweeds.cli._signals import StopFlag
-from optuna_deepweeds.datasets import Dataset
 from optuna_deepweeds.report.dashboard_note import publish
-from optuna_deepweeds.report.tables import counted
+from optuna_deepweeds.report.standing import cost, counted, standing
 from optuna_deepweeds.studies.accounting import progress
 from optuna_deepweeds.studies.spec import Budget, StudySpec
+from optuna_deepweeds.tasks import ImageTask
 
 _SECONDS_BETWEEN_LOOKS = 2.0
 
@@ -27,10 +27,11 @@ def print_plan(
     budget: Budget,
     storage_url: str | None,
     device: str,
-    images: Dataset,
+    task: ImageTask,
 ) -> None:
     from optuna_deepweeds.studies.storage import default_url, redact
 
+    images = task.images
     limits = [f"{budget.trials} trials" if budget.trials else ""]
     limits.append(duration(budget.seconds) if budget.seconds else "")
     limits.append(f"{budget.epochs} epochs" if budget.epochs else "")
@@ -47,23 +48,14 @@ def print_plan(
     )
 
 
-def standing(study: optuna.Study) -> str:
-    state = progress(study.get_trials(deepcopy=False), study.direction)
-    text = counted(state.finished, "finished trial")
-    if state.waiting:
-        text += f", {state.waiting} waiting"
-    return text
-
-
 def work(
     study: optuna.Study,
-    images: Dataset,
+    task: ImageTask,
     *,
     workers: int,
     engine: str,
     gpus: float,
     device: str | None,
-    deterministic: bool,
     data_dir: Path | None,
 ) -> int:
     """Run one worker here, or several elsewhere, and print how the study stands afterwards."""
@@ -77,21 +69,20 @@ def work(
 
         worker = Worker(
             study,
-            images,
+            task,
             observer=display,
             should_stop=stop,
             device=device,
-            deterministic=deterministic,
         )
         ending = f"Ended: {worker.run().value}."
         code = stop.exit_code
     else:
-        arguments = ["--deterministic"] if deterministic else []
+        arguments = ["--deterministic"] if task.deterministic else []
         arguments += ["--data-dir", str(data_dir.resolve())] if data_dir is not None else []
         code = _launch(study, workers, engine, gpus, device, arguments, display, stop)
         ending = "All workers ended." if code == 0 else f"The workers ended with code {code}."
     display.clear()
-    publish(study, images=images)
+    publish(study, task=task)
     if not stop():
         info(ending)
     print_result(study)
@@ -135,22 +126,11 @@ def print_result(study: optuna.Study) -> None:
 
     spec = manager.study_spec(study)
     state = progress(study.get_trials(deepcopy=False), study.direction)
-    full = state.networks * spec.epochs
     name = shlex.quote(study.study_name)
-    info(
-        f"{counted(state.finished, 'trial')} finished ({state.complete} to the last epoch, "
-        f"{state.pruned} stopped, {state.continued} continued), {state.failed} failed, "
-        f"{state.waiting} waiting."
-    )
-    saved = f", {1 - state.epochs / full:.0%} fewer than {full} without pruning"
-    info(
-        f"{counted(state.epochs, 'epoch')} in {duration(state.seconds)}"
-        f"{saved if state.epochs < full else ''}."
-    )
-    if state.best is not None and state.best.value is not None:
-        info(f"Best: trial {state.best.number}, {spec.metric} {state.best.value:.4f}.")
+    info(standing(state, spec.metric))
+    info(cost(state, spec.epochs))
     if state.best is None:
-        info(f"No network is trained to its end yet: study resume {name} --timeout 2h goes on.")
+        info(f"To go on: study resume {name} --timeout 2h")
     resume = f"study resume {name}"
     total = manager.study_budget(study).trials
     if total is not None and state.finished >= total:

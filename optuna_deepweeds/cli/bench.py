@@ -18,7 +18,7 @@ _ROOM = "optuna_deepweeds.cli"
         "pruners": (f"{_ROOM}.bench_pruners:pruners", "Pruners on recorded learning curves."),
         "accuracy": (f"{_ROOM}.bench_accuracy:accuracy", "Configurations picked by hand."),
         "training": (f"{_ROOM}.bench_training:training", "Training speed against a usual loader."),
-        "storage": (f"{_ROOM}.bench_storage:storage", "Claims, crashes and overhead."),
+        "storage": (f"{_ROOM}.bench_storage:storage", "Overhead, and commands on a big study."),
     },
 )
 def bench() -> None:

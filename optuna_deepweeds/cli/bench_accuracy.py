@@ -13,7 +13,7 @@ from optuna_deepweeds.cli._output import emit, format_option, info
 from optuna_deepweeds.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from optuna_deepweeds.studies.evaluate import Score
+    from optuna_deepweeds.tasks.evaluation import Score
 
 _COLUMNS = ("config", "mean", "sd", "macro_f1", "seeds", "seconds")
 

@@ -9,7 +9,7 @@ import click
 
 from optuna_deepweeds.bench import training as bench
 from optuna_deepweeds.cli._output import emit, format_option, info
-from optuna_deepweeds.report.tables import counted
+from optuna_deepweeds.report.standing import counted
 
 
 @click.command()

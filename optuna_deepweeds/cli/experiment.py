@@ -105,8 +105,7 @@ def run(
     Ctrl-C or a crash at any point costs nothing but the epoch under way: run it again.
     """
     from optuna_deepweeds.cli._grid import GridRun, default_jobs, run_jobs
-    from optuna_deepweeds.cli.study_run import check_device
-    from optuna_deepweeds.datasets import load
+    from optuna_deepweeds.cli.study_run import check_device, load_task
     from optuna_deepweeds.priors import read_priors
     from optuna_deepweeds.studies.experiment import (
         EvaluationPlan,
@@ -125,14 +124,13 @@ def run(
         raise click.UsageError("--jobs and --workers cannot both be more than 1.")
     chosen = check_device(device)
     priors = {source: read_priors(source) for cell in grid.cells for source in cell.priors}
-    first = grid.cells[0].spec
-    images = load(first.dataset, data_dir=data_dir, fold=first.fold)
+    task = load_task(grid.cells[0].spec, data_dir)
     if dry_run:
         _print_plan(grid, "table", storage_url)
         info("Dry run: nothing was done.")
         return 0
     storage = open_storage(storage_url)
-    whole = GridRun(grid, images, priors, storage, device, workers, data_dir, claims)
+    whole = GridRun(grid, task, priors, storage, device, workers, data_dir, claims)
     if claims is not None:
         return whole.run()
     done = [s for s in _studies(grid, storage_url).values() if is_finished(s)]

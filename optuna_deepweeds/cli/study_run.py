@@ -10,15 +10,16 @@ import click
 
 from optuna_deepweeds.cli._output import info, storage_option
 from optuna_deepweeds.cli._values import Duration
-from optuna_deepweeds.cli._work import print_plan, standing, work
-from optuna_deepweeds.datasets import DATASETS, Dataset
+from optuna_deepweeds.cli._work import print_plan, work
+from optuna_deepweeds.datasets import DATASETS
 from optuna_deepweeds.errors import InvalidInputError, NotFoundError
 from optuna_deepweeds.pruners import PRUNERS
-from optuna_deepweeds.report.tables import counted
+from optuna_deepweeds.report.standing import counted, standing_of
 from optuna_deepweeds.samplers import SAMPLERS
 from optuna_deepweeds.spaces import SPACES
 from optuna_deepweeds.studies.launch import ENGINES
 from optuna_deepweeds.studies.spec import MAX_EPOCHS, Budget, StudySpec
+from optuna_deepweeds.tasks import ImageTask, make_task
 
 _DEMO_SECONDS = 240.0
 """Default time of a study on the demo images without a GPU: a first look, not a search."""
@@ -181,11 +182,18 @@ def run(
     if name is not None:
         manager.check_name(name)
     chosen = check_device(device)
-    images, is_fallback = _images(dataset, data_dir, fold)
-    is_first_look = images.name == "demo" and chosen == "cpu"
-    spec = replace(spec, dataset=images.name, dataset_fingerprint=images.fingerprint)
+    task, is_fallback = _make_task(spec, dataset == "auto", data_dir, deterministic)
+    is_first_look = task.name == "demo" and chosen == "cpu"
     if space == "auto" and is_first_look:
-        spec = replace(spec, space="course-small")
+        task = replace(task, space=SPACES["course-small"])
+    spec = replace(
+        spec,
+        dataset=task.name,
+        dataset_fingerprint=task.fingerprint,
+        space=task.space.name,
+        direction=task.direction,
+        metric=task.metric,
+    )
     if name is None:
         name = f"{spec.dataset}-{spec.space}-{spec.sampler}-{spec.pruner}-seed{spec.seed}"
     default = Budget(trials=_TRIALS, seconds=_DEMO_SECONDS if is_first_look else _SECONDS)
@@ -196,7 +204,7 @@ def run(
             "plants).\nTo get DeepWeeds (468 MiB): optuna-deepweeds data prepare"
         )
     if dry_run:
-        print_plan(name, spec, default.updated(budget), storage_url, chosen, images)
+        print_plan(name, spec, default.updated(budget), storage_url, chosen, task)
         info("Dry run: nothing was done.")
         return 0
     storage = open_storage(storage_url)
@@ -205,9 +213,9 @@ def run(
         total = manager.set_budget(study, default.updated(budget))
     else:
         total = manager.study_budget(study)
-    print_plan(name, spec, total, str(storage.url), chosen, images)
+    print_plan(name, spec, total, str(storage.url), chosen, task)
     if not is_new:
-        info(f"Going on with the study, which has {standing(study)}.")
+        info(f"Going on with the study. {standing_of(study)}")
     for match in manager.source_summary(study, spec):
         info(
             f"Source {match.name}: {counted(match.n_used, 'trial')} to inform the sampler, "
@@ -220,12 +228,11 @@ def run(
             info(line)
     return work(
         manager.equip(study),
-        images,
+        task,
         workers=workers,
         engine=engine,
         gpus=gpus,
         device=device,
-        deterministic=deterministic,
         data_dir=data_dir,
     )
 
@@ -260,39 +267,38 @@ def resume(
     budget = Budget(trials=trials, seconds=timeout, epochs=total_epochs)
     study = manager.open_study(name, storage_url)
     spec = manager.study_spec(study)
-    images = load_images(spec, data_dir)
+    task = load_task(spec, data_dir, deterministic=deterministic)
     if engine == "local":
         check_device(device)
     manager.set_budget(study, budget)
-    info(f"Going on with study {name}, which has {standing(study)}.")
+    info(f"Going on with study {name}. {standing_of(study)}")
     return work(
         study,
-        images,
+        task,
         workers=workers,
         engine=engine,
         gpus=gpus,
         device=device,
-        deterministic=deterministic,
         data_dir=data_dir,
     )
 
 
-def load_images(spec: StudySpec, data_dir: Path | None) -> Dataset:
-    """The images of `spec`.
+def load_task(spec: StudySpec, data_dir: Path | None, *, deterministic: bool = False) -> ImageTask:
+    """The task of a study, on the images on this machine.
 
     Raises:
         NotFoundError: If they are not on this machine.
-        InvalidInputError: If the images on this machine are others than the study's.
+        InvalidInputError: If they are others than the study's.
     """
-    from optuna_deepweeds.datasets import load
-
-    images = load(spec.dataset, data_dir=data_dir, fold=spec.fold)
-    if images.fingerprint != spec.dataset_fingerprint:
-        raise InvalidInputError(
-            f"the images of {spec.dataset} must be those that the study began with "
-            f"({spec.dataset_fingerprint[:12]}), but are {images.fingerprint[:12]}."
-        )
-    return images
+    return make_task(
+        spec.dataset,
+        space=spec.space,
+        epochs=spec.epochs,
+        fold=spec.fold,
+        fingerprint=spec.dataset_fingerprint,
+        data_dir=data_dir,
+        deterministic=deterministic,
+    )
 
 
 def check_device(device: str | None) -> str:
@@ -313,12 +319,14 @@ def _check_workers(workers: int, gpus: float) -> None:
         raise InvalidInputError(f"`1 <= workers <= 256` must hold, but got workers={workers}.")
 
 
-def _images(name: str, data_dir: Path | None, fold: int) -> tuple[Dataset, bool]:
-    from optuna_deepweeds.datasets import load
-
-    if name != "auto":
-        return load(name, data_dir=data_dir, fold=fold), False
+def _make_task(
+    spec: StudySpec, is_auto: bool, data_dir: Path | None, deterministic: bool
+) -> tuple[ImageTask, bool]:
+    """The task of a new study, and whether the demo images stand in for missing ones."""
+    if not is_auto:
+        return load_task(spec, data_dir, deterministic=deterministic), False
     try:
-        return load("deepweeds-balanced", data_dir=data_dir), False
+        wanted = replace(spec, dataset="deepweeds-balanced")
+        return load_task(wanted, data_dir, deterministic=deterministic), False
     except NotFoundError:
-        return load("demo"), True
+        return load_task(replace(spec, dataset="demo"), None, deterministic=deterministic), True

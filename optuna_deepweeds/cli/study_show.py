@@ -151,11 +151,12 @@ def best(
     study = manager.load_single(name, open_storage(storage_url, must_exist=True))
     trial = _best(study) if number is None else _by_number(study, number)
     if model_file is not None:
-        from optuna_deepweeds.cli.study_run import load_images
-        from optuna_deepweeds.studies.model import save_network
+        from optuna_deepweeds.cli.study_run import load_task
+        from optuna_deepweeds.trials import root
 
-        images = load_images(manager.study_spec(study), data_dir)
-        save_network(study, trial, images, model_file)
+        checkpoint = manager.study_checkpoints(study).path(root(trial))
+        task = load_task(manager.study_spec(study), data_dir)
+        task.network(trial, checkpoint).save(model_file)
         info(f"Saved the network of trial {trial.number} to {model_file}.")
     emit_record(_row(trial), fmt=fmt, params=trial.params)
 

@@ -33,27 +33,26 @@ def worker(
 
     Start as many as you like, on any machine that reaches the storage and the images.
     """
-    from optuna_deepweeds.cli.study_run import check_device, load_images
+    from optuna_deepweeds.cli.study_run import check_device, load_task
     from optuna_deepweeds.studies import manager
     from optuna_deepweeds.studies.worker import Worker
 
     stop = StopFlag(quiet=quiet)
     # Nobody watches a launched worker: it sits out a restart of the server instead of failing.
     study = manager.open_study(name, storage_url, wait=_LAUNCHED_WAIT if quiet else 0.0)
-    images = load_images(manager.study_spec(study), data_dir)
+    task = load_task(manager.study_spec(study), data_dir, deterministic=deterministic)
     display = Display(study, manager.study_budget(study), quiet=quiet)
     ending = Worker(
         study,
-        images,
+        task,
         observer=display,
         should_stop=stop,
         device=check_device(device),
-        deterministic=deterministic,
     ).run()
     display.clear()
     if not quiet:  # A launched worker leaves that to its launcher.
         from optuna_deepweeds.report.dashboard_note import publish
 
-        publish(study, images=images)
+        publish(study, task=task)
         info(f"Worker ends: {ending.value}.")
     return stop.exit_code

@@ -19,6 +19,12 @@ import numpy as np
 from optuna_deepweeds import attributes
 from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.report.incumbent import Axis, Trajectory, trajectory
+from optuna_deepweeds.report.published import (
+    PUBLISHED,
+    PUBLISHED_DATASET,
+    Published,
+    split_sentence,
+)
 from optuna_deepweeds.report.statistics import (
     Estimate,
     PairedTest,
@@ -31,12 +37,6 @@ from optuna_deepweeds.report.statistics import (
 )
 from optuna_deepweeds.report.tables import Table
 from optuna_deepweeds.report.view import StudyView
-from optuna_deepweeds.studies.published import (
-    PUBLISHED,
-    PUBLISHED_DATASET,
-    Published,
-    split_sentence,
-)
 
 _NAMING = ("sampler", "pruner")
 _EXTRA = ("thaw", "priors", "dataset", "fold", "space", "epochs", "sources")

@@ -10,7 +10,8 @@ from optuna_deepweeds.report.compare import Comparison
 from optuna_deepweeds.report.compare_figures import compare_charts
 from optuna_deepweeds.report.draw_png import write_png
 from optuna_deepweeds.report.page import Page, footer, heading, paragraph, table
-from optuna_deepweeds.studies.published import split_sentence
+from optuna_deepweeds.report.published import split_sentence
+from optuna_deepweeds.report.standing import counted
 
 _METHOD = (
     "This is what the figures rest on: the best network trained to its end; an epoch counts once, "
@@ -31,8 +32,8 @@ def write_html(comparison: Comparison, path: Path, *, title: str = "Comparison")
     charts = compare_charts(comparison)
     n_studies = sum(len(m.views) for m in comparison.methods)
     lead = (
-        f"{tables.counted(len(comparison.methods), 'method')} in "
-        f"{tables.counted(n_studies, 'study', 'studies')}."
+        f"{counted(len(comparison.methods), 'method')} in "
+        f"{counted(n_studies, 'study', 'studies')}."
     )
     page = Page(title, lead)
 

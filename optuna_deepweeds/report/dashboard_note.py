@@ -11,13 +11,14 @@ from typing import Any
 
 import optuna
 
-from optuna_deepweeds.datasets.dataset import Dataset
 from optuna_deepweeds.report import figures, tables
 from optuna_deepweeds.report.anticipation import anticipation_chart, anticipation_sentence
 from optuna_deepweeds.report.artifacts import save_artifacts
 from optuna_deepweeds.report.chart import Chart, Panel
 from optuna_deepweeds.report.incumbent import trajectory
+from optuna_deepweeds.report.standing import standing
 from optuna_deepweeds.report.view import StudyView
+from optuna_deepweeds.tasks import ImageTask
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ def publish(
     *,
     with_figures: bool = True,
     with_artifacts: bool = True,
-    images: Dataset | None = None,
+    task: ImageTask | None = None,
 ) -> None:
     """Write the study's note, and its key figures and files, for the dashboard.
 
@@ -41,7 +42,7 @@ def publish(
         study: A study with one objective.
         with_figures: Also save figures; needs Plotly and is left out without it.
         with_artifacts: Also save files, see `artifacts`.
-        images: The study's images; without them its best network is not saved.
+        task: The study's; without it its best network is not saved.
     """
     from optuna_dashboard import save_note
 
@@ -51,7 +52,7 @@ def publish(
         _save_figures(study, view)
     if with_artifacts:
         try:
-            save_artifacts(study, images)
+            save_artifacts(study, task)
         except OSError as error:
             logger.warning("the artifacts of %r were not written: %s", study.study_name, error)
 
@@ -59,7 +60,7 @@ def publish(
 def note(view: StudyView) -> str:
     """The study in Markdown: specification, progress, best trials, how to resume."""
     parts = [
-        f"**{_text(tables.summary_sentence(view))}**",
+        f"**{_text(standing(view.progress, view.metric))}**",
         _markdown(tables.spec_table(view)),
     ]
     if view.spec:

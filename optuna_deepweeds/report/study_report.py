@@ -16,6 +16,7 @@ from optuna_deepweeds.report.draw_png import write_png
 from optuna_deepweeds.report.importance import MIN_TRIALS, importance
 from optuna_deepweeds.report.incumbent import trajectory
 from optuna_deepweeds.report.page import Page, code, footer, heading, paragraph, table
+from optuna_deepweeds.report.standing import standing
 from optuna_deepweeds.report.view import StudyView
 
 
@@ -41,7 +42,7 @@ def write_html(view: StudyView, path: Path) -> None:
         InvalidInputError: The file cannot be written.
     """
     charts = study_charts(view)
-    page = Page(view.name, tables.summary_sentence(view))
+    page = Page(view.name, standing(view.progress, view.metric))
     page.cards(tables.cards(view))
 
     def chart(key: str, otherwise: str) -> str:

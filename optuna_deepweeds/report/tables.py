@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from optuna_deepweeds import attributes
+from optuna_deepweeds.report.standing import duration, saved_share
 from optuna_deepweeds.report.view import StudyView
 from optuna_deepweeds.studies.accounting import epochs_trained
 
@@ -27,25 +28,6 @@ def resume_command(view: StudyView) -> str:
     return f"optuna-deepweeds study resume {shlex.quote(view.name)}"
 
 
-def summary_sentence(view: StudyView) -> str:
-    """Where the study stands, in one sentence or two."""
-    p = view.progress
-    if p.finished + p.failed + p.running == 0:
-        waiting = f"; {p.waiting} wait" if p.waiting else ""
-        priors = f"; {view.n_priors} priors were imported" if view.n_priors else ""
-        return f"No trial has run yet{waiting}{priors}."
-    parts = [f"{p.complete} trained to the end", f"{p.pruned} stopped early"]
-    parts += [f"{p.continued} continued"] * bool(p.continued)
-    parts += [f"{p.failed} failed"] * bool(p.failed)
-    parts += [f"{p.running} running"] * bool(p.running)
-    text = f"{counted(p.finished, 'finished trial')}: {', '.join(parts)}."
-    if p.best is not None and p.best.value is not None:
-        text += f" Best {view.metric}: {p.best.value:.4g} in trial {p.best.number}."
-    elif p.finished:
-        text += " None has been trained to the end yet."
-    return text
-
-
 def cards(view: StudyView) -> list[tuple[str, str]]:
     """(label, figure) of the summary's head."""
     p = view.progress
@@ -56,16 +38,10 @@ def cards(view: StudyView) -> list[tuple[str, str]]:
         ("epochs trained", f"{p.epochs:,}"),
         ("time", duration(p.seconds)),
     ]
-    full = full_epochs(view)
-    if full and p.epochs:
-        found.insert(3, ("epochs saved", f"{max(0.0, 1 - p.epochs / full):.0%}"))
+    share = saved_share(p, view.epochs)
+    if share is not None and p.epochs:
+        found.insert(3, ("epochs saved", f"{share:.0%}"))
     return found
-
-
-def full_epochs(view: StudyView) -> int | None:
-    """Epochs that the networks of finished trials would have taken without stopping, if known."""
-    epochs = view.spec.get("epochs")
-    return int(epochs) * view.progress.networks if epochs else None
 
 
 def spec_table(view: StudyView) -> Table:
@@ -183,18 +159,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:g}" if isinstance(value, float) else value
-
-
-def counted(n: int, noun: str, plural: str = "") -> str:
-    """`n` with its noun, in the plural unless n is 1."""
-    return f"{n} {noun if n == 1 else plural or noun + 's'}"
-
-
-def duration(seconds: float) -> str:
-    """`seconds` as people write it: 42 s, 3 min 10 s, 2 h 05 min."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

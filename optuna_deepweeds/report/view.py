@@ -16,7 +16,7 @@ from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.priors import n_imported
 from optuna_deepweeds.spaces import SPACES, SearchSpace
 from optuna_deepweeds.studies.accounting import Progress, progress, ranked
-from optuna_deepweeds.studies.continuation import superseded
+from optuna_deepweeds.trials import replaced, whole_number
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,11 @@ class StudyView:
         return stored if isinstance(stored, Mapping) else {}
 
     @property
+    def epochs(self) -> int | None:
+        """Epochs of a network that is trained to its end, if known."""
+        return whole_number(self.spec.get("epochs"), 0) or None
+
+    @property
     def space(self) -> SearchSpace | None:
         """The space of the specification, if known."""
         return SPACES.get(str(self.spec.get("space")))
@@ -82,7 +87,7 @@ class StudyView:
     @cached_property
     def replaced(self) -> frozenset[int]:
         """Numbers of the trials that another one continues or runs again."""
-        return frozenset(superseded(self.trials))
+        return frozenset(replaced(self.trials))
 
     @cached_property
     def progress(self) -> Progress:

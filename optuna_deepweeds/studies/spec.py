@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from optuna_deepweeds import attributes
-from optuna_deepweeds.datasets import DATASETS
 from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.pruners import PRUNERS
 from optuna_deepweeds.samplers import SAMPLERS
@@ -27,7 +26,7 @@ class StudySpec:
     """Everything that decides which trials a study runs; stored in the study and never changed.
 
     Attributes:
-        dataset: Name of a data set.
+        dataset: Name of a data set; known to whoever makes the task.
         fold: Official fold of the data set; 0 for data sets with one split.
         space: Name of a search space.
         sampler: Name of a sampler.
@@ -59,7 +58,6 @@ class StudySpec:
     metric: str = "validation accuracy"
 
     def __post_init__(self) -> None:
-        choose("data set", self.dataset, DATASETS)
         choose("space", self.space, SPACES)
         choose("sampler", self.sampler, SAMPLERS)
         choose("pruner", self.pruner, PRUNERS)

@@ -1,28 +1,29 @@
-"""`bench storage` on real workers and storages, in small."""
+"""`bench storage` in small."""
 
 from __future__ import annotations
+
+import csv
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from optuna_deepweeds.bench.storage import Places, claims, kills
 from optuna_deepweeds.cli.bench_storage import storage
-
-pytestmark = pytest.mark.slow
-
-
-def test_shared_queue_is_run_once() -> None:
-    assert claims(Places("sqlite", None), workers=2, n_trials=8, n_enqueued=4).problems == []
+from optuna_deepweeds.errors import InvalidInputError
+from optuna_deepweeds.studies.storage import open_storage
 
 
-def test_kills_lose_nothing() -> None:
-    outcome = kills(Places("sqlite", None), workers=2, n_kills=3, n_trials=4)
-    assert (outcome.events, outcome.problems) == (3, [])
+@pytest.mark.slow
+def test_overhead_stands_beside_optunas_and_commands_alone() -> None:
+    result = CliRunner().invoke(storage, ["--trials", "20", "-f", "csv"], catch_exceptions=False)
+    rows = {row["what"]: row for row in csv.DictReader(result.stdout.splitlines())}
+    for what in ("trial", "report"):
+        assert float(rows[what]["seconds"]) > 0 and float(rows[what]["stock_seconds"]) > 0
+    assert float(rows["study trials"]["seconds"]) > 0 and not rows["study trials"]["difference_ms"]
 
 
-def test_command_tells_each_repetition() -> None:
-    arguments = ["--case", "starts", "--backend", "sqlite", "--workers", "2", "-f", "csv"]
-    result = CliRunner().invoke(storage, arguments)
-    assert result.exit_code == 0
-    assert result.stdout.splitlines()[0] == "case,backend,workers,events,again,seconds,problems"
-    assert result.stdout.splitlines()[1].startswith("starts,sqlite,2,0,")
+def test_a_database_with_studies_is_refused(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/optuna.db"
+    open_storage(url).create_new_study([1], "there")  # type: ignore[list-item]
+    with pytest.raises(InvalidInputError, match="must be empty"):
+        CliRunner().invoke(storage, ["--storage", url], catch_exceptions=False)

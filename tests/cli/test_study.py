@@ -54,7 +54,7 @@ def test_a_study_runs_is_shown_resumed_and_deleted(command: Command) -> None:
     assert done.out == ""
     assert done.err.startswith("DeepWeeds is not on this machine")
     assert "optuna-deepweeds data prepare" in done.err
-    assert "2 trials finished (2 to the last epoch" in done.err
+    assert "2 finished trials: 2 trained to the end" in done.err
     assert "\r" not in done.err  # No live line where nobody watches.
 
     row = json.loads(command("study", "list", "-f", "json").out)[0]

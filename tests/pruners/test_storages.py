@@ -16,10 +16,10 @@ from optuna.study import Study
 from optuna.trial import Trial, TrialState
 
 from optuna_deepweeds.attributes import ANTICIPATION, ORIGIN, RUNG
-from optuna_deepweeds.bench.postgres import LocalPostgres
 from optuna_deepweeds.pruners import DoraPruner
-from optuna_deepweeds.studies.continuation import continue_trial
+from optuna_deepweeds.studies.resume import continue_trial
 from optuna_deepweeds.studies.storage import open_storage
+from tests.postgres import LocalPostgres
 from tests.pruners.contract import MAX_RESOURCE, random_curves
 
 Open = Callable[[Path], BaseStorage]

@@ -13,7 +13,8 @@ from optuna.trial import TrialState
 from optuna_deepweeds.attributes import ANTICIPATION, INHERITED, ORIGIN, ROOT
 from optuna_deepweeds.pruners import DoraPruner
 from optuna_deepweeds.pruners.rungs import n_promoted, promotion_rates
-from optuna_deepweeds.studies.continuation import continue_trial, superseded
+from optuna_deepweeds.studies.resume import continue_trial
+from optuna_deepweeds.trials import replaced
 from tests.pruners.contract import new_study, random_curves
 
 LENGTH = 9
@@ -104,7 +105,7 @@ def test_continuation_replaces_its_origin_at_the_rungs() -> None:
     history = study.pruner._histories.read(study)
     values = history.at_rung(1).by_number
     assert len(values) == len(set(rows.values()))
-    assert not superseded(study.trials) & set(values)
+    assert not replaced(study.trials) & set(values)
 
 
 def test_first_leader_reaches_the_end_soon_and_alone() -> None:
@@ -165,8 +166,8 @@ def test_trial_without_checkpoint_is_passed_over() -> None:
     study = thaw_study(is_continuable=lambda trial: trial.number != 0)
     curves = np.repeat(np.linspace(0.9, 0.1, 8)[:, None], LENGTH, axis=1)
     run_worker(study, curves, 9)
-    assert 0 not in superseded(study.trials)
-    assert 1 in superseded(study.trials)
+    assert 0 not in replaced(study.trials)
+    assert 1 in replaced(study.trials)
 
 
 def test_diverged_and_imported_trials_are_never_continued() -> None:
@@ -174,7 +175,7 @@ def test_diverged_and_imported_trials_are_never_continued() -> None:
     curves = np.repeat(np.linspace(0.9, 0.1, 8)[:, None], LENGTH, axis=1)
     curves[0, 0] = np.nan
     rows = run_worker(study, curves, 6)
-    assert 0 not in superseded(study.trials)
+    assert 0 not in replaced(study.trials)
     assert study.pruner.promising(study, 50)
     assert 0 not in study.pruner.promising(study, 50)
     assert rows
@@ -185,7 +186,7 @@ def test_promising_names_the_paused_trials_that_come_next() -> None:
     rows = run_worker(study, random_curves(100), 60)
     promising = study.pruner.promising(study, 5)
     assert len(promising) == 5
-    assert not set(promising) & superseded(study.trials)
+    assert not set(promising) & replaced(study.trials)
     for _ in range(10):
         parent = study.pruner.next_continuation(study)
         if parent is not None:
@@ -309,5 +310,5 @@ def test_trials_paused_at_a_rung_that_misled_go_on_before_new_ones() -> None:
     seen = np.sort(finals[sorted(set(rows.values()))])
     assert study.best_value >= seen[-len(seen) // 20]  # among the best twentieth
     # Nobody is left at the first rung, where only the order at step 3 is asked for.
-    left = set(rows) - superseded(study.trials)
+    left = set(rows) - replaced(study.trials)
     assert sum(max(study.trials[n].intermediate_values) == 1 for n in left) <= 1

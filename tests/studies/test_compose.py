@@ -14,10 +14,10 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from optuna_deepweeds.bench.postgres import LocalPostgres
 from optuna_deepweeds.cli import cli
 from optuna_deepweeds.errors import StorageError
 from optuna_deepweeds.studies.storage import open_storage
+from tests.postgres import LocalPostgres
 
 _FILE = Path(__file__).parents[2] / "storage" / "compose.yaml"
 

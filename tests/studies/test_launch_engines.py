@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from optuna_deepweeds import attributes
-from optuna_deepweeds.bench.storage_training import retraining
-from optuna_deepweeds.bench.storage_worker import BenchStudy
 from optuna_deepweeds.studies.launch import LaunchResult, WorkerCommand, launch
 from optuna_deepweeds.studies.launch.slurm import SlurmWorker, slurm_workers
 from optuna_deepweeds.studies.launch.supervise import supervise
+from tests.faults.studies import BenchStudy
+from tests.faults.training import retraining
 
 pytestmark = pytest.mark.slow
 
@@ -125,8 +125,9 @@ def test_submitit_job_is_continued_at_its_time_limit(tmp_path: Path) -> None:
 _STUDY_WORKER = """
 import os, sys
 from pathlib import Path
-from optuna_deepweeds.bench.storage_training import QuickTraining, Recorded
-from optuna_deepweeds.bench.storage_worker import BenchStudy, run_worker
+from tests.faults.training import QuickTraining, Recorded
+from optuna_deepweeds.bench.storage import run_worker
+from tests.faults.studies import BenchStudy
 from optuna_deepweeds.cli._signals import StopFlag
 stop = StopFlag()
 folder = Path(sys.argv[1])

@@ -11,10 +11,10 @@ from pathlib import Path
 import optuna
 import pytest
 
-from optuna_deepweeds.bench.postgres import LocalPostgres
 from optuna_deepweeds.errors import StorageError
 from optuna_deepweeds.studies.storage import open_storage
 from optuna_deepweeds.studies.storage.locks import LockLostError, run_locked, study_lock
+from tests.postgres import LocalPostgres
 
 _HOLD = """
 import sys, time

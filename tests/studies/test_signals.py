@@ -15,16 +15,18 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from optuna_deepweeds.bench.storage_training import QuickTraining, retraining
-from optuna_deepweeds.bench.storage_worker import BenchStudy, run_worker
+from optuna_deepweeds.bench.storage import run_worker
+from tests.faults.studies import BenchStudy
+from tests.faults.training import QuickTraining, retraining
 
 pytestmark = pytest.mark.slow
 
 WORKER = """
 import sys
 from pathlib import Path
-from optuna_deepweeds.bench.storage_training import QuickTraining, Recorded
-from optuna_deepweeds.bench.storage_worker import BenchStudy, run_worker
+from tests.faults.training import QuickTraining, Recorded
+from optuna_deepweeds.bench.storage import run_worker
+from tests.faults.studies import BenchStudy
 from optuna_deepweeds.cli._signals import StopFlag
 stop = StopFlag()
 folder = Path(sys.argv[2])

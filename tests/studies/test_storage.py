@@ -10,10 +10,10 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
-from optuna_deepweeds.bench.postgres import LocalPostgres
 from optuna_deepweeds.errors import InvalidInputError, NotFoundError, StorageError
 from optuna_deepweeds.studies.storage import default_url, open_storage, redact
 from optuna_deepweeds.studies.storage.engine import resolve_url, sqlite_path
+from tests.postgres import LocalPostgres
 
 # Imports the package once for all processes.
 _PROCESSES = multiprocessing.get_context("forkserver")

@@ -236,8 +236,9 @@ def test_a_trial_that_was_taken_over_is_dropped_however_it_ends(bench: Bench, en
     study = bench.study(trials=1)
     train = _TakenOver(study, ending)
     recorder = Recorder()
-    options = {"observer": recorder, "should_stop": lambda: train.stop, "train": train}
-    result = Worker(study, bench.images, **options).run()  # type: ignore[arg-type]
+    task = bench.task(study, train)
+    stop = lambda: train.stop  # noqa: E731
+    result = Worker(study, task, observer=recorder, should_stop=stop).run()
     assert result == (Ending.INTERRUPTED if ending == "stopped" else Ending.TOTAL)
     assert recorder.notes[0] == "taken over"
     assert study.get_trials()[0].state == TrialState.FAIL

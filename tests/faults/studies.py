@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import random
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -12,28 +11,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from optuna_deepweeds import attributes
-from optuna_deepweeds.bench.storage_training import QuickTraining, Recorded, retraining
-from optuna_deepweeds.datasets.dataset import Dataset
-from optuna_deepweeds.studies import manager, objective, worker
+from optuna_deepweeds.bench.storage import run_worker
+from optuna_deepweeds.studies import manager, worker
 from optuna_deepweeds.studies.accounting import progress
-from optuna_deepweeds.studies.checkpoints import root_number
-from optuna_deepweeds.studies.continuation import superseded
 from optuna_deepweeds.studies.spec import Budget, StudySpec
 from optuna_deepweeds.studies.storage import open_storage
+from optuna_deepweeds.tasks import run, training_seed
+from optuna_deepweeds.trials import replaced, root
+from tests.faults.training import QuickTraining, Recorded, retraining
 
-_N_IMAGES = 48
-_N_CLASSES = 4
 _LOG = "training.log"
 
 
 @dataclass(frozen=True)
 class BenchStudy:
-    """A study of the storage benchmark, as every process opens it.
+    """A study for many processes, as each of them opens it.
 
     Attributes:
         url: Its storage.
@@ -44,7 +40,7 @@ class BenchStudy:
         epochs: Of a full training.
         pruner: As in a specification; `dora` also continues the trials that it paused.
         epoch_seconds: Time of an epoch that is not trained; None trains networks.
-        checkpoint_seconds: As `objective.CHECKPOINT_SECONDS`.
+        checkpoint_seconds: As `run.CHECKPOINT_SECONDS`.
         heartbeat_seconds: Between two heartbeats.
         grace_seconds: After which a worker without a heartbeat counts as dead.
     """
@@ -91,19 +87,6 @@ class BenchStudy:
         )
 
 
-class _Silent:
-    """An observer that shows nothing."""
-
-    def trial_started(self, number: int, config: dict[str, Any]) -> None:
-        """Nothing to show."""
-
-    def epoch_finished(self, number: int, epoch: int, value: float) -> None:
-        """Nothing to show."""
-
-    def trial_ended(self, study: optuna.Study, trial: FrozenTrial, note: str) -> None:
-        """Nothing to show."""
-
-
 def work(bench: BenchStudy) -> None:
     """One worker process: run trials until the study is done."""
     _work_on(bench, bench.open)
@@ -117,10 +100,10 @@ def create_and_work(bench: BenchStudy, start_at: float) -> None:
 
 def _work_on(bench: BenchStudy, get: Callable[[], optuna.Study]) -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    # The reaper's warnings are what the benchmark is about.
+    # The reaper's warnings are what the tests are about.
     logging.getLogger("optuna_deepweeds").setLevel(logging.ERROR)
     os.environ["DEEPWEEDS_CHECKPOINTS"] = str(bench.folder / "checkpoints")
-    objective.CHECKPOINT_SECONDS = bench.checkpoint_seconds
+    run.CHECKPOINT_SECONDS = bench.checkpoint_seconds
     worker.POLL_SECONDS = 0.1
     train: Callable[..., Any]
     if bench.epoch_seconds is None:
@@ -132,17 +115,6 @@ def _work_on(bench: BenchStudy, get: Callable[[], optuna.Study]) -> None:
     else:
         train = QuickTraining(bench.epoch_seconds)
     run_worker(get(), Recorded(train, bench.folder / _LOG))
-
-
-def run_worker(
-    study: optuna.Study,
-    train: Callable[..., Any],
-    *,
-    should_stop: Callable[[], bool] = lambda: False,
-) -> None:
-    """Work on a study until its total is reached, or `should_stop`."""
-    options: dict[str, Any] = {"device": "cpu", "train": train, "should_stop": should_stop}
-    worker.Worker(study, _images(), observer=_Silent(), **options).run()
 
 
 @dataclass
@@ -175,44 +147,22 @@ def check_study(bench: BenchStudy, *, n_trials: int) -> Findings:
         problems.append("trial numbers are not 0, 1, 2, …")
     finished = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
     # A continuation finishes its root once more, but nothing goes on from a complete trial.
-    continued = superseded(trials)
+    continued = replaced(trials)
     problems += [
         f"trial {t.number} trained to the end and continued"
         for t in finished
         if t.state == TrialState.COMPLETE and t.number in continued
     ]
-    roots = Counter(root_number(t) for t in finished if t.number not in continued)
-    problems += [f"trial {root} finished {n} times" for root, n in roots.items() if n > 1]
+    roots = Counter(root(t) for t in finished if t.number not in continued)
+    problems += [f"trial {first} finished {n} times" for first, n in roots.items() if n > 1]
     if not set(range(bench.n_enqueued)) <= set(roots):
         problems.append("not every enqueued trial was finished")
     params = Counter(repr(sorted(t.params.items())) for t in finished if t.number not in continued)
     problems += [f"{text} run {n} times" for text, n in params.items() if n > 1]
     log = retraining(bench.folder / _LOG)
-    root_by_seed = {
-        objective.training_seed(0, root): root for root in {root_number(t) for t in trials}
-    }
+    root_by_seed = {training_seed(0, first): first for first in {root(t) for t in trials}}
     saved = {(root_by_seed[seed], epoch) for seed, epoch in log.saved}
-    stored = {(root_number(t), step) for t in trials for step in t.intermediate_values}
+    stored = {(root(t), step) for t in trials for step in t.intermediate_values}
     if lost := saved - stored:
         problems.append(f"{len(lost)} saved epochs are not in the storage")
     return Findings(problems + log.problems, log.again)
-
-
-def _images() -> Dataset:
-    """A few random pictures: enough to train on, nothing to learn."""
-    generator = np.random.default_rng(0)
-    order = np.arange(_N_IMAGES)
-    return Dataset(
-        name="demo",
-        images=generator.integers(0, 256, (_N_IMAGES, 32, 32, 3), dtype=np.uint8),
-        labels=generator.integers(0, _N_CLASSES, _N_IMAGES),
-        classes=tuple("abcd"),
-        train=order[:32],
-        valid=order[32:40],
-        test=order[40:],
-    )
-
-
-def random_pause(generator: random.Random, mean_seconds: float) -> float:
-    """Seconds until the next disturbance."""
-    return generator.uniform(0.2, 1.8) * mean_seconds

@@ -1,4 +1,4 @@
-"""Training for benchmarks of the storage: without networks, or real, with a log of what it did.
+"""Training without networks for tests of everything around it, with a log of what it did.
 
 The log has a line for every epoch that was trained and every checkpoint that was written, from
 which `retraining` tells whether work was done twice, independently of what the storage says.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,7 +27,6 @@ class _Report:
 
     epoch: int
     valid_accuracy: float
-    curve: tuple[float, ...]
     _save: Callable[[Path], None]
 
     def save(self, path: Path) -> None:
@@ -52,12 +51,14 @@ class QuickTraining:
         seed: int,
         epochs: int,
         on_epoch: Callable[[Any], None],
+        on_resume: Callable[[Sequence[float]], None],
         resume_from: Path | None,
         should_stop: Callable[[], bool],
         **others: Any,
     ) -> Any:
         """As `training.train`; the curve follows from `seed`."""
         curve = [] if resume_from is None else _read(resume_from, seed)
+        on_resume(curve)
         end = 0.1 + 0.8 * (seed % 9973) / 9973
         for epoch in range(len(curve) + 1, epochs + 1):
             ends_at = time.monotonic() + self.epoch_seconds
@@ -73,7 +74,7 @@ class QuickTraining:
                 part.write_text(json.dumps({"seed": seed, "curve": curve}))
                 os.replace(part, path)
 
-            on_epoch(_Report(epoch, curve[-1], tuple(curve), save))
+            on_epoch(_Report(epoch, curve[-1], save))
         return SimpleNamespace(valid_accuracy=curve[-1])
 
 

@@ -1,0 +1,64 @@
+"""Where a study stands, in words; the one place that says it for terminal, page and note."""
+
+from __future__ import annotations
+
+import optuna
+
+from optuna_deepweeds.studies.accounting import Progress, progress
+
+
+def standing_of(study: optuna.Study) -> str:
+    """`standing` of a study as it is in its storage now."""
+    names = study.metric_names
+    state = progress(study.get_trials(deepcopy=False), study.direction)
+    return standing(state, names[0] if names else "value")
+
+
+def standing(progress: Progress, metric: str = "value") -> str:
+    """What a study's trials have come to and what is best, in one sentence or two."""
+    p = progress
+    if p.finished + p.failed + p.running == 0:
+        return f"No trial has run yet{f'; {p.waiting} wait' if p.waiting else ''}."
+    parts = [f"{p.complete} trained to the end", f"{p.pruned} stopped early"]
+    for n, word in (
+        (p.continued, "continued"), (p.failed, "failed"), (p.running, "running"),
+        (p.waiting, "waiting"),
+    ):  # fmt: skip
+        parts += [f"{n} {word}"] * bool(n)
+    text = f"{counted(p.finished, 'finished trial')}: {', '.join(parts)}."
+    if p.best is not None and p.best.value is not None:
+        text += f" Best {metric}: {p.best.value:.4g} in trial {p.best.number}."
+    elif p.finished:
+        text += " None has been trained to the end yet."
+    return text
+
+
+def cost(progress: Progress, epochs: int | None) -> str:
+    """What a study has spent, and what stopping saved where a network's `epochs` are known."""
+    text = f"{counted(progress.epochs, 'epoch')} in {duration(progress.seconds)}"
+    share = saved_share(progress, epochs)
+    if share is not None and epochs is not None:
+        full = epochs * progress.networks
+        text += f", {share:.0%} fewer than {full:,} without stopping"
+    return f"{text}."
+
+
+def saved_share(progress: Progress, epochs: int | None) -> float | None:
+    """Share of the epochs of all networks begun that was not trained; None if none was saved."""
+    full = (epochs or 0) * progress.networks
+    return 1 - progress.epochs / full if progress.epochs < full else None
+
+
+def counted(n: int, noun: str, plural: str = "") -> str:
+    """`n` with its noun, in the plural unless n is 1."""
+    return f"{n:,} {noun if n == 1 else plural or noun + 's'}"
+
+
+def duration(seconds: float) -> str:
+    """`seconds` as people write it: 42 s, 3 min 10 s, 2 h 05 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

@@ -1,0 +1,49 @@
+"""Studies of 10,000 trials: what reads them answers in time, and files carry them whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import optuna
+import pytest
+
+from optuna_deepweeds.bench.storage import BIG, commands, make_big_study, seconds_of
+from optuna_deepweeds.spaces import SPACES
+from optuna_deepweeds.studies import manager
+from optuna_deepweeds.studies.spec import Budget, StudySpec
+from optuna_deepweeds.studies.storage import open_storage
+from optuna_deepweeds.studies.transfer_file import export_study, import_study
+
+pytestmark = pytest.mark.slow
+
+N_TRIALS = 10_000
+# What takes a second on an idle machine may take several on a busy one.
+_LONGEST_SECONDS = 15.0
+
+
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> optuna.storages.RDBStorage:
+    url = f"sqlite:///{tmp_path_factory.mktemp('scale')}/optuna.db"
+    storage = open_storage(url)
+    make_big_study(storage, N_TRIALS)
+    return storage
+
+
+def test_every_command_answers(storage: optuna.storages.RDBStorage, tmp_path: Path) -> None:
+    for speed in commands(str(storage.url), tmp_path):
+        assert speed.seconds < _LONGEST_SECONDS, speed.what
+
+
+def test_a_file_carries_every_trial(storage: optuna.storages.RDBStorage, tmp_path: Path) -> None:
+    study, file = manager.load_plain(BIG, storage), tmp_path / "big.jsonl.gz"
+    other = open_storage(f"sqlite:///{tmp_path}/other.db")
+    assert seconds_of(lambda: export_study(study, file)) < 2 * _LONGEST_SECONDS
+    assert seconds_of(lambda: import_study(file, other)) < 2 * _LONGEST_SECONDS
+    copy = manager.load_plain(BIG, other)
+    assert [t.params for t in copy.trials] == [t.params for t in study.trials]
+
+
+def test_a_study_beside_a_big_one_is_not_slowed(storage: optuna.storages.RDBStorage) -> None:
+    spec = StudySpec(dataset="demo", sampler="random", pruner="asha")
+    small, _ = manager.create_or_continue("small", spec, Budget(trials=1), storage)
+    assert seconds_of(lambda: SPACES["course"].suggest(small.ask())) < 1.0
