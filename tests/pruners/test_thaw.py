@@ -11,6 +11,7 @@ from optuna.study import Study
 from optuna.trial import TrialState
 
 from optuna_deepweeds.attributes import ANTICIPATION, INHERITED, ORIGIN, ROOT
+from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.pruners import DoraPruner
 from optuna_deepweeds.pruners.rungs import n_promoted, promotion_rates
 from optuna_deepweeds.studies.resume import continue_trial
@@ -102,8 +103,8 @@ def test_no_epoch_is_trained_twice_and_no_checkpoint_claimed_twice() -> None:
 def test_continuation_replaces_its_origin_at_the_rungs() -> None:
     study = thaw_study()
     rows = run_worker(study, random_curves(200), 120)
-    history = study.pruner._histories.read(study)
-    values = history.at_rung(1).by_number
+    with study.pruner._histories.of(study) as history:
+        values = dict(history.values[1].by_number)
     assert len(values) == len(set(rows.values()))
     assert not replaced(study.trials) & set(values)
 
@@ -163,7 +164,7 @@ def test_a_fresh_pruner_for_each_question_continues_alike() -> None:
 
 
 def test_trial_without_checkpoint_is_passed_over() -> None:
-    study = thaw_study(is_continuable=lambda trial: trial.number != 0)
+    study = thaw_study(is_continuable=lambda trial: trial.number != 0, first_share=0.25)
     curves = np.repeat(np.linspace(0.9, 0.1, 8)[:, None], LENGTH, axis=1)
     run_worker(study, curves, 9)
     assert 0 not in replaced(study.trials)
@@ -201,6 +202,13 @@ def test_without_thaw_nothing_is_continued() -> None:
     study.tell(trial, state=TrialState.PRUNED)
     assert study.pruner.next_continuation(study) is None
     assert study.pruner.promising(study) == []
+
+
+def test_a_loop_that_continues_nothing_is_told_so_at_its_first_report() -> None:
+    study = thaw_study()
+    with pytest.raises(InvalidInputError, match="`next_continuation.*Leave `thaw` out there"):
+        study.optimize(lambda trial: [trial.report(0.5, 1), trial.should_prune()][1], n_trials=9)
+    assert len(study.trials) == 1
 
 
 def test_chain_keeps_its_root() -> None:
@@ -288,7 +296,7 @@ def test_closing_study_goes_on_with_what_is_ahead_of_all_that_finished() -> None
 
 
 def test_one_lucky_report_does_not_lead_for_ever() -> None:
-    study = thaw_study()
+    study = thaw_study(is_continuable=lambda trial: True)
     lucky = [0.5, 0.5, 0.9, *[0.5] * 6]
     steady = [0.5, 0.75, 0.75, *[0.75] * 6]
     for curve in (lucky, steady):
