@@ -156,6 +156,4 @@ def test_command_prints_figures_without_nan() -> None:
     score = Score(4, 0, 0, np.array([[3, 1], [0, 4]]), 1.0)
     trials = (TrialEvaluation(4, 0.8, {"a": 1}, (score,)), TrialEvaluation(5, 0.7, {}, (), ("x",)))
     for fmt in ("table", "json", "csv"):
-        _emit(
-            Evaluation("s", "deepweeds-balanced", "holdout", "study", ("a", "b"), trials), fmt
-        )
+        _emit(Evaluation("s", "deepweeds-balanced", "holdout", "study", ("a", "b"), trials), fmt)
