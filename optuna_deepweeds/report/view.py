@@ -11,12 +11,11 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from optuna_deepweeds import attributes
+from optuna_deepweeds import attributes, trials
 from optuna_deepweeds.errors import InvalidInputError
-from optuna_deepweeds.spaces import SPACES, SearchSpace
+from optuna_deepweeds.report.calibration import Calibration, calibration_of
+from optuna_deepweeds.spaces import SPACES
 from optuna_deepweeds.studies.accounting import Progress, own_trials, progress, ranked
-from optuna_deepweeds.studies.continuation import superseded
-from optuna_deepweeds.trials import whole_number
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class StudyView:
         direction: Of its one objective.
         metric: What a trial's value measures.
         user_attrs: The study's user attributes.
-        trials: All trials, imported ones included.
+        trials: All trials.
     """
 
     name: str
@@ -61,23 +60,27 @@ class StudyView:
     @property
     def sign(self) -> float:
         """Multiplied with a value, it makes larger better."""
-        return -1.0 if self.direction == StudyDirection.MINIMIZE else 1.0
+        return trials.sign(self.direction)
 
     @property
     def spec(self) -> Mapping[str, Any]:
         """The stored specification; empty for a study of another program."""
-        stored = self.user_attrs.get(attributes.SPEC)
-        return stored if isinstance(stored, Mapping) else {}
+        return self.stored(attributes.SPEC)
+
+    def stored(self, key: str) -> Mapping[str, Any]:
+        """A user attribute that is a mapping; empty if it is absent or anything else."""
+        found = self.user_attrs.get(key)
+        return found if isinstance(found, Mapping) else {}
 
     @property
     def epochs(self) -> int | None:
         """Epochs of a network that is trained to its end, if known."""
-        return whole_number(self.spec.get("epochs"), 0) or None
+        return trials.whole_number(self.spec.get("epochs"), 0) or None
 
     @property
-    def space(self) -> SearchSpace | None:
-        """The space of the specification, if known."""
-        return SPACES.get(str(self.spec.get("space")))
+    def has_priors(self) -> bool:
+        """Whether priors informed the study."""
+        return bool(self.stored(attributes.PRIOR_SUMMARY))
 
     @cached_property
     def own(self) -> tuple[FrozenTrial, ...]:
@@ -85,14 +88,9 @@ class StudyView:
         return tuple(own_trials(self.trials))
 
     @cached_property
-    def priors(self) -> tuple[FrozenTrial, ...]:
-        """Imported trials."""
-        return tuple(t for t in self.trials if attributes.PRIOR in t.user_attrs)
-
-    @cached_property
     def replaced(self) -> frozenset[int]:
         """Numbers of the trials that another one continues or runs again."""
-        return frozenset(superseded(self.trials))
+        return frozenset(trials.replaced(self.trials))
 
     @cached_property
     def progress(self) -> Progress:
@@ -104,30 +102,29 @@ class StudyView:
         """The complete trials, best first."""
         return tuple(ranked(self.trials, self.direction))
 
+    @cached_property
+    def calibration(self) -> Calibration:
+        """Its anticipations that can be judged."""
+        return calibration_of(self.trials, self.direction)
+
     @property
     def failures(self) -> list[FrozenTrial]:
         """Failed trials; those that were put back after an interruption are none."""
         return [
-            t
-            for t in self.own
-            if t.state == TrialState.FAIL and attributes.INTERRUPTED not in t.system_attrs
+            t for t in self.own if t.state == TrialState.FAIL and not trials.was_interrupted(t)
         ]
 
     @property
     def param_names(self) -> list[str]:
         """Searched parameters in the space's order, else in order of appearance."""
         seen = dict.fromkeys(name for t in self.trials for name in t.params)
-        ordered = [p.name for p in self.space.parameters if p.name in seen] if self.space else []
+        space = SPACES.get(str(self.spec.get("space")))
+        ordered = [p.name for p in space.parameters if p.name in seen] if space else []
         return list(dict.fromkeys([*ordered, *seen]))
 
     def kind(self, trial: FrozenTrial) -> str:
         """How a trial ended, in one word of the legend."""
-        if attributes.PRIOR in trial.user_attrs:
-            return "prior"
         if trial.state == TrialState.COMPLETE:
             return "continued" if attributes.ORIGIN in trial.user_attrs else "finished"
-        if trial.state == TrialState.PRUNED:
-            return "stopped"
-        return {TrialState.FAIL: "failed", TrialState.RUNNING: "running"}.get(
-            trial.state, "waiting"
-        )
+        words = {"PRUNED": "stopped", "FAIL": "failed", "RUNNING": "running"}
+        return words.get(trial.state.name, "waiting")
