@@ -40,14 +40,20 @@ ROOT = _PREFIX + "root"
 RETRY_OF = _PREFIX + "retry_of"
 """int: number of the interrupted trial that this trial runs again (from a checkpoint when
 ORIGIN is present too, else from the first epoch)."""
+ALLOWED = _PREFIX + "allowed"
+"""int: reports that the curve of a running trial may come to; those that it has not made yet
+count as spent (see `studies.ending`)."""
+CLOSING = _PREFIX + "closing"
+"""bool: the trial is trained to its end whatever the pruner says, since its study is to end with
+its best network trained (see `studies.ending`)."""
 
 # Trials, system attributes.
 RUNG = _PREFIX + "rung:"
 """float: value at a rung; the key is completed by the rung's epoch."""
 INTERRUPTED = _PREFIX + "interrupted"
-"""bool: the trial was put back by a worker that was told to stop, or reaped after its death."""
+"""bool: the trial failed because its worker died; another one runs it again."""
 SEGMENTS = _PREFIX + "segments"
-"""list of [start, end] ISO times: earlier spells of a trial that was put back and claimed anew."""
+"""list of [start, end] ISO times: earlier spells of a trial that was put back."""
 WORKER = _PREFIX + "worker"
 """str: the process that ran the trial (see `studies.storage.identity`)."""
 ENQUEUED_PRIOR = _PREFIX + "enqueued_prior"

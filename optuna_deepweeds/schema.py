@@ -6,6 +6,7 @@ import difflib
 import types
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
+from numbers import Integral
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from optuna_deepweeds.errors import InvalidInputError
@@ -33,6 +34,19 @@ def require(holds: bool, rule: str, **values: Any) -> None:
     if not holds:
         came = ", ".join(f"{name}={value}" for name, value in values.items())
         raise InvalidInputError(f"`{rule}` must hold, but got {came}.")
+
+
+def require_whole(name: str, value: Any, *, at_least: int | None = None) -> None:
+    """Refuse the argument `name` if it is no whole number, or one below `at_least`.
+
+    Raises:
+        InvalidInputError: It is.
+    """
+    is_whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not is_whole:
+        raise InvalidInputError(f"`{name}` must be a whole number, but got {value!r:.60}.")
+    if at_least is not None:
+        require(value >= at_least, f"{name} >= {at_least}", **{name: value})
 
 
 def choose(kind: str, name: str, known: Iterable[str]) -> str:

@@ -8,9 +8,11 @@ from pathlib import Path
 import optuna
 import pytest
 
+from optuna_deepweeds.datasets import Dataset
+from tests import images
 from tests.postgres import LocalPostgres, find_programs, local_postgres
 
-pytest.register_assert_rewrite("optuna.testing.pytest_samplers")
+pytest.register_assert_rewrite("optuna.testing.pytest_samplers", "optuna.testing.pytest_storages")
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
@@ -31,3 +33,9 @@ def storage_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path}/optuna.db"
     server: LocalPostgres = request.getfixturevalue("postgres")
     return server.new_database()
+
+
+@pytest.fixture(scope="session")
+def tiny_images() -> Dataset:
+    """Two classes that differ in brightness, 48 images; an epoch takes milliseconds."""
+    return images.tiny()

@@ -17,10 +17,12 @@ BASE = {"trials", "files", "schema", "seeds", "attributes", "errors"}
 GROUND = {"spaces", "datasets"} | BASE
 WORKSHOPS = {"samplers", "pruners", "priors", "training"}
 MAY_IMPORT = {
-    "cli": {"report", "bench", "studies"} | WORKSHOPS | GROUND,
-    "report": {"studies"} | WORKSHOPS | GROUND,
-    "bench": {"studies"} | WORKSHOPS | GROUND,
-    "studies": WORKSHOPS | GROUND,
+    "cli": {"report", "bench", "studies", "tasks"} | WORKSHOPS | GROUND,
+    "report": {"studies", "tasks"} | WORKSHOPS | GROUND,
+    "bench": {"studies", "tasks"} | WORKSHOPS | GROUND,
+    # What it needs of training and data sets, a task brings.
+    "studies": ({"tasks"} | WORKSHOPS | GROUND) - {"training", "datasets"},
+    "tasks": {"training"} | GROUND,
     # These four never import one another.
     "samplers": GROUND,
     "pruners": GROUND,

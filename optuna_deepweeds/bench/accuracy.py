@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from optuna_deepweeds.datasets.dataset import Dataset
 from optuna_deepweeds.errors import InvalidInputError
-from optuna_deepweeds.studies.evaluate import RECIPES, Score, TrialEvaluation, evaluate_config
+from optuna_deepweeds.tasks.evaluation import RECIPES, Score, TrialEvaluation, evaluate_config
 
 if TYPE_CHECKING:
     from optuna_deepweeds.training import TrainedNetwork

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,15 +9,16 @@ import click
 
 from optuna_deepweeds import attributes
 from optuna_deepweeds.cli._output import emit, emit_record, format_option, info, storage_option
-from optuna_deepweeds.cli._values import Output
+from optuna_deepweeds.cli._values import Output, WorkerOptions, worker_options
 from optuna_deepweeds.errors import DeepWeedsError, InvalidInputError
-from optuna_deepweeds.studies.evaluate import PROTOCOLS, RECIPES
-from optuna_deepweeds.studies.published import PUBLISHED, PUBLISHED_DATASET
+from optuna_deepweeds.report.published import PUBLISHED, PUBLISHED_DATASET
+from optuna_deepweeds.tasks.evaluation import PROTOCOLS, RECIPES
 
 if TYPE_CHECKING:
     import optuna
 
-    from optuna_deepweeds.studies.evaluate import Evaluation, Score, TrialEvaluation
+    from optuna_deepweeds.tasks import ImageTask
+    from optuna_deepweeds.tasks.evaluation import Evaluation, Score, TrialEvaluation
 
 
 @click.command()
@@ -41,10 +41,7 @@ if TYPE_CHECKING:
     help="study: train as the search did. tuned: the same network and optimiser with a rising "
     "and falling learning rate, mirror images and shifts.",
 )
-@click.option(
-    "--device", metavar="DEVICE", help="cpu, cuda or cuda:N; by default the best there is."
-)
-@click.option("--deterministic", is_flag=True, help="On CUDA: the same result every time.")
+@worker_options("device", "deterministic", "data_dir")
 @click.option(
     "--output",
     type=Output(),
@@ -55,7 +52,6 @@ if TYPE_CHECKING:
     type=Output(),
     help="Write that network to this ONNX file, checked against torch.",
 )
-@click.option("--data-dir", type=click.Path(path_type=Path), help="Where the images lie.")
 @format_option
 @storage_option
 def evaluate(
@@ -64,11 +60,9 @@ def evaluate(
     n_seeds: int,
     protocol: str,
     recipe: str,
-    device: str | None,
-    deterministic: bool,
+    options: WorkerOptions,
     output: Path | None,
     onnx: Path | None,
-    data_dir: Path | None,
     fmt: str,
     storage_url: str | None,
 ) -> None:
@@ -77,9 +71,8 @@ def evaluate(
     The trials are chosen by their validation accuracy in the study, and so is the network that
     is saved. CSV prints one line a trial, JSON everything.
     """
-    from optuna_deepweeds.cli.study_run import load_images
+    from optuna_deepweeds.cli._work import load_task
     from optuna_deepweeds.studies import manager
-    from optuna_deepweeds.studies.evaluate import evaluate_study
     from optuna_deepweeds.studies.storage import open_storage
 
     if protocol != "holdout" and (output or onnx):
@@ -87,16 +80,15 @@ def evaluate(
             f"a network is saved with `--protocol holdout` alone, but got {protocol!r}."
         )
     study = manager.load_plain(name, open_storage(storage_url, must_exist=True))
-    images = load_images(manager.study_spec(study), data_dir)
+    task = load_task(manager.study_spec(study), options)
     evaluation = evaluate_study(
         study,
-        images,
+        task,
         top_k=top_k,
         n_seeds=n_seeds,
         protocol=protocol,
         recipe=recipe,
-        device=device,
-        deterministic=deterministic,
+        device=options.device,
         on_score=show_score,
     )
     for trial in evaluation.trials:
@@ -116,6 +108,17 @@ def evaluate(
 
         difference = export_onnx(network, onnx)
         info(f"Saved it to {onnx}; largest difference from torch {difference:.1g}.")
+
+
+def evaluate_study(study: optuna.Study, task: ImageTask, **options: Any) -> Evaluation:
+    """Retrain the best trials of `study`; options as for `tasks.evaluation.evaluate`."""
+    from optuna_deepweeds.studies import manager
+    from optuna_deepweeds.studies.accounting import ranked
+    from optuna_deepweeds.tasks.evaluation import evaluate
+
+    best = ranked(study.get_trials(deepcopy=False), study.direction)
+    seed = manager.study_spec(study).seed
+    return evaluate(task, best, study=study.study_name, seed=seed, **options)
 
 
 def store_evaluation(study: optuna.Study, evaluation: Evaluation) -> None:
@@ -139,7 +142,7 @@ _COLUMNS = ("trial", "valid_accuracy", "mean", "sd", "macro_f1", "seeds")
 
 
 def _emit(evaluation: Evaluation, fmt: str) -> None:
-    rows = [_row(trial) for trial in evaluation.trials]
+    rows = [trial.row() for trial in evaluation.trials]
     if fmt == "csv":
         emit(rows, columns=_COLUMNS, fmt=fmt)
         return
@@ -157,52 +160,20 @@ def _emit(evaluation: Evaluation, fmt: str) -> None:
 
 
 def _record(evaluation: Evaluation) -> dict[str, Any]:
-    """Everything about an evaluation as plain values."""
-    details = [
-        _row(trial)
-        | {"recall": _recall(evaluation, trial), "confusion": trial.confusion.tolist()}
-        | {"config": trial.config, "failures": list(trial.failures)}
-        for trial in evaluation.trials
-    ]
-    return {
-        "study": evaluation.study,
-        "dataset": evaluation.dataset,
-        "protocol": evaluation.protocol,
-        "recipe": evaluation.recipe,
-        "classes": list(evaluation.classes),
-        "trials": details,
-        "published": _published(evaluation),
-    }
+    return {**evaluation.to_json(), "published": _published(evaluation)}
 
 
 def _emit_confusion(evaluation: Evaluation, trial: TrialEvaluation) -> None:
     click.echo(f"\nTrial {trial.trial}, all seeds: true classes in rows, predicted in columns.")
     # Numbers head the columns: eight names side by side would not fit a terminal.
     numbers = [str(i) for i in range(1, len(evaluation.classes) + 1)]
-    recalls = _recall(evaluation, trial)
+    recalls = evaluation.recall(trial)
     rows = [
         {"class": f"{number} {name}", "recall": recalls[name]}
         | dict(zip(numbers, (int(count) for count in counts), strict=True))
         for number, name, counts in zip(numbers, evaluation.classes, trial.confusion, strict=True)
     ]
     emit(rows, columns=("class", "recall", *numbers), fmt="table")
-
-
-def _row(trial: TrialEvaluation) -> dict[str, Any]:
-    values = {
-        "valid_accuracy": trial.valid_accuracy,
-        "mean": trial.mean,
-        "sd": trial.standard_deviation,
-        "macro_f1": trial.macro_f1,
-    }
-    known = {key: None if math.isnan(value) else value for key, value in values.items()}
-    return {"trial": trial.trial, **known, "seeds": trial.accuracies}
-
-
-def _recall(evaluation: Evaluation, trial: TrialEvaluation) -> dict[str, float]:
-    if not trial.scores:
-        return {}
-    return dict(zip(evaluation.classes, (float(r) for r in trial.recalls), strict=True))
 
 
 def _published(evaluation: Evaluation) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from optuna_deepweeds.cli._output import emit, format_option, info
-from optuna_deepweeds.errors import InvalidInputError
+from optuna_deepweeds.errors import DeepWeedsError
 
 
 @click.command()
@@ -36,28 +36,30 @@ def predict(
     IMAGE is a photograph of any common format and size, or a folder of them. MODEL is what
     `study evaluate --output` wrote.
     """
-    from optuna_deepweeds.training.predict import (
-        Prediction,
-        find_photographs,
-        predict_photographs,
-    )
-    from optuna_deepweeds.training.trained import TrainedNetwork
+    import numpy as np
+
+    from optuna_deepweeds.datasets.photographs import decode_all, find_photographs
+    from optuna_deepweeds.training import TrainedNetwork
 
     network = TrainedNetwork.load(model)
-    results = list(
-        predict_photographs(network, find_photographs(images), n_top=n_top, device=device)
-    )
-    predictions = [result for result in results if isinstance(result, Prediction)]
+    paths = find_photographs(images)
+    pixels, damaged = decode_all(paths.__getitem__, len(paths), side=network.image_size)
+    sound = [i for i in range(len(paths)) if i not in damaged]
+    shares = network.predict_proba(pixels[sound], device=device)
     n_top = min(n_top, len(network.classes))
-    rows = [_row(prediction, fmt) for prediction in predictions]
-    emit(rows, columns=_columns(n_top, fmt), fmt=fmt)
-    for result in results:
-        if not isinstance(result, Prediction):
-            info(result.reason)
-    if len(predictions) < len(results):
-        raise InvalidInputError(
-            f"every IMAGE must be a photograph, but {len(results) - len(predictions)} of "
-            f"{len(results)} could not be read."
+    rows = []
+    for i, row in zip(sound, shares, strict=True):
+        best = np.argsort(-row, kind="stable")[:n_top]
+        top = [(network.classes[label], float(row[label])) for label in best]
+        rows.append(_row(paths[i], top, fmt))
+    if rows or fmt != "table":
+        emit(rows, columns=_columns(n_top, fmt), fmt=fmt)
+    for i, reason in sorted(damaged.items()):
+        info(f"{paths[i]} must be a photograph, but: {reason}.")
+    if damaged:
+        raise DeepWeedsError(
+            f"every IMAGE must be a photograph, but {len(damaged)} of {len(paths)} could not be "
+            "read."
         )
 
 
@@ -68,12 +70,11 @@ def _columns(n_top: int, fmt: str) -> list[str]:
     return ["image", *(f"{what}_{rank}" for rank in ranks for what in ("class", "probability"))]
 
 
-def _row(prediction: Any, fmt: str) -> dict[str, Any]:
-    row: dict[str, Any] = {"image": str(prediction.path)}
+def _row(path: Path, top: list[tuple[str, float]], fmt: str) -> dict[str, Any]:
+    row: dict[str, Any] = {"image": str(path)}
     if fmt == "json":
-        row["top"] = [{"class": name, "probability": share} for name, share in prediction.top]
-        return row
-    for rank, (name, share) in enumerate(prediction.top, start=1):
+        return row | {"top": [{"class": name, "probability": share} for name, share in top]}
+    for rank, (name, share) in enumerate(top, start=1):
         row[f"class_{rank}"] = name
         row[f"probability_{rank}"] = share if fmt == "csv" else round(share, 3)
     return row

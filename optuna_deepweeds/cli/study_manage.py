@@ -44,7 +44,7 @@ def reap(name: str, storage_url: str | None) -> None:
 
     Workers do so by themselves before each trial; this is for studies without workers.
     """
-    from optuna_deepweeds.studies import manager, reaping
+    from optuna_deepweeds.studies import manager, resume
     from optuna_deepweeds.studies.storage import open_storage
     from optuna_deepweeds.studies.storage.counts import trial_states
     from optuna_deepweeds.studies.storage.locks import run_locked
@@ -56,7 +56,7 @@ def reap(name: str, storage_url: str | None) -> None:
     dead = run_locked(
         study._storage,
         study._study_id,
-        lambda: reaping.requeue_dead_trials(study, checkpoints),
+        lambda: resume.requeue_dead_trials(study, checkpoints),
     )
     numbers = ", ".join(str(trial.number) for trial in dead)
     info(

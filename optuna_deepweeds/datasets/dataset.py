@@ -15,7 +15,7 @@ class Dataset:
 
     Attributes:
         name: The name it was loaded by.
-        images: (n, 32, 32, 3) uint8, RGB.
+        images: (n, size, size, 3) uint8, RGB; 32x32 in the sets that come with names.
         labels: (n,) int64, indices into `classes`.
         classes: Names of the classes.
         train: (n_train,) int64, indices into `images`.

@@ -1,4 +1,9 @@
-"""Original photographs, in a directory or a zip archive, and their reduction to 32x32.
+"""Photographs: found in folders and archives, and decoded; nothing else in the package decodes.
+
+A photograph of any size is turned upright (EXIF), cut to its central square and reduced with
+pillow's antialiased bilinear filter. torchvision 0.29 decodes the original DeepWeeds photographs
+to the same pixels, but its resizing of tensors rounds 0.05 % of the values otherwise, and it reads
+neither TIFF nor BMP, nor a JPEG at reduced size: pillow does all of it.
 
 An archive is read in place and never unpacked: what its entries are called cannot reach the disk.
 Entries that try to are refused all the same, because such an archive is not DeepWeeds.
@@ -9,122 +14,212 @@ from __future__ import annotations
 import io
 import os
 import stat
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path, PurePosixPath
 from types import TracebackType
-from typing import Protocol
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
-from optuna_deepweeds.datasets.prepared import SIDE
 from optuna_deepweeds.errors import DeepWeedsError, InvalidInputError, NotFoundError
 
+SIDE = 32
 MAX_FILE_BYTES = 16 * 2**20
-"""Largest photograph file that is read; the official ones have about 30 kB."""
+"""Largest file that is read from `Photographs`; the official ones have about 30 kB."""
 MAX_SIDE = 4096
-"""Largest width and height, in pixels; the official ones have 256."""
-MAX_ENTRIES = 200_000
+"""Largest width and height of a photograph in an archive; the official ones have 256."""
+_MAX_ENTRIES = 200_000
 _BATCH = 64
+# A JPEG may be decoded at a reduced size down to this many pixels a side, the size of the
+# original DeepWeeds photographs: large photographs are read several times faster.
+_DECODED_SIDE = 256
+_DEPTHS = (8, 10, 12, 16)
 
 
-class Photographs(Protocol):
-    """A place that holds photographs by bare file name."""
-
-    path: Path
-
-    def __enter__(self) -> Photographs: ...
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
-
-    def __contains__(self, name: str) -> bool: ...
-
-    def __len__(self) -> int: ...
-
-    def read(self, name: str) -> bytes:
-        """Return the bytes of one photograph.
-
-        Raises:
-            _DamagedError: They cannot be had.
-        """
-        ...
-
-
-class _DamagedError(Exception):
+class DamagedPhotographError(Exception):
     """One photograph cannot be used; the message says why."""
 
 
-def open_photographs(path: Path, wanted: Iterable[str]) -> Photographs:
-    """Open a directory or a zip archive of photographs, to be used in a `with` statement.
+def decode(
+    source: Path | bytes, side: int = SIDE, *, bounds: tuple[int, int] | None = None
+) -> NDArray[np.uint8]:
+    """Return a photograph as a network sees it, (side, side, 3) uint8 RGB.
 
-    Sub-directories are searched too. Only the names `wanted` are looked for.
+    What is transparent becomes white. Grey values of more than 8 bits are scaled by the depth that
+    they use, floats from 0 to 1.
+
+    Args:
+        source: Its file, or that file's content.
+        side: Of the result.
+        bounds: Smallest and largest side that it may have; any by default.
 
     Raises:
-        NotFoundError: Nothing is there.
+        DamagedPhotographError: It is no sound photograph, or its size is out of bounds.
+    """
+    try:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+            if image.format == "EPS":  # A program, which pillow has Ghostscript run.
+                raise Image.UnidentifiedImageError
+            # Known from the header: checked before any pixel is decoded.
+            if bounds is not None and not all(bounds[0] <= s <= bounds[1] for s in image.size):
+                width, height = image.size
+                raise DamagedPhotographError(
+                    f"{width}x{height}, but sides must be {bounds[0]} to {bounds[1]} pixels"
+                )
+            image.draft("RGB", (max(side, _DECODED_SIDE),) * 2)
+            is_deep = any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
+            upright = _rgb(ImageOps.exif_transpose(image), is_deep)
+            return np.asarray(ImageOps.fit(upright, (side, side), Image.Resampling.BILINEAR))
+    except DamagedPhotographError:
+        raise
+    except Image.UnidentifiedImageError:
+        raise DamagedPhotographError("its format is unknown") from None
+    except Exception as error:
+        # Damaged bytes make pillow's many readers raise nearly anything.
+        text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise DamagedPhotographError(text.splitlines()[0].rstrip(".")) from None
+
+
+def _rgb(image: Image.Image, is_deep: bool) -> Image.Image:
+    """`image` in RGB with 8 bits; `is_deep` tells that its file has 16."""
+    if image.mode == "F" or image.mode.startswith("I"):
+        values = np.asarray(image).astype(np.float64)
+        low, high = float(values.min()), float(values.max())
+        if image.mode == "F":
+            limit = 1.0
+        else:
+            limit = 2.0 ** next((d for d in _DEPTHS if high < 2**d), 0) - 1
+        if not 0 <= low <= high <= limit:
+            rule = "floats must be 0 to 1" if image.mode == "F" else "values must have 16 bits"
+            raise DamagedPhotographError(f"its {rule}, but go from {low:g} to {high:g}")
+        return Image.fromarray((values * (255 / limit)).astype(np.uint8)).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        layer = image.convert("RGBA")
+        background = Image.new("RGBA", layer.size, "white")
+        return Image.alpha_composite(background, layer).convert("RGB")
+    # Of 16 bits a colour pillow keeps the upper 8: hardly any are left of a depth of 12.
+    if is_deep and 0 < int(np.asarray(image.convert("RGB")).max()) < 16:
+        raise DamagedPhotographError(
+            "its colours must use the 16 bits of the file, but use 12 or fewer; convert it to 8"
+        )
+    return image.convert("RGB")
+
+
+def decode_all(
+    sources: Callable[[int], Path | bytes],
+    n: int,
+    *,
+    side: int = SIDE,
+    bounds: tuple[int, int] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[NDArray[np.uint8], dict[int, str]]:
+    """Decode photographs, several at a time.
+
+    Memory is the result and a few photographs for each thread (pillow decodes outside the
+    interpreter's lock).
+
+    Args:
+        sources: Gives photograph 0 to n - 1 as to `decode`; may raise as that does.
+        n: Number of photographs.
+        side: As for `decode`.
+        bounds: As for `decode`.
+        progress: Called now and then with (photographs done, n).
+
+    Returns:
+        (n, side, side, 3) uint8, and the reason for each that cannot be used, by its number.
+    """
+    images = np.zeros((n, side, side, 3), dtype=np.uint8)
+
+    def decode_batch(start: int) -> dict[int, str]:
+        damaged = {}
+        for index in range(start, min(start + _BATCH, n)):
+            try:
+                images[index] = decode(sources(index), side, bounds=bounds)
+            except DamagedPhotographError as error:
+                damaged[index] = str(error)
+        return damaged
+
+    damaged: dict[int, str] = {}
+    with warnings.catch_warnings():
+        # Of odd metadata and more than 89 megapixels; from twice that on it is an error.
+        warnings.simplefilter("ignore")
+        executor = ThreadPoolExecutor(min(4, os.cpu_count() or 1))
+        try:
+            batches = [executor.submit(decode_batch, start) for start in range(0, n, _BATCH)]
+            for done, batch in enumerate(as_completed(batches), start=1):
+                damaged |= batch.result()
+                if progress is not None:
+                    progress(min(done * _BATCH, n), n)
+        finally:
+            executor.shutdown(cancel_futures=True)
+    return images, damaged
+
+
+def find_photographs(paths: Iterable[Path]) -> list[Path]:
+    """The files of `paths`, folders replaced by the photographs in them and their subfolders.
+
+    In the given order, a folder's files by name; which files of a folder are photographs is told
+    by their suffix, and hidden files are left out.
+
+    Raises:
+        NotFoundError: If a path does not exist.
+        InvalidInputError: If a folder has no photograph.
+    """
+    suffixes = set(Image.registered_extensions())
+    found: list[Path] = []
+    for path in paths:
+        if not path.exists():
+            raise NotFoundError(f"no file or folder {path}.")
+        inside = [path]
+        if path.is_dir():
+            inside = sorted(
+                file
+                for file in path.rglob("*")
+                if file.suffix.lower() in suffixes
+                and not file.name.startswith(".")
+                and file.is_file()
+            )
+        if not inside:
+            raise InvalidInputError(
+                f"a folder must have at least one photograph, but {path} has none."
+            )
+        found += inside
+    return found
+
+
+class Photographs:
+    """The photographs `wanted`, by bare file name, in a directory or a zip archive.
+
+    To be used in a `with` statement. Sub-directories are searched too.
+
+    Raises:
+        NotFoundError: Nothing is at `path`.
         InvalidInputError: It is neither a directory nor a sound archive, or a wanted photograph
             is there twice.
     """
-    if path.is_dir():
-        return _Directory(path, frozenset(wanted))
-    if not path.exists():
-        raise NotFoundError(f"the directory or zip archive of the images does not exist: {path}.")
-    return _Archive(path, frozenset(wanted))
 
-
-class _Directory:
-    def __init__(self, path: Path, wanted: frozenset[str]) -> None:
+    def __init__(self, path: Path, wanted: Iterable[str]) -> None:
         self.path = path
-        self._files: dict[str, Path] = {}
-        for folder, _, names in os.walk(path):
-            for name in wanted.intersection(names):
-                found = Path(folder, name)
-                if name in self._files:
-                    raise InvalidInputError(
-                        f"{path} must hold each photograph once, but {name} is there as "
-                        f"{self._files[name].relative_to(path)} and {found.relative_to(path)}."
-                    )
-                self._files[name] = found
-
-    def __enter__(self) -> _Directory:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        pass
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._files
-
-    def __len__(self) -> int:
-        return len(self._files)
-
-    def read(self, name: str) -> bytes:
-        try:
-            with self._files[name].open("rb") as file:
-                return _limited(file.read(MAX_FILE_BYTES + 1))
-        except OSError as error:
-            raise _DamagedError(error.strerror or str(error)) from None
-
-
-class _Archive:
-    def __init__(self, path: Path, wanted: frozenset[str]) -> None:
-        self.path = path
-        self._entries: dict[str, zipfile.ZipInfo] = {}
+        self._wanted = frozenset(wanted)
+        self._places: dict[str, Path | zipfile.ZipInfo] = {}
+        self._zip: zipfile.ZipFile | None = None
+        if path.is_dir():
+            for folder, _, names in os.walk(path):
+                for name in self._wanted.intersection(names):
+                    self._add(name, Path(folder, name))
+            return
         try:
             self._zip = zipfile.ZipFile(path)
+        except FileNotFoundError:
+            raise NotFoundError(
+                f"the directory or zip archive of the images does not exist: {path}."
+            ) from None
         except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError) as error:
             raise InvalidInputError(
                 f"{path} is not a complete zip archive ({str(error).rstrip('.')})."
@@ -132,48 +227,55 @@ class _Archive:
         except OSError as error:
             raise DeepWeedsError(f"{path} cannot be read: {error.strerror or error}.") from None
         try:
-            entries = self._zip.infolist()
-            if len(entries) > MAX_ENTRIES:
-                raise InvalidInputError(
-                    f"{path} must hold at most {MAX_ENTRIES:,} entries, but has {len(entries):,}."
-                )
-            for entry in entries:
-                self._add(entry, wanted)
+            self._add_entries(self._zip.infolist())
         except BaseException:
             self._zip.close()
             raise
 
-    def _add(self, entry: zipfile.ZipInfo, wanted: frozenset[str]) -> None:
-        # `orig_filename` is the name as written, before zipfile cuts it at a null byte.
-        written = entry.orig_filename
-        place = PurePosixPath(written.replace("\\", "/"))
-        if place.is_absolute() or ".." in place.parts or ":" in written or "\0" in written:
-            raise InvalidInputError(
-                f"{self.path} must hold plain relative paths, but one entry is {written!r}; this "
-                "is not the DeepWeeds archive."
+    def _add(self, name: str, place: Path | zipfile.ZipInfo) -> None:
+        first = self._places.setdefault(name, place)
+        if first is not place:
+            there, again = (
+                p.relative_to(self.path) if isinstance(p, Path) else p.filename
+                for p in (first, place)
             )
-        if stat.S_ISLNK(entry.external_attr >> 16):
             raise InvalidInputError(
-                f"{self.path} must hold plain files, but {written!r} is a symbolic link."
+                f"{self.path} must hold each photograph once, but {name} is there as {there} and "
+                f"{again}."
             )
-        name = place.name
-        if entry.is_dir() or name not in wanted or "__MACOSX" in place.parts:
-            return
-        if entry.flag_bits & 1:
-            raise InvalidInputError(f"{self.path} must not be encrypted, but {written!r} is.")
-        if entry.file_size > MAX_FILE_BYTES:
-            raise InvalidInputError(
-                f"{self.path}: a photograph must have at most {MAX_FILE_BYTES:,} bytes, but "
-                f"{written!r} unpacks to {entry.file_size:,}."
-            )
-        if name in self._entries:
-            raise InvalidInputError(
-                f"{self.path} must hold each photograph once, but {name} is there as "
-                f"{self._entries[name].filename} and {entry.filename}."
-            )
-        self._entries[name] = entry
 
-    def __enter__(self) -> _Archive:
+    def _add_entries(self, entries: list[zipfile.ZipInfo]) -> None:
+        if len(entries) > _MAX_ENTRIES:
+            raise InvalidInputError(
+                f"{self.path} must hold at most {_MAX_ENTRIES:,} entries, but has "
+                f"{len(entries):,}."
+            )
+        for entry in entries:
+            # `orig_filename` is the name as written, before zipfile cuts it at a null byte.
+            written = entry.orig_filename
+            place = PurePosixPath(written.replace("\\", "/"))
+            if place.is_absolute() or ".." in place.parts or ":" in written or "\0" in written:
+                raise InvalidInputError(
+                    f"{self.path} must hold plain relative paths, but one entry is {written!r}; "
+                    "this is not the DeepWeeds archive."
+                )
+            if stat.S_ISLNK(entry.external_attr >> 16):
+                raise InvalidInputError(
+                    f"{self.path} must hold plain files, but {written!r} is a symbolic link."
+                )
+            is_wanted = place.name in self._wanted and not entry.is_dir()
+            if not is_wanted or "__MACOSX" in place.parts:
+                continue
+            if entry.flag_bits & 1:
+                raise InvalidInputError(f"{self.path} must not be encrypted, but {written!r} is.")
+            if entry.file_size > MAX_FILE_BYTES:
+                raise InvalidInputError(
+                    f"{self.path}: a photograph must have at most {MAX_FILE_BYTES:,} bytes, but "
+                    f"{written!r} unpacks to {entry.file_size:,}."
+                )
+            self._add(place.name, entry)
+
+    def __enter__(self) -> Photographs:
         return self
 
     def __exit__(
@@ -182,106 +284,31 @@ class _Archive:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._zip.close()
+        if self._zip is not None:
+            self._zip.close()
 
     def __contains__(self, name: str) -> bool:
-        return name in self._entries
-
-    def __len__(self) -> int:
-        return len(self._entries)
+        return name in self._places
 
     def read(self, name: str) -> bytes:
+        """The bytes of one photograph.
+
+        Raises:
+            DamagedPhotographError: They cannot be had, or are too many.
+        """
+        place = self._places[name]
         try:
-            # Bounded whatever the entry's header claims.
-            with self._zip.open(self._entries[name]) as file:
-                return _limited(file.read(MAX_FILE_BYTES + 1))
+            if isinstance(place, Path):
+                opened: IO[bytes] = place.open("rb")
+            else:
+                assert self._zip is not None
+                opened = self._zip.open(place)
+            with opened as file:
+                # Bounded whatever the entry's header claims.
+                content: bytes = file.read(MAX_FILE_BYTES + 1)
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError) as error:
-            raise _DamagedError(str(error).rstrip(".") or type(error).__name__) from None
-
-
-def _limited(content: bytes) -> bytes:
-    if len(content) > MAX_FILE_BYTES:
-        raise _DamagedError(f"larger than {MAX_FILE_BYTES:,} bytes")
-    return content
-
-
-def reduce_photographs(
-    photographs: Photographs,
-    names: list[str],
-    *,
-    progress: Callable[[int, int], None] | None = None,
-    n_threads: int | None = None,
-) -> NDArray[np.uint8]:
-    """Return the photographs `names` at 32x32, (n, 32, 32, 3) uint8 RGB.
-
-    Memory is the result and a few photographs for each thread (PIL decodes outside the
-    interpreter's lock).
-
-    Args:
-        photographs: Where they lie; every name must be in it.
-        names: n file names.
-        progress: Called now and then with (photographs done, n).
-        n_threads: Threads that decode; a few by default.
-
-    Raises:
-        InvalidInputError: Some photographs are damaged; the message names the first ones.
-    """
-    images = np.empty((len(names), SIDE, SIDE, 3), dtype=np.uint8)
-
-    def reduce_batch(start: int) -> list[tuple[str, str]]:
-        damaged = []
-        for index in range(start, min(start + _BATCH, len(names))):
-            try:
-                images[index] = reduce_image(photographs.read(names[index]))
-            except _DamagedError as error:
-                damaged.append((names[index], str(error)))
-        return damaged
-
-    damaged: list[tuple[str, str]] = []
-    executor = ThreadPoolExecutor(n_threads or min(4, os.cpu_count() or 1))
-    try:
-        batches = [executor.submit(reduce_batch, s) for s in range(0, len(names), _BATCH)]
-        for done, batch in enumerate(as_completed(batches), start=1):
-            damaged += batch.result()
-            if progress is not None:
-                progress(min(done * _BATCH, len(names)), len(names))
-    finally:
-        executor.shutdown(cancel_futures=True)
-    if damaged:
-        listed = ", ".join(f"{name} ({reason})" for name, reason in sorted(damaged)[:3])
-        more = f" and {len(damaged) - 3:,} more" if len(damaged) > 3 else ""
-        raise InvalidInputError(
-            f"{len(damaged):,} of {len(names):,} photographs in {photographs.path} cannot be "
-            f"used: {listed}{more}; get them again."
-        )
-    return images
-
-
-def reduce_image(content: bytes) -> NDArray[np.uint8]:
-    """Return the photograph in the file `content` at 32x32, (32, 32, 3) uint8 RGB.
-
-    Bilinear with antialiasing, as PIL resizes; torchvision does the same on PIL images.
-
-    Raises:
-        _DamagedError: It is no sound JPEG or PNG file, or its size is out of bounds.
-    """
-    try:
-        with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
-            # Known from the header: checked before any pixel is decoded.
-            if not all(SIDE <= side <= MAX_SIDE for side in image.size):
-                width, height = image.size
-                raise _DamagedError(
-                    f"{width}x{height}, but sides must be {SIDE} to {MAX_SIDE} pixels"
-                )
-            small = image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR)
-            return np.asarray(small)
-    except Image.UnidentifiedImageError:
-        raise _DamagedError("no JPEG or PNG image") from None
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        Image.DecompressionBombError,
-        Image.DecompressionBombWarning,
-    ) as error:
-        raise _DamagedError((str(error) or type(error).__name__).splitlines()[0]) from None
+            text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            raise DamagedPhotographError(text.rstrip(".")) from None
+        if len(content) > MAX_FILE_BYTES:
+            raise DamagedPhotographError(f"larger than {MAX_FILE_BYTES:,} bytes")
+        return content

@@ -7,9 +7,7 @@ test.
 from __future__ import annotations
 
 import csv
-import fcntl
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from optuna_deepweeds.datasets.download import download
-from optuna_deepweeds.datasets.photographs import open_photographs, reduce_photographs
+from optuna_deepweeds.datasets.photographs import MAX_SIDE, SIDE, Photographs, decode_all
 from optuna_deepweeds.datasets.prepared import (
     CLASSES,
     N_FOLDS,
@@ -31,6 +29,7 @@ from optuna_deepweeds.datasets.prepared import (
     write_prepared,
 )
 from optuna_deepweeds.errors import DeepWeedsError, InvalidInputError, NotFoundError
+from optuna_deepweeds.files import locked
 
 Progress = Callable[[str, int, int | None, str], None]
 """Called with (what is being done, units done, units in all or None, unit: "B" or "images")."""
@@ -148,7 +147,10 @@ def prepare(
         existing = _existing(data_dir, partial)
         if existing is not None:
             return existing
-    with _alone(data_dir):
+    # A second process would write the same half-finished download.
+    with locked(data_dir / ".prepare.lock", timeout=0) as is_alone:
+        if not is_alone:
+            raise DeepWeedsError(f"another process is preparing {data_dir} just now.")
         return _make(data_dir, images, labels, partial, sources, progress)
 
 
@@ -189,13 +191,25 @@ def _make(
             max_bytes=sources.images_bytes,
             progress=tell("downloading images.zip", "B"),
         )
-    with open_photographs(images, known.filenames) as photographs:
+    with Photographs(images, known.filenames) as photographs:
         present = np.array([name in photographs for name in known.filenames])
         absent = [known.filenames[i] for i in np.flatnonzero(~present)]
         if absent and (not partial or not present.any()):
             raise NotFoundError(_absent_message(images, absent, len(present)))
         names = [known.filenames[i] for i in np.flatnonzero(present)]
-        pixels = reduce_photographs(photographs, names, progress=tell("preparing", "images"))
+        pixels, damaged = decode_all(
+            lambda i: photographs.read(names[i]),
+            len(names),
+            bounds=(SIDE, MAX_SIDE),
+            progress=tell("preparing", "images"),
+        )
+    if damaged:
+        listed = ", ".join(f"{names[i]} ({damaged[i]})" for i in sorted(damaged)[:3])
+        more = f" and {len(damaged) - 3:,} more" if len(damaged) > 3 else ""
+        raise InvalidInputError(
+            f"{len(damaged):,} of {len(names):,} photographs in {images} cannot be used: "
+            f"{listed}{more}; get them again."
+        )
     prepared = Prepared(
         images=pixels,
         labels=known.labels[present],
@@ -215,23 +229,6 @@ def _existing(data_dir: Path, partial: bool) -> Outcome | None:
     if n_images < N_IMAGES and not partial:
         return None
     return Outcome(data_dir / PREPARED_NAME, n_images, existed=True)
-
-
-@contextmanager
-def _alone(data_dir: Path) -> Iterator[None]:
-    """Keep a second `prepare` out: both would write the same half-finished download."""
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        file = (data_dir / ".prepare.lock").open("w")
-    except OSError as error:
-        raise DeepWeedsError(f"{data_dir} cannot be written: {error.strerror or error}.") from None
-    with file:
-        try:
-            # The system gives the lock back whenever the process ends, however it ends.
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DeepWeedsError(f"another process is preparing {data_dir} just now.") from None
-        yield
 
 
 def _absent_message(images: Path, absent: list[str], n_labels: int) -> str:

@@ -12,22 +12,21 @@ n is 17,509, or less in a file that was prepared with `--partial`.
 
 from __future__ import annotations
 
-import os
-import tempfile
 import zipfile
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from optuna_deepweeds.datasets.photographs import SIDE
 from optuna_deepweeds.errors import DeepWeedsError, InvalidInputError, NotFoundError
+from optuna_deepweeds.files import whole
 
 PREPARED_NAME = "deepweeds32.npz"
 N_IMAGES = 17_509
 N_FOLDS = 5
-SIDE = 32
 CLASSES = (
     "Chinee apple",
     "Lantana",
@@ -98,12 +97,7 @@ def read_prepared(data_dir: Path) -> Prepared:
             file = np.load(stream, allow_pickle=False)
             if not isinstance(file, np.lib.npyio.NpzFile):
                 raise InvalidInputError(f"{path} is not an .npz archive; {_REMAKE}.")
-            prepared = Prepared(
-                images=file["images"],
-                labels=file["labels"],
-                filenames=file["filenames"],
-                folds=file["folds"],
-            )
+            prepared = Prepared(**{field.name: file[field.name] for field in fields(Prepared)})
     except FileNotFoundError:
         raise NotFoundError(
             f"DeepWeeds is not in {data_dir} (no {PREPARED_NAME}): get it with "
@@ -134,39 +128,16 @@ def read_prepared(data_dir: Path) -> Prepared:
 
 
 def write_prepared(data_dir: Path, prepared: Prepared) -> Path:
-    """Write the prepared file into `data_dir` and return its path.
-
-    It appears complete or not at all: a temporary file beside it takes its name at the end.
+    """Write the prepared file into `data_dir`, whole or not at all, and return its path.
 
     Raises:
         ValueError: `prepared` breaks a rule of the prepared form.
-        DeepWeedsError: The directory cannot be written.
+        InvalidInputError: The directory cannot be written.
     """
     problem = prepared.problem()
     if problem is not None:
         raise ValueError(f"{problem}.")
     path = data_dir / PREPARED_NAME
-    temporary: Path | None = None
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=data_dir, prefix=f".{PREPARED_NAME}.", suffix=".tmp")
-        temporary = Path(name)
-        with os.fdopen(handle, "wb") as file:
-            np.savez_compressed(
-                file,
-                images=prepared.images,
-                labels=prepared.labels,
-                filenames=prepared.filenames,
-                folds=prepared.folds,
-            )
-            file.flush()
-            os.fsync(file.fileno())
-        # mkstemp makes private files; a data set is as readable as any other file of its owner.
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except OSError as error:
-        raise DeepWeedsError(f"{path} cannot be written: {error.strerror or error}.") from None
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+    with whole(path) as part, part.open("wb") as file:
+        np.savez_compressed(file, **vars(prepared))
     return path

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from numpy.typing import ArrayLike
@@ -11,6 +12,7 @@ from optuna.pruners import BasePruner
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from optuna_deepweeds import trials
 from optuna_deepweeds.attributes import ANTICIPATION, RUNG
 from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.pruners.forecast import (
@@ -20,13 +22,12 @@ from optuna_deepweeds.pruners.forecast import (
     anticipation_bound,
     forecast_final,
 )
-from optuna_deepweeds.pruners.history import Histories, History, Record, sign_of, write
+from optuna_deepweeds.pruners.history import Histories, History, marks_of
 from optuna_deepweeds.pruners.rungs import (
     RungValues,
     by_distance_to_promotion,
     first_allowed,
     first_trusted,
-    informed_share,
     is_in_top,
     leaders,
     open_promotions,
@@ -34,6 +35,15 @@ from optuna_deepweeds.pruners.rungs import (
     rung_steps,
     value_at,
 )
+from optuna_deepweeds.schema import require, require_whole
+
+_MIN_GAINS_TO_STOP = 5
+_N_PRIOR_RIVALS = 6
+_MIN_TO_JUDGE_PRIORS = 2
+_FIRST_LEADER_AFTER = 12
+_FIRST_LEADER_AFTER_WITH_WORKERS = 8
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -43,87 +53,38 @@ class Standing:
     trial: FrozenTrial
     curve: dict[int, float]
     step: int
-    sign: float
 
     @property
     def value(self) -> float:
         return self.curve[self.step]
 
 
-def store(
-    study: Study,
-    standing: Standing,
-    crossed: Mapping[int, float],
-    forecast: Forecast | None,
-    incumbent: float | None,
-    decision: str,
-    reason: str,
-) -> None:
-    """Store the values at rungs, and show what was foreseen; in the study's own direction.
-
-    Args:
-        study: The trial's study.
-        standing: The trial.
-        crossed: Its value at each rung just reached; system attributes, by which others decide.
-        forecast: What is expected of its final value; None if nothing is.
-        incumbent: The best final value so far.
-        decision: "continue", "pause" or "stop".
-        reason: Why, in words.
-    """
-    sign = standing.sign
-    expected: float | None = standing.value if forecast is None else forecast.expected
-    if expected is not None and not math.isfinite(expected):
-        expected = None
-    ends = [] if forecast is None else sorted((sign * forecast.low, sign * forecast.high))
-    low, high = ends or (None, None)
-    attribute = {
-        "epoch": standing.step,
-        "expected": None if expected is None else sign * expected,
-        "low": low,
-        "high": high,
-        "incumbent": None if incumbent is None else sign * incumbent,
-        "decision": decision,
-        "reason": reason,
-    }
-    marks = {
-        f"{RUNG}{rung}": sign * value if math.isfinite(value) else None  # JSON has no NaN
-        for rung, value in crossed.items()
-    }
-    write(study._storage, standing.trial._trial_id, marks, {ANTICIPATION: attribute})
-
-
-_MIN_GAINS_TO_STOP = 5
-_N_PRIOR_RIVALS = 6
-_MIN_TO_JUDGE_PRIORS = 2
-_FIRST_LEADER_AFTER = 12
-_FIRST_LEADER_AFTER_WITH_WORKERS = 8
-
-
 class DoraPruner(BasePruner):
     """Prunes by successive halving and by an upper bound on the anticipated final value.
 
     A trial is stopped when it is not among the best `1 / reduction_factor` of the values seen at
-    a rung (`min_resource` times the powers of `reduction_factor`); when, from a tenth of
-    `max_resource` and from five finished trials on, the upper end of its forecast final value is
-    below the best final value so far; and when it reports NaN or infinity.
+    a rung (`min_resource` times the powers of `reduction_factor`; at the first one, not among the
+    best `first_share`); when, from a tenth of `max_resource` and from five finished trials on,
+    the upper end of its forecast final value is below the best final value so far; and when it
+    reports NaN or infinity.
 
     Rungs at which the trials that went on stood in the opposite order of the next rung are passed
     by all (see `rungs.first_trusted`): there the first epochs mislead.
 
     With `thaw`, a trial pauses at each rung unless it is the one that is worth going on with now;
-    `next_continuation` names a paused trial to go on with before a new one is started.
+    `next_continuation` names a paused trial to go on with before a new one is started. A loop
+    that does not ask for it, such as `study.optimize`, would pause everything, and is refused.
 
     The pruner keeps nothing that decides in the object: values at rungs are system attributes of
     the trials, so any process comes to the same decision. What it foresaw is the user attribute
     `deepweeds:anticipation`, whose `expected` is a forecast of the final value that a stopped
-    trial would have reached.
+    trial would have reached. Threads may share it.
 
     Args:
         max_resource: the step of a full training's last report.
         min_resource: the first rung.
         reduction_factor: ratio of neighbouring rungs; one in this many passes a later rung.
-        first_share: share of the values at the first rung that passes it; None lets it depend
-            on how well the first rung has foretold the second (see `rungs.informed_share`).
+        first_share: share of the values at the first rung that passes it.
         prior_curves: curves of the same task in the study's own units and direction, each the
             values of consecutive steps from the first one on. They inform the forecast before
             any trial has finished, and stand in for trials at a rung that has seen few, unless
@@ -136,7 +97,7 @@ class DoraPruner(BasePruner):
         is_continuable: tells whether a paused trial's checkpoint still exists.
 
     Raises:
-        InvalidInputError: A resource or the reduction factor is out of range.
+        InvalidInputError: A resource or the reduction factor is no whole number or out of range.
     """
 
     def __init__(
@@ -145,27 +106,25 @@ class DoraPruner(BasePruner):
         max_resource: int,
         min_resource: int = 1,
         reduction_factor: int = 3,
+        first_share: float = 1 / 5,
         prior_curves: Sequence[ArrayLike] | None = None,
         related_curves: Sequence[Sequence[ArrayLike]] | None = None,
         thaw: bool = False,
         is_continuable: Callable[[FrozenTrial], bool] | None = None,
-        first_share: float | None = None,
     ) -> None:
-        if min_resource < 1:
-            raise InvalidInputError(f"`min_resource >= 1` must hold, but got {min_resource}.")
-        if max_resource < min_resource:
-            raise InvalidInputError(
-                "`max_resource >= min_resource` must hold, but got "
-                f"max_resource={max_resource}, min_resource={min_resource}."
-            )
-        if reduction_factor < 2:
-            raise InvalidInputError(
-                f"`reduction_factor >= 2` must hold, but got {reduction_factor}."
-            )
-        if first_share is not None and not 0 < first_share <= 1:
-            raise InvalidInputError(
-                f"`first_share` must be within 0 (excluded) and 1, but got {first_share}."
-            )
+        require_whole("min_resource", min_resource, at_least=1)
+        require_whole("max_resource", max_resource)
+        require(
+            max_resource >= min_resource,
+            "max_resource >= min_resource",
+            max_resource=max_resource,
+            min_resource=min_resource,
+        )
+        require_whole("reduction_factor", reduction_factor, at_least=2)
+        is_number = isinstance(first_share, int | float)
+        require(
+            is_number and 0 < first_share <= 1, "0 < first_share <= 1", first_share=first_share
+        )
         self._max_resource = max_resource
         self._reduction_factor = reduction_factor
         self._rungs = rung_steps(min_resource, max_resource, reduction_factor)
@@ -179,17 +138,32 @@ class DoraPruner(BasePruner):
             max_resource,
         )
         self._histories = Histories()
+        # A loop that continues trials shows by asking, or by telling what can be continued.
+        self._is_asked = is_continuable is not None
+        self._has_warned = False
+        self._last_seen = (-1, -1, 0)  # id of a trial, its last step, number of its reports
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
-        """Tell whether the trial should stop after its last report."""
-        sign = sign_of(study)
-        curve = {step: sign * value for step, value in trial.intermediate_values.items()}
-        if not curve:
+        """Tell whether the trial should stop after its last report.
+
+        Raises:
+            InvalidInputError: With `thaw`, in a loop that continues nothing.
+        """
+        if not trial.intermediate_values:
             return False
-        standing = Standing(trial, curve, max(curve), sign)
+        if self._thaw and not self._is_asked:
+            raise InvalidInputError(
+                "`thaw=True` needs a loop that calls `next_continuation(study)` before every "
+                "`study.ask()` and goes on with the trial it names, as the workers of `study run` "
+                "do; `study.optimize` does not. Leave `thaw` out there."
+            )
+        sign = trials.sign(study.direction)
+        curve = {step: sign * value for step, value in trial.intermediate_values.items()}
+        standing = Standing(trial, curve, max(curve))
         if not math.isfinite(standing.value):
-            store(study, standing, {}, None, None, "stop", "the report is not finite")
+            _store(study, standing, sign, {}, None, None, "stop", "the report is not finite")
             return True
+        self._warn_of_steps(standing)
         if standing.step >= self._max_resource:
             return False
         is_at_rung = any(
@@ -199,29 +173,8 @@ class DoraPruner(BasePruner):
         )
         if not is_at_rung and standing.step < self._first_bound_step:
             return False
-
-        history = self._histories.read(study)
-        crossed = self._cross_rungs(history, standing)
-        forecast = self._forecast(history, standing.step, standing.value)
-        decision = "continue"
-        reason = ""
-        if not self._is_worth(history, standing.step, standing.value):
-            decision, reason = "stop", "its forecast stays below the best final value"
-        elif crossed and max(crossed) < (first := self._first_rung(history)):
-            reason = f"the order of the trials changed after step {max(crossed)}"
-        elif crossed and self._thaw:
-            if self._choose(study, history, standing) != trial.number:
-                decision, reason = "pause", f"others go first at step {max(crossed)}"
-        elif crossed:
-            for rung in self._rungs_that_count(history, standing, crossed, first):
-                share = self._share(history, rung, first)
-                if not self._passes(history, standing, rung, share):
-                    decision = "stop"
-                    reason = f"not among the best {share:.0%} at step {rung}"
-        if crossed or decision != "continue":
-            incumbent = history.best_final()
-            store(study, standing, crossed, forecast, incumbent, decision, reason)
-        return decision != "continue"
+        with self._histories.of(study) as history:
+            return self._decide(study, history, standing)
 
     def next_continuation(self, study: Study, *, is_closing: bool = False) -> FrozenTrial | None:
         """Return the paused trial to continue now, or None to start a new configuration.
@@ -235,30 +188,76 @@ class DoraPruner(BasePruner):
                 in which a paused trial is ahead of all that finished continues that, so that it
                 does not end with its best unfinished; None means that nothing is left to do.
         """
+        self._is_asked = True
         if not self._thaw:
             return None
-        history = self._histories.read(study)
-        number = self._choose(study, history, None, is_closing=is_closing)
-        return None if number is None else self._paused_trial(study, history, number)
+        with self._histories.of(study) as history:
+            number = self._choose(history, None, is_closing=is_closing)
+            return None if number is None else _paused(history, number)
 
     def promising(self, study: Study, k: int = 50) -> list[int]:
         """Return the numbers of the `k` paused trials that are likeliest to be continued."""
         if not self._thaw:
             return []
-        history = self._histories.read(study)
-        first = self._first_rung(history)
-        rungs = [rung for rung in self._rungs if rung >= first]
-        paused = [history.paused_at(rung) for rung in rungs]
-        values = [self._values(history, rung, first) for rung in rungs]
-        ranked = by_distance_to_promotion(values, paused, self._promotion_rates(history, first))
-        return [*ranked, *self._passed_over(history, first)][:k]
+        with self._histories.of(study) as history:
+            first = self._first_rung(history)
+            rungs = [rung for rung in self._rungs if rung >= first]
+            paused = [history.paused[rung] for rung in rungs]
+            values = [self._values(history, rung, first) for rung in rungs]
+            ranked = by_distance_to_promotion(values, paused, self._promotion_rates(first))
+            return [*ranked, *self._passed_over(history, first)][:k]
+
+    def _warn_of_steps(self, standing: Standing) -> None:
+        """Say once if the steps that a study reports leave nothing to decide."""
+        if self._has_warned:
+            return
+        now = (standing.trial._trial_id, standing.step, len(standing.curve))
+        before, self._last_seen = self._last_seen, now
+        if min(standing.curve) > self._max_resource:
+            what = f"the first one, {min(standing.curve)}, is above max_resource"
+        elif before[:2] == now[:2] and before[2] < now[2]:
+            what = f"one after step {standing.step} is below it"
+        else:
+            return
+        self._has_warned = True
+        _LOG.warning(
+            "DoraPruner needs steps that rise from 1 to max_resource=%d, but %s; it decides "
+            "nothing there.",
+            self._max_resource,
+            what,
+        )
+
+    def _decide(self, study: Study, history: History, standing: Standing) -> bool:
+        """Tell whether the trial should stop, and store what decided it."""
+        crossed = self._cross_rungs(history, standing)
+        forecast = self._forecast(history, standing.step, standing.value)
+        decision = "continue"
+        reason = ""
+        if not self._is_worth(history, standing.step, standing.value):
+            decision, reason = "stop", "its forecast stays below the best final value"
+        elif crossed and max(crossed) < (first := self._first_rung(history)):
+            reason = f"the order of the trials changed after step {max(crossed)}"
+        elif crossed and self._thaw:
+            if self._choose(history, standing) != standing.trial.number:
+                decision, reason = "pause", f"others go first at step {max(crossed)}"
+        elif crossed:
+            for rung in self._rungs_that_count(history, standing, crossed, first):
+                share = self._first_share if rung == first else 1 / self._reduction_factor
+                if not self._passes(history, standing, rung, share):
+                    decision = "stop"
+                    reason = f"not among the best {share:.0%} at step {rung}"
+        if crossed or decision != "continue":
+            incumbent = history.best_final()
+            _store(study, standing, history.sign, crossed, forecast, incumbent, decision, reason)
+        return decision != "continue"
 
     def _cross_rungs(self, history: History, standing: Standing) -> dict[int, float]:
         """Return the values at rungs just reached, or reached without a mark; note them.
 
         Any later decision of this process takes them into account, others once they are stored.
         """
-        marks = history.marks_of(standing.trial.number)
+        number = standing.trial.number
+        marks = marks_of(history.live[number]) if number in history.live else {}
         crossed = {}
         for rung in self._rungs:
             if rung > standing.step:
@@ -266,35 +265,23 @@ class DoraPruner(BasePruner):
             is_here = standing.step == min(step for step in standing.curve if step >= rung)
             if is_here or rung not in marks:
                 crossed[rung] = value_at(standing.curve, rung)
-                history.note(standing.trial.number, rung, crossed[rung], standing.curve)
+                history.note(number, rung, crossed[rung], standing.curve)
         return crossed
 
     def _first_rung(self, history: History) -> int:
         """Return the first rung at which trials are told apart; 0 without rungs."""
         if not self._rungs:
             return 0
-        return self._rungs[first_trusted([history.at_rung(r).by_number for r in self._rungs])]
+        return self._rungs[first_trusted([history.values[r].by_number for r in self._rungs])]
 
-    def _share(self, history: History, rung: int, first: int) -> float:
-        """Return the share of the values at a rung that passes it."""
-        if rung != first:
-            return 1 / self._reduction_factor
-        if self._first_share is not None:
-            return self._first_share
-        second = next((later for later in self._rungs if later > first), None)
-        later_values = {} if second is None else self._values(history, second, first).by_number
-        return informed_share(self._values(history, first, first).by_number, later_values)
-
-    def _promotion_rates(self, history: History, first: int) -> list[float]:
+    def _promotion_rates(self, first: int) -> list[float]:
         rungs = [rung for rung in self._rungs if rung >= first]
-        if not rungs:
-            return []
-        return promotion_rates(rungs, self._max_resource, self._share(history, first, first))
+        return promotion_rates(rungs, self._max_resource, self._first_share) if rungs else []
 
     def _passed_over(self, history: History, first: int) -> list[int]:
         """Return the trials that paused before the first rung that counts, the latest first."""
         rungs = [rung for rung in reversed(self._rungs) if rung < first]
-        return [number for r in rungs for number in sorted(history.paused_at(r), reverse=True)]
+        return [number for r in rungs for number in sorted(history.paused[r], reverse=True)]
 
     def _rungs_that_count(
         self, history: History, standing: Standing, crossed: Collection[int], first: int
@@ -309,7 +296,7 @@ class DoraPruner(BasePruner):
         return [rung for rung in crossed if rung == first or (rung > first and not is_leader)]
 
     def _passes(self, history: History, standing: Standing, rung: int, share: float) -> bool:
-        reached = {r: history.at_rung(r).by_number for r in self._rungs if r <= rung}
+        reached = {r: history.values[r].by_number for r in self._rungs if r <= rung}
         seen = reached[rung]
         rivals = [value for number, value in seen.items() if number != standing.trial.number]
         # At the first rung a wrong prior costs the first trials a few epochs, and their values
@@ -328,15 +315,13 @@ class DoraPruner(BasePruner):
         for ever. Means of several reports are therefore compared, unless early reports mislead.
         """
         if self._thaw and first == self._rungs[0]:
-            return history.means_at(rung)
-        return history.at_rung(rung)
-
-    def _first_values(self, history: History) -> list[float]:
-        return list(history.at_rung(self._rungs[0]).by_number.values()) if self._rungs else []
+            return history.means[rung]
+        return history.values[rung]
 
     def _gain_prior(self, history: History, step: int) -> GainPrior | None:
-        first_values = self._first_values(history) if self._priors.is_related else []
-        return self._priors.gains(min(step, self._max_resource), history.sign, first_values)
+        is_asked_for = self._priors.is_related and self._rungs
+        values = history.values[self._rungs[0]].by_number.values() if is_asked_for else ()
+        return self._priors.gains(min(step, self._max_resource), history.sign, list(values))
 
     def _forecast(self, history: History, step: int, value: float) -> Forecast | None:
         return forecast_final(value, history.gains_after(step), self._gain_prior(history, step))
@@ -358,19 +343,14 @@ class DoraPruner(BasePruner):
         return forecast is None or anticipation_bound(value, forecast) >= incumbent
 
     def _choose(
-        self,
-        study: Study,
-        history: History,
-        standing: Standing | None,
-        *,
-        is_closing: bool = False,
+        self, history: History, standing: Standing | None, *, is_closing: bool = False
     ) -> int | None:
         """Return the number of the trial to go on with: a paused one, or the one in `standing`."""
         own = None if standing is None else standing.trial.number
         first = self._first_rung(history)
         rungs = [rung for rung in self._rungs if rung >= first]
         values = [self._values(history, rung, first) for rung in rungs]
-        paused: list[Collection[int]] = [history.paused_at(rung) for rung in rungs]
+        paused: list[Collection[int]] = [history.paused[rung] for rung in rungs]
         if standing is not None:
             i = max(i for i, rung in enumerate(rungs) if rung <= standing.step)
             paused[i] = {*paused[i], standing.trial.number}
@@ -378,20 +358,19 @@ class DoraPruner(BasePruner):
         def is_allowed(number: int) -> bool:
             if number == own:
                 return True
-            step = max(self._paused(history, number).curve)
-            if not self._is_worth(history, step, self._last_value(history, number)):
+            trial = _paused(history, number)
+            step = max(trial.intermediate_values)
+            if not self._is_worth(history, step, _last_value(history, number)):
                 return False
-            if self._is_continuable is None:
-                return True
-            return self._is_continuable(self._paused_trial(study, history, number))
+            return self._is_continuable is None or self._is_continuable(trial)
 
-        candidates = open_promotions(values, paused, self._promotion_rates(history, first))
+        candidates = open_promotions(values, paused, self._promotion_rates(first))
         incumbent = history.best_final()
         if is_closing and incumbent is not None:
             ahead = [
                 number
                 for number in leaders(values, paused)
-                if self._last_value(history, number) > incumbent
+                if _last_value(history, number) > incumbent
             ]
             candidates = [*ahead, *candidates]
         chosen = first_allowed(candidates, is_allowed)
@@ -411,19 +390,59 @@ class DoraPruner(BasePruner):
         """
         if history.n_finished:
             return False
-        others = [record for record in history.live if record.number != own]
-        n_workers = 1 + sum(record.state == TrialState.RUNNING for record in others)
+        others = [trial for number, trial in history.live.items() if number != own]
+        n_workers = 1 + sum(trial.state == TrialState.RUNNING for trial in others)
         n_needed = _FIRST_LEADER_AFTER if n_workers == 1 else _FIRST_LEADER_AFTER_WITH_WORKERS
-        if len(history.at_rung(first)) < n_needed and not is_closing:
+        if len(history.values[first]) < n_needed and not is_closing:
             return False
-        return not any(rung >= first for record in others for rung in record.marks)
+        return not any(rung >= first for trial in others for rung in marks_of(trial))
 
-    def _paused(self, history: History, number: int) -> Record:
-        return next(p[number] for p in map(history.paused_at, self._rungs) if number in p)
 
-    def _last_value(self, history: History, number: int) -> float:
-        curve = self._paused(history, number).curve
-        return history.sign * curve[max(curve)]
+def _paused(history: History, number: int) -> FrozenTrial:
+    return next(p[number] for p in history.paused.values() if number in p)
 
-    def _paused_trial(self, study: Study, history: History, number: int) -> FrozenTrial:
-        return study._storage.get_trial(self._paused(history, number).trial_id)
+
+def _last_value(history: History, number: int) -> float:
+    curve = _paused(history, number).intermediate_values
+    return history.sign * curve[max(curve)]
+
+
+def _store(
+    study: Study,
+    standing: Standing,
+    sign: float,
+    crossed: dict[int, float],
+    forecast: Forecast | None,
+    incumbent: float | None,
+    decision: str,
+    reason: str,
+) -> None:
+    """Store the values at rungs, and show what was foreseen; in the study's own direction.
+
+    Args:
+        study: The trial's study.
+        standing: The trial.
+        sign: Turns values into the study's direction.
+        crossed: Its value at each rung just reached; system attributes, by which others decide.
+        forecast: What is expected of its final value; None if nothing is.
+        incumbent: The best final value so far.
+        decision: "continue", "pause" or "stop".
+        reason: Why, in words.
+    """
+    expected = standing.value if forecast is None else forecast.expected
+    ends = [] if forecast is None else sorted((sign * forecast.low, sign * forecast.high))
+    low, high = ends or (None, None)
+    trial_id, storage = standing.trial._trial_id, study._storage
+    for rung, value in crossed.items():
+        mark = sign * value if math.isfinite(value) else None  # JSON has no NaN
+        storage.set_trial_system_attr(trial_id, f"{RUNG}{rung}", mark)
+    attribute = {
+        "epoch": standing.step,
+        "expected": sign * expected if math.isfinite(expected) else None,
+        "low": low,
+        "high": high,
+        "incumbent": None if incumbent is None else sign * incumbent,
+        "decision": decision,
+        "reason": reason,
+    }
+    storage.set_trial_user_attr(trial_id, ANTICIPATION, attribute)

@@ -20,13 +20,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-_STRICT_SHARE = 1 / 5
-_USUAL_SHARE = 1 / 4
-_LENIENT_SHARE = 1 / 3
 _UPPER_SHARE = 0.25
-_MIN_PAIRS = 12
-_UNINFORMATIVE = 0.55
-_INFORMATIVE = 0.85
 _MIN_PAIRS_TO_DISTRUST = 8
 _BEYOND_CHANCE = 1.645  # exceeded once in twenty times by a standard normal variable
 
@@ -120,32 +114,6 @@ def is_in_top(value: float, others: Sequence[float], share: float) -> bool:
     values = np.nan_to_num(np.asarray(others, dtype=float), nan=-np.inf)
     n_pass = max(1, int((len(values) + 1) * share + 1e-9))
     return int(np.count_nonzero(values >= value)) < n_pass
-
-
-def informed_share(first: Mapping[int, float], second: Mapping[int, float]) -> float:
-    """Return the share of values that should pass the first rung, by how much it foretells.
-
-    Of the trials that came to the second rung, the leaders there are looked up at the first one.
-    Where the order of the first rung means something, most of them were in its better half
-    already, and few need to pass; where it means nothing, half of them were. (Those that passed
-    are all that can be known: the share among them understates how much the rung foretells.)
-
-    Args:
-        first: values at the first rung by trial number.
-        second: values at the second rung by trial number.
-
-    Returns:
-        From 1/5 (85 % of the leaders were in the better half) to 1/3 (55 % or fewer); 1/4 while
-        fewer than twelve trials came to the second rung.
-    """
-    both = sorted(number for number in second if number in first)
-    if len(both) < _MIN_PAIRS:
-        return _USUAL_SHARE
-    early, late = _values(both, first), _values(both, second)
-    leaders = np.argsort(-late, kind="stable")[: max(2, len(both) // 3)]
-    hits = float(np.mean(early[leaders] > np.median(early)))
-    strictness = np.clip((hits - _UNINFORMATIVE) / (_INFORMATIVE - _UNINFORMATIVE), 0, 1)
-    return float(_LENIENT_SHARE + (_STRICT_SHARE - _LENIENT_SHARE) * strictness)
 
 
 def first_trusted(rungs: Sequence[Mapping[int, float]]) -> int:

@@ -21,14 +21,14 @@ from typing import Any
 import optuna
 
 from optuna_deepweeds import attributes
-from optuna_deepweeds.datasets.dataset import Dataset
 from optuna_deepweeds.report.confusion import write_confusion_png
 from optuna_deepweeds.report.tables import Table, confusion_table
 from optuna_deepweeds.report.view import StudyView
-from optuna_deepweeds.studies.checkpoints import root_number
 from optuna_deepweeds.studies.manager import storage_url, study_checkpoints
 from optuna_deepweeds.studies.storage.engine import resolve_url, sqlite_path
 from optuna_deepweeds.studies.storage.locks import study_lock
+from optuna_deepweeds.tasks import ImageTask
+from optuna_deepweeds.trials import root
 
 FOLDER_VARIABLE = "DEEPWEEDS_ARTIFACTS"
 _PREFIX = "artifacts:"  # Of the study's system attributes that Optuna's artifacts are listed in.
@@ -46,12 +46,12 @@ def artifact_folder(url: str | None) -> Path | None:
     return None if file is None else file.resolve().parent / "artifacts"
 
 
-def save_artifacts(study: optuna.Study, images: Dataset | None = None) -> None:
+def save_artifacts(study: optuna.Study, task: ImageTask | None = None) -> None:
     """Put the files of `study` where the dashboard finds them, as far as they are new.
 
     Args:
         study: A study of this package; it needs a folder of artifacts, see `artifact_folder`.
-        images: Its images; without them the network is left out.
+        task: Its task; without it the network is left out.
 
     Raises:
         OSError: The folder cannot be written.
@@ -60,7 +60,7 @@ def save_artifacts(study: optuna.Study, images: Dataset | None = None) -> None:
     folder = artifact_folder(url) if url else None  # A study in memory has no URL.
     if folder is None or not view.spec:
         return
-    for name, write in _files(study, view, images).items():
+    for name, write in _files(study, view, task).items():
         _put(study, folder, name, write)
 
 
@@ -95,22 +95,17 @@ def _listed(system_attrs: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _files(
-    study: optuna.Study, view: StudyView, images: Dataset | None
+    study: optuna.Study, view: StudyView, task: ImageTask | None
 ) -> dict[str, Callable[[Path], object]]:
     """Name of each file -> what writes it to a path."""
-    from optuna_deepweeds.studies.model import save_network
-
     files: dict[str, Callable[[Path], object]] = {}
     best = view.progress.best
     # Without the checkpoint the network would have to be trained again.
-    if (
-        images is not None
-        and best is not None
-        and study_checkpoints(study).path(root_number(best)).exists()
-    ):
-        files[f"network-trial-{best.number}.pt"] = lambda path: save_network(
-            study, best, images, path
-        )
+    if task is not None and best is not None:
+        checkpoint = study_checkpoints(study).path(root(best))
+        if checkpoint.exists():
+            name = f"network-trial-{best.number}.pt"
+            files[name] = lambda path: task.network(best, checkpoint).save(path)
     stored = view.stored(attributes.EVALUATION)
     table = confusion_table(stored)
     if table is not None:

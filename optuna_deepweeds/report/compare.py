@@ -15,6 +15,12 @@ import numpy as np
 from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.report.incumbent import Axis
 from optuna_deepweeds.report.methods import Method, group, recipe
+from optuna_deepweeds.report.published import (
+    PUBLISHED,
+    PUBLISHED_DATASET,
+    Published,
+    split_sentence,
+)
 from optuna_deepweeds.report.statistics import (
     FEW_SEEDS,
     Estimate,
@@ -27,12 +33,6 @@ from optuna_deepweeds.report.statistics import (
 )
 from optuna_deepweeds.report.tables import Table
 from optuna_deepweeds.report.view import StudyView
-from optuna_deepweeds.studies.published import (
-    PUBLISHED,
-    PUBLISHED_DATASET,
-    Published,
-    split_sentence,
-)
 
 
 @dataclass(frozen=True)

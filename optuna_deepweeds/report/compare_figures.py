@@ -10,8 +10,8 @@ import numpy as np
 from optuna_deepweeds.report.chart import Chart, Mark, Panel, method_colour
 from optuna_deepweeds.report.compare import Comparison
 from optuna_deepweeds.report.incumbent import Axis, band
+from optuna_deepweeds.report.published import Published
 from optuna_deepweeds.report.view import StudyView
-from optuna_deepweeds.studies.published import Published
 
 
 def compare_charts(comparison: Comparison) -> dict[str, Chart]:

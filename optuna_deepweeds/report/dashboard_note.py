@@ -10,10 +10,10 @@ from dataclasses import replace
 
 import optuna
 
-from optuna_deepweeds.datasets.dataset import Dataset
 from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.report.chart import Chart, Panel
 from optuna_deepweeds.report.view import StudyView
+from optuna_deepweeds.tasks import ImageTask
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ def publish(
     *,
     with_figures: bool = True,
     with_artifacts: bool = True,
-    images: Dataset | None = None,
+    task: ImageTask | None = None,
 ) -> None:
     """Write the study's note, and its key figures and files, for the dashboard.
 
@@ -38,7 +38,7 @@ def publish(
         study: A study with one objective.
         with_figures: Also save figures; needs Plotly and is left out without it.
         with_artifacts: Also save files, see `artifacts`.
-        images: The study's images; without them its best network is not saved.
+        task: The study's; without it its best network is not saved.
     """
     from optuna_dashboard import save_note
 
@@ -51,7 +51,7 @@ def publish(
         _save_figures(study, view)
     if with_artifacts:
         try:
-            save_artifacts(study, images)
+            save_artifacts(study, task)
         except (OSError, InvalidInputError) as error:
             logger.warning("the artifacts of %r were not written: %s", study.study_name, error)
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from optuna_deepweeds import attributes
 from optuna_deepweeds.report.incumbent import Trajectory, trajectory
+from optuna_deepweeds.report.published import PUBLISHED, Published
 from optuna_deepweeds.report.view import StudyView
-from optuna_deepweeds.studies.published import PUBLISHED, Published
 
 _NAMING = ("sampler", "pruner")
 _EXTRA = ("thaw", "priors", "dataset", "fold", "space", "epochs", "sources")

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from optuna.exceptions import ExperimentalWarning
 from optuna.trial import TrialState
 
 from optuna_deepweeds.report.chart import COLOURS, limits
@@ -61,9 +60,9 @@ class OptunaPlot:
         from optuna_deepweeds.report.draw_png import save
 
         pyplot.switch_backend("agg")
-        # Optuna's plots of matplotlib set a style for good, and warn that they are experimental.
+        # Optuna's plots set a style for good, and warn: of being experimental, of one value alone.
         with pyplot.rc_context(), warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
+            warnings.simplefilter("ignore")
             figure = np.ravel(self.draw(visualization))[0].figure
             figure.set_size_inches(max(8.0, self.min_width / 80), self.height / 70)
             try:

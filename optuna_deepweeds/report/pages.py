@@ -20,9 +20,9 @@ from optuna_deepweeds import __version__
 from optuna_deepweeds.files import write_whole
 from optuna_deepweeds.report import tables
 from optuna_deepweeds.report.chart import Figure
+from optuna_deepweeds.report.published import split_sentence
 from optuna_deepweeds.report.standing import counted, standing
 from optuna_deepweeds.report.view import StudyView
-from optuna_deepweeds.studies.published import split_sentence
 
 if TYPE_CHECKING:  # It imports scipy.stats, which takes longer than a worker's note.
     from optuna_deepweeds.report.compare import Comparison

@@ -13,13 +13,7 @@ from optuna_deepweeds.spaces import SearchSpace
 
 
 class Conditions(Protocol):
-    """Decides what is active.
-
-    Attributes:
-        parents: Columns of the parameters that switch others on, ascending.
-    """
-
-    parents: tuple[int, ...]
+    """Decides what is active."""
 
     def apply(self, X: np.ndarray) -> np.ndarray:
         """A copy of X: (n, d) full codes, with `MISSING` where a parameter is inactive."""
@@ -46,7 +40,6 @@ class DeclaredConditions:
                 value = _single_value(space, condition.parent)
                 if not condition.holds(value):
                     self._always_off.append(child)
-        self.parents = tuple(sorted({parent for _, parent, _, _ in self._rules}))
 
     def apply(self, X: np.ndarray) -> np.ndarray:
         """A copy of X: (n, d) full codes, with `MISSING` where a parameter is inactive."""
@@ -80,7 +73,6 @@ class LearntConditions:
         absent = X == MISSING
         n_absent = absent.sum(axis=0)
         order = np.argsort(n_absent, kind="stable")
-        parents: set[int] = set()
         self._rules = []
         for position, j in enumerate(order):
             if n_absent[j] == 0:
@@ -92,9 +84,6 @@ class LearntConditions:
             tree = DecisionTreeClassifier(random_state=0)
             tree.fit(X[:, features], ~absent[:, j])
             self._rules.append((j, features, tree))
-            splits = tree.tree_.feature
-            parents.update(features[splits[splits >= 0]].tolist())
-        self.parents = tuple(sorted(parents))
 
     def apply(self, X: np.ndarray) -> np.ndarray:
         """A copy of X: (n, d) full codes, with `MISSING` where a parameter is inactive."""

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 import sklearn
-from sklearn.tree import DecisionTreeRegressor, ExtraTreeRegressor
+from sklearn.tree import ExtraTreeRegressor
 
 VARIANCE_FLOOR = 1e-6
 """Smallest predicted variance, on the scale of standardised values."""
+_MAX_FEATURES = 0.6
+"""Share of the parameters tried at each split."""
 
 
 class RegressionForest:
-    """Bagged trees; the spread of their predictions is the uncertainty.
+    """Bagged trees with random thresholds; the spread of their predictions is the uncertainty.
 
     Args:
         n_trees: Number of trees.
         min_samples_leaf: Fewest observations in a leaf.
-        max_features: Share of the parameters tried at each split.
-        randomised_splits: Draw thresholds at random ("extremely randomised trees") instead of
-            searching the best one.
         max_samples: Most observations that one tree is grown on.
 
     Source: Hutter, Hoos and Leyton-Brown 2011, "Sequential Model-Based Optimization for General
@@ -30,18 +29,14 @@ class RegressionForest:
         *,
         n_trees: int = 30,
         min_samples_leaf: int = 1,
-        max_features: float = 0.6,
-        randomised_splits: bool = True,
         max_samples: int | None = None,
     ) -> None:
         if n_trees < 1:
             raise ValueError(f"`n_trees >= 1` must hold, but got n_trees={n_trees}.")
         self._n_trees = n_trees
         self._min_samples_leaf = min_samples_leaf
-        self._max_features = max_features
-        self._tree_class = ExtraTreeRegressor if randomised_splits else DecisionTreeRegressor
         self._max_samples = max_samples
-        self._trees: list[DecisionTreeRegressor] = []
+        self._trees: list[ExtraTreeRegressor] = []
         self._X = np.empty((0, 0), dtype=np.float32)
         self._y = np.empty(0)
         self._bags: list[np.ndarray] = []
@@ -60,8 +55,8 @@ class RegressionForest:
         with sklearn.config_context(skip_parameter_validation=True, assume_finite=True):
             for _ in range(self._n_trees):
                 rows = rng.integers(n, size=size)
-                tree = self._tree_class(
-                    max_features=self._max_features,
+                tree = ExtraTreeRegressor(
+                    max_features=_MAX_FEATURES,
                     min_samples_leaf=self._min_samples_leaf,
                     random_state=state,
                 )

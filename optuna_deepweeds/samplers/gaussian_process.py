@@ -1,6 +1,7 @@
 """A small Gaussian process: the smooth companion of the forest.
 
-Notation: m features of p parameters, K = k(X, X) + noise * I on the scale of a unit signal."""
+Notation: m features of p parameters, K = k(X, X) + noise * I on the scale of a unit signal.
+"""
 
 from __future__ import annotations
 
@@ -14,103 +15,47 @@ from scipy.optimize import minimize
 from optuna_deepweeds.samplers.encoding import Encoder
 from optuna_deepweeds.samplers.history import Observations
 from optuna_deepweeds.samplers.seeding import milestone
-from optuna_deepweeds.samplers.targets import average_ranks, clipped_values, tempered_scores
+from optuna_deepweeds.samplers.targets import average_ranks, clipped_values, normal_scores
 
 _SQRT_5 = np.sqrt(5.0)
+_LENGTH_SD = 1.0
+_NOISE_MEAN, _NOISE_SD = np.log(1e-3), 2.0
+_LENGTH_BOUNDS = (np.log(0.05), np.log(50.0))
+_NOISE_BOUNDS = (np.log(1e-6), np.log(1.0))
+_MAX_ITERATIONS = 25
+_JITTER = 1e-8
+_MAX_FIT = 120
+_MAX_CONDITION = 250
+"""Most observations that hyperparameters are fitted to, and that a process is conditioned on."""
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """A covariance of unit variance, plus the variance of the noise on that scale.
-
-    A share of it sees all parameters together: points are alike where every parameter is. The
-    rest is a sum over single parameters: what one of them does is the same whatever the others
-    are, which is learnt from few observations and through much noise.
+    """A Matern covariance of smoothness 5/2 and unit variance, and noise on that scale.
 
     Attributes:
         lengths: (m,) lengthscales of the features.
-        alone: Share of the sum over single parameters, from 0 to 1.
         noise: Variance of the noise.
-        groups: (m,) ascending numbers from 0 of the parameters that the features stand for.
 
-    Source: additive processes, Duvenaud, Nickisch and Rasmussen 2011; Matern covariances of
-    smoothness 5/2, Rasmussen and Williams 2006, equation 4.17.
+    Source: Rasmussen and Williams 2006, equation 4.17.
     """
 
     lengths: np.ndarray
-    alone: float
     noise: float
-    groups: np.ndarray
+
+    def covariances(
+        self, A: np.ndarray, B: np.ndarray, dtype: type[np.floating] = np.float64
+    ) -> np.ndarray:
+        """(a, b) covariances of A: (a, m) with B: (b, m), noise left out, in precision `dtype`."""
+        A, B = A / self.lengths, B / self.lengths
+        # One product gives |a|^2 - 2 a.b + |b|^2 for all pairs; its cancellation needs double
+        # precision, whatever follows.
+        left = np.c_[A, (A**2).sum(axis=1), np.ones(len(A))]
+        right = np.c_[-2.0 * B, np.ones(len(B)), (B**2).sum(axis=1)]
+        return _matern(np.sqrt(np.maximum(left @ right.T, 0.0).astype(dtype)))
 
 
-class CovariancesWith:
-    """Covariances with fixed points, noise left out.
-
-    Many points share the few values of a parameter, so what it contributes alone is looked up in
-    a table of the values that the fixed points have; other values are computed.
-
-    Args:
-        kernel: The kernel.
-        B: (b, m) the fixed points.
-    """
-
-    def __init__(self, kernel: Kernel, B: np.ndarray) -> None:
-        self._kernel = kernel
-        self._B = B / kernel.lengths
-        p = int(kernel.groups[-1]) + 1
-        bounds = np.searchsorted(kernel.groups, np.arange(p + 1))
-        self._columns = [slice(*ends) for ends in zip(bounds[:-1], bounds[1:], strict=True)]
-        self._closer, self._share = alone_scale(p), kernel.alone / p
-        self._tables = []
-        for columns in self._columns:
-            keys, rows = np.unique(_keys(self._B[:, columns]), return_index=True)
-            self._tables.append((keys, self._alone(self._B[rows], columns, np.float64)))
-
-    def at(self, A: np.ndarray, dtype: type[np.floating] = np.float64) -> np.ndarray:
-        """(a, b) covariances of A: (a, m), in precision `dtype`."""
-        A = A / self._kernel.lengths
-        # The cancellation in the squares needs double precision, whatever follows.
-        covariance = matern(np.sqrt(_squared_distance(A, self._B).astype(dtype)))
-        covariance *= dtype(1.0 - self._kernel.alone)
-        for columns, (keys, table) in zip(self._columns, self._tables, strict=True):
-            wanted = _keys(A[:, columns])
-            index = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-            is_new = keys[index] != wanted
-            table = table.astype(dtype)
-            if is_new.any():
-                _, rows, order = np.unique(wanted[is_new], return_index=True, return_inverse=True)
-                table = np.concatenate([table, self._alone(A[is_new][rows], columns, dtype)])
-                index[is_new] = len(keys) + order
-            covariance += table[index]
-        return covariance
-
-    def _alone(self, A: np.ndarray, columns: slice, dtype: type[np.floating]) -> np.ndarray:
-        A, B = A[:, columns], self._B[:, columns]
-        if A.shape[1] == 1:
-            r = np.abs(A.astype(dtype) - B[:, 0].astype(dtype))
-        else:
-            r = np.sqrt(_squared_distance(A, B).astype(dtype))
-        covariance = matern(r * dtype(self._closer))
-        covariance *= dtype(self._share)
-        return covariance
-
-
-def _keys(A: np.ndarray) -> np.ndarray:
-    """(a,) a number for each row of A: (a, k), equal where rows are."""
-    # Weights without rational relations: sums of grid points do not meet by chance.
-    return np.asarray(A @ np.cos(np.arange(1.0, A.shape[1] + 1.0)))
-
-
-def alone_scale(n_parameters: int) -> float:
-    """Factor of a parameter's distances where it stands alone.
-
-    Distances grow with the root of the number of parameters, and so do the lengthscales that
-    suit them; a parameter alone is measured as one of two.
-    """
-    return float(np.sqrt(max(n_parameters, 2) / 2.0))
-
-
-def matern(r: np.ndarray) -> np.ndarray:
+def _matern(r: np.ndarray) -> np.ndarray:
     """Covariance of smoothness 5/2 at scaled distances r, in the precision of r."""
     s = r * r.dtype.type(_SQRT_5)
     covariance = s * s
@@ -122,29 +67,53 @@ def matern(r: np.ndarray) -> np.ndarray:
     return covariance
 
 
-def matern_log_slope(r: np.ndarray) -> np.ndarray:
-    """Derivative of `matern` by the logarithm of a common lengthscale at scaled distances r."""
-    s = r * _SQRT_5
-    return np.asarray(s**2 * (1.0 + s) * np.exp(-s) / 3.0)
+def fit_kernel(F: np.ndarray, y: np.ndarray, groups: np.ndarray | None = None) -> Kernel:
+    """The kernel that maximises the posterior given F: (n, m) features and y: (n,).
 
+    Columns of one group, such as the choices of a category, share their lengthscale.
+    groups: (m,) of ascending numbers from 0; None gives each column its own. The signal variance
+    is profiled out. Lengthscales have a log-normal prior that grows with the root of their
+    number, as distances do.
 
-def _squared_distance(A: np.ndarray, B: np.ndarray) -> np.ndarray:
-    """(a, b) squared distances between rows."""
-    # One product gives |a|^2 - 2 a.b + |b|^2 for all pairs.
-    left = np.c_[A, (A**2).sum(axis=1), np.ones(len(A))]
-    right = np.c_[-2.0 * B, np.ones(len(B)), (B**2).sum(axis=1)]
-    squared = left @ right.T
-    return np.maximum(squared, 0.0, out=squared)
+    Source: Rasmussen and Williams 2006, equations 5.8 and 5.9; prior after Hvarfner et al. 2024.
+    """
+    n = len(F)
+    groups = np.arange(F.shape[1]) if groups is None else groups
+    p = int(groups[-1]) + 1
+    # Everything below is symmetric: each pair of observations is looked at once.
+    rows, columns = np.tril_indices(n, -1)
+    starts = np.flatnonzero(np.r_[True, groups[1:] != groups[:-1]])
+    squares = np.add.reduceat((F[rows] - F[columns]) ** 2, starts, axis=1)
 
+    # theta: logarithms of p lengthscales, logarithm of the noise.
+    mean = np.r_[np.full(p, np.log(0.5 * np.sqrt(max(p, 2) / 2.0))), _NOISE_MEAN]
+    sd = np.r_[np.full(p, _LENGTH_SD), _NOISE_SD]
 
-_LENGTH_SD = 1.0
-_ALONE_SD = 1.5
-_NOISE_MEAN, _NOISE_SD = np.log(1e-3), 2.0
-_LENGTH_BOUNDS = (np.log(0.05), np.log(50.0))
-_ALONE_BOUNDS = (-6.0, 6.0)
-_NOISE_BOUNDS = (np.log(1e-6), np.log(1.0))
-_MAX_ITERATIONS = 25
-_JITTER = 1e-8
+    def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
+        inverse_squares = np.exp(-2.0 * theta[:p])
+        noise = np.exp(theta[p])
+        s = _SQRT_5 * np.sqrt(squares @ inverse_squares)
+        K = np.zeros((n, n))
+        K[rows, columns] = (1.0 + s + s**2 / 3.0) * np.exp(-s)
+        K[np.diag_indices(n)] = 1.0 + noise + _JITTER
+        L = cholesky(K, lower=True, check_finite=False)
+        inverse = _inverse(L)
+        alpha = inverse @ y
+        signal = float(y @ alpha) / n + 1e-12
+        value = 0.5 * n * np.log(signal) + float(np.log(np.diag(L)).sum())
+        # d loss / d K for a profiled signal variance, both triangles of K together.
+        weight = inverse[rows, columns] - alpha[rows] * alpha[columns] / signal
+        on_diagonal = 0.5 * (np.diag(inverse) - alpha**2 / signal)
+        # d k / d log l_j = 5/3 (1 + s) exp(-s) * (difference_j / l_j)^2.
+        slope = weight * (1.0 + s) * np.exp(-s) * (5.0 / 3.0)
+        gradient = np.r_[slope @ squares * inverse_squares, on_diagonal.sum() * noise]
+        z = (theta - mean) / sd
+        return value + 0.5 * float(z @ z), gradient + z / sd
+
+    bounds = [_LENGTH_BOUNDS] * p + [_NOISE_BOUNDS]
+    options = {"maxiter": _MAX_ITERATIONS}
+    theta = minimize(loss, mean, jac=True, bounds=bounds, method="L-BFGS-B", options=options).x
+    return Kernel(np.exp(theta[:p])[groups], float(np.exp(theta[p])))
 
 
 def _inverse(L: np.ndarray) -> np.ndarray:
@@ -156,74 +125,12 @@ def _inverse(L: np.ndarray) -> np.ndarray:
     return np.asarray(inverse)
 
 
-def fit_kernel(F: np.ndarray, y: np.ndarray, groups: np.ndarray | None = None) -> Kernel:
-    """The kernel that maximises the posterior given F: (n, m) features and y: (n,).
-
-    Columns of one group, such as the choices of a category, share their lengthscale.
-    groups: (m,) of ascending numbers from 0; None gives each column its own. The signal variance
-    is profiled out. Lengthscales have a log-normal prior that grows with the root of their
-    number, as distances do; the logit of the share of single parameters has a normal one.
-
-    Source: Rasmussen and Williams 2006, equations 5.8 and 5.9; prior after Hvarfner et al. 2024.
-    """
-    n = len(F)
-    groups = np.arange(F.shape[1]) if groups is None else groups
-    p = int(groups[-1]) + 1
-    # Everything below is symmetric: each pair of observations is looked at once.
-    rows, columns = np.tril_indices(n, -1)
-    starts = np.flatnonzero(np.r_[True, groups[1:] != groups[:-1]])
-    squares = np.add.reduceat((F[rows] - F[columns]) ** 2, starts, axis=1)
-    closer = np.sqrt(squares) * alone_scale(p)
-
-    # theta: logarithms of p lengthscales, logit of the share, logarithm of the noise.
-    length_mean = np.log(0.5 * alone_scale(p))
-    mean = np.r_[np.full(p, length_mean), 0.0, _NOISE_MEAN]
-    sd = np.r_[np.full(p, _LENGTH_SD), _ALONE_SD, _NOISE_SD]
-
-    def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
-        inverse_lengths = np.exp(-theta[:p])
-        share = _logistic(theta[p])
-        noise = np.exp(theta[p + 1])
-        r = np.sqrt(squares @ inverse_lengths**2)
-        r_alone = closer * inverse_lengths
-        together, alone = matern(r), matern(r_alone).mean(axis=1)
-        K = np.zeros((n, n))
-        K[rows, columns] = (1.0 - share) * together + share * alone
-        K[np.diag_indices(n)] = 1.0 + noise + _JITTER
-        L = cholesky(K, lower=True, check_finite=False)
-        inverse = _inverse(L)
-        alpha = inverse @ y
-        signal = float(y @ alpha) / n + 1e-12
-        value = 0.5 * n * np.log(signal) + float(np.log(np.diag(L)).sum())
-        # d loss / d K for a profiled signal variance, both triangles of K together.
-        weight = inverse[rows, columns] - alpha[rows] * alpha[columns] / signal
-        on_diagonal = 0.5 * (np.diag(inverse) - alpha**2 / signal)
-        # d k / d log l_j = slope(r) / r^2 * (difference_j / l_j)^2 together, slope(r_j) alone.
-        slope = matern_log_slope(r) / np.maximum(r, 1e-12) ** 2
-        gradient = np.empty(p + 2)
-        gradient[:p] = ((1.0 - share) * weight * slope) @ squares * inverse_lengths**2
-        gradient[:p] += (share / p) * (weight @ matern_log_slope(r_alone))
-        gradient[p] = weight @ (alone - together) * share * (1.0 - share)
-        gradient[p + 1] = on_diagonal.sum() * noise
-        z = (theta - mean) / sd
-        return value + 0.5 * float(z @ z), gradient + z / sd
-
-    bounds = [_LENGTH_BOUNDS] * p + [_ALONE_BOUNDS, _NOISE_BOUNDS]
-    options = {"maxiter": _MAX_ITERATIONS}
-    theta = minimize(loss, mean, jac=True, bounds=bounds, method="L-BFGS-B", options=options).x
-    lengths, alone, noise = np.exp(theta[:p]), _logistic(theta[p]), float(np.exp(theta[p + 1]))
-    return Kernel(lengths[groups], alone, noise, groups)
-
-
-def _logistic(x: float) -> float:
-    return float(1.0 / (1.0 + np.exp(-x)))
-
-
 @dataclass(frozen=True)
 class GaussianProcess:
     """A zero-mean process conditioned on observations, with a fixed kernel."""
 
-    covariances: CovariancesWith
+    kernel: Kernel
+    F: np.ndarray
     inverse: np.ndarray
     alpha: np.ndarray
     signal: float
@@ -232,12 +139,11 @@ class GaussianProcess:
     def condition(cls, F: np.ndarray, y: np.ndarray, kernel: Kernel) -> GaussianProcess:
         """The process given F: (n, m) features and y: (n,) values."""
         n = len(F)
-        covariances = CovariancesWith(kernel, F)
-        K = covariances.at(F)
+        K = kernel.covariances(F, F)
         K[np.diag_indices(n)] = 1.0 + kernel.noise + _JITTER
         inverse = _inverse(cholesky(K, lower=True, check_finite=False))
         alpha = inverse @ y
-        return cls(covariances, inverse, alpha, float(y @ alpha) / n + 1e-12)
+        return cls(kernel, F, inverse, alpha, float(y @ alpha) / n + 1e-12)
 
     def leave_one_out(self, y: np.ndarray) -> np.ndarray:
         """(n,) expected value at each observation, given the others; y: (n,) their values.
@@ -250,14 +156,9 @@ class GaussianProcess:
         """Mean and variance of the noise-free value at F: (a, m) features; (a,) each."""
         # Much of a suggestion's time goes here, and single precision halves it; the cancellation
         # in the variance needs the double one.
-        k = self.covariances.at(F, np.float32).astype(np.float64)
+        k = self.kernel.covariances(F, self.F, np.float32).astype(np.float64)
         reduction = np.einsum("ij,ij->i", k @ self.inverse, k)
         return k @ self.alpha, self.signal * np.maximum(1.0 - reduction, 1e-9)
-
-
-_MAX_FIT = 120
-_MAX_CONDITION = 250
-"""Most observations that hyperparameters are fitted to, and that a process is conditioned on."""
 
 
 class SmoothSurrogate:
@@ -292,7 +193,7 @@ class Kernels:
     a study arrives at the same one. The last fit is kept to save time.
 
     Args:
-        of_values: Fit it to clipped values instead of tempered scores.
+        of_values: Fit it to clipped values instead of normal scores.
     """
 
     def __init__(self, *, of_values: bool) -> None:
@@ -311,7 +212,7 @@ class Kernels:
             if self._of_values:
                 y = clipped_values(values[rows])
             else:
-                y = tempered_scores(ranks, values)[rows]
+                y = normal_scores(ranks)[rows]
                 y = y - y.mean()
             self._kernel = fit_kernel(F[rows], y, seen.encoder.feature_groups)
             self._key = key

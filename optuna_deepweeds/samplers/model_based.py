@@ -44,9 +44,6 @@ _N_STARTS = 10
 _N_INCUMBENTS = 200
 """Good observations among which the one with the best predicted mean is the incumbent."""
 
-_BRANCH_PERIOD = 5
-"""In conditional spaces one suggestion in so many is made within the branch seen least."""
-
 
 class Surrogate(Protocol):
     """A model of the target."""
@@ -61,8 +58,7 @@ class ModelBasedSampler(BaseSampler, abc.ABC):
 
     A decision is a function of the seed, the trial's number and the study's trials alone, so an
     interrupted and resumed study goes on as if nothing had happened. Running trials are imputed
-    by the prediction and never suggested again; nor is any finished configuration. Where some
-    parameters switch others on, every fifth suggestion tunes a branch that has been seen little.
+    by the prediction and never suggested again; nor is any finished configuration.
 
     Subclasses say how the surrogate is fitted.
     """
@@ -179,16 +175,7 @@ class ModelBasedSampler(BaseSampler, abc.ABC):
             mean = mean + expectation(points)
             return log_expected_improvement(mean, np.sqrt(variance), incumbent)
 
-        branch = _branch(seen, conditions, rng)
-        if branch is None:
-            return maximise(acquisition, space, starts, taken, rng)
-        column, code = branch
-
-        def within_branch(points: np.ndarray) -> np.ndarray:
-            inside = np.abs(points[:, column] - code) < 1e-9
-            return np.where(inside, acquisition(points), -np.inf)
-
-        return maximise(within_branch, space, starts, taken, rng)
+        return maximise(acquisition, space, starts, taken, rng)
 
     def _fit_with_pending(
         self, seen: Observations, X: np.ndarray, residual: np.ndarray, rng: np.random.Generator
@@ -210,24 +197,6 @@ class ModelBasedSampler(BaseSampler, abc.ABC):
             full = np.where(x == MISSING, rng.random(len(x)), x)
             return encoder.decode(full)
         return encoder.decode(x)
-
-
-def _branch(
-    seen: Observations, conditions: Conditions, rng: np.random.Generator
-) -> tuple[int, float] | None:
-    """The column and code that this turn's suggestion must have, or None for no restriction.
-
-    Branches of a conditional space have optima of their own, and a surrogate that has seen one
-    branch untuned believes it to be bad. So every `_BRANCH_PERIOD`-th suggestion looks for the
-    best of the branch that has been seen least, of a parent drawn at random.
-    """
-    parents = [j for j in conditions.parents if not seen.encoder.dimensions[j].has_long_range]
-    if seen.turn % _BRANCH_PERIOD != _BRANCH_PERIOD - 1 or not parents:
-        return None
-    column = int(rng.choice(parents))
-    grid = rng.permutation(seen.encoder.dimensions[column].grid())
-    n_seen = [int((np.abs(seen.X[:, column] - code) < 1e-9).sum()) for code in grid]
-    return column, float(grid[int(np.argmin(n_seen))])
 
 
 def _subsample(scores: np.ndarray, rng: np.random.Generator) -> np.ndarray:

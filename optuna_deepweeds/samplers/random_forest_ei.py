@@ -11,7 +11,7 @@ from optuna_deepweeds.samplers.forest import RegressionForest
 from optuna_deepweeds.samplers.gaussian_process import Kernels, SmoothSurrogate
 from optuna_deepweeds.samplers.history import Observations
 from optuna_deepweeds.samplers.model_based import ModelBasedSampler, Surrogate
-from optuna_deepweeds.samplers.targets import clipped_values, tempered_scores
+from optuna_deepweeds.samplers.targets import clipped_values
 from optuna_deepweeds.samplers.transfer import PriorSource
 from optuna_deepweeds.spaces import SearchSpace
 
@@ -40,7 +40,7 @@ class RandomForestEISampler(ModelBasedSampler):
             three of four where all parameters are of that kind. It goes alone as long as it
             is conditioned on every observation.
 
-    Source: Hutter, Hoos and Leyton-Brown 2011 (SMAC), with tempered scores as targets and without
+    Source: Hutter, Hoos and Leyton-Brown 2011 (SMAC), with normal scores as targets and without
     configurations that have been evaluated.
     """
 
@@ -72,7 +72,7 @@ class RandomForestEISampler(ModelBasedSampler):
             values = clipped_values(seen.values)
             if values.any():
                 return values
-        return tempered_scores(seen.ranks, seen.values)
+        return super()._targets(seen)
 
     def _fit(
         self, seen: Observations, X: np.ndarray, y: np.ndarray, rng: np.random.Generator

@@ -5,9 +5,6 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import ndtri
 
-_SHARE_OF_VALUES = 0.25
-"""How far tempered scores go from the scores (0) to the values (1)."""
-
 
 def average_ranks(outcomes: np.ndarray) -> np.ndarray:
     """(n,) ranks from 1 (worst) to n of the rows of `outcomes`: (n, m); ties share their mean.
@@ -35,23 +32,6 @@ def normal_scores(ranks: np.ndarray) -> np.ndarray:
     scores = ndtri((ranks - 0.5) / len(ranks))
     spread = scores.std()
     return (scores - scores.mean()) / spread if spread > 0 else np.zeros(len(ranks))
-
-
-def tempered_scores(ranks: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """(n,) normal scores at `ranks`: (n,), moved some way towards the values: (n,).
-
-    Scores alone spread the best far apart, and where they differ by noise only, that is what a
-    model then learns. Outcomes without a value (NaN) take one between those of their rank.
-    """
-    scores = normal_scores(ranks)
-    has_value = ~np.isnan(values)
-    clipped = clipped_values(values[has_value])
-    if not clipped.any():
-        return scores
-    order = np.argsort(scores[has_value], kind="stable")
-    all_clipped = np.interp(scores, scores[has_value][order], clipped[order])
-    tempered = (1.0 - _SHARE_OF_VALUES) * scores + _SHARE_OF_VALUES * all_clipped
-    return (tempered - tempered.mean()) / tempered.std()
 
 
 def clipped_values(values: np.ndarray) -> np.ndarray:

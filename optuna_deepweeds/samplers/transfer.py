@@ -81,7 +81,7 @@ class PriorMean:
         rows = np.arange(len(X))
         if len(X) > _MAX_ROWS:
             rows = rng.choice(len(X), _MAX_ROWS, replace=False)
-        forest = RegressionForest(n_trees=_N_TREES, min_samples_leaf=2, randomised_splits=True)
+        forest = RegressionForest(n_trees=_N_TREES, min_samples_leaf=2)
         self._forest = forest.fit(X[rows], self.y[rows], rng)
 
     def predict(self, X: np.ndarray) -> np.ndarray:

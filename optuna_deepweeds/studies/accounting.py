@@ -7,19 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from optuna_deepweeds import attributes
-from optuna_deepweeds.studies.checkpoints import root_number, whole_number
-
-FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+from optuna_deepweeds.trials import FINISHED, replaced, root, sign, was_interrupted, whole_number
 
 Spell = tuple[datetime, datetime]
-"""Start and end of something that ran, without time zones."""
+"""Start and end of something that ran."""
 
 
 def own_trials(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
@@ -41,15 +39,16 @@ def active_seconds(trials: Iterable[FrozenTrial], now: datetime) -> float:
         spells += segments(trial.user_attrs.get(attributes.SEGMENTS, ()))
         if trial.datetime_start is not None and trial.state != TrialState.WAITING:
             spells.append((trial.datetime_start, trial.datetime_complete or now))
-    return covered_seconds(spells)
+    # Optuna hands out local times, between which an hour may be missing or come twice.
+    return covered_seconds((start.astimezone(UTC), end.astimezone(UTC)) for start, end in spells)
 
 
 def covered_seconds(spells: Iterable[Spell]) -> float:
-    """Length of the union of `spells`."""
-    total, reached = 0.0, datetime.min
+    """Length of the union of `spells`, all of one time zone."""
+    total, reached = 0.0, None
     for start, end in sorted(spells):
-        if end > reached:
-            total += (end - max(start, reached)).total_seconds()
+        if reached is None or end > reached:
+            total += max(0.0, (end - max(start, reached or start)).total_seconds())
             reached = end
     return total
 
@@ -79,6 +78,7 @@ class Progress:
         epochs: Epochs trained.
         seconds: Time during which trials ran.
         best: The best complete trial, or None.
+        held: Epochs that running trials are allowed and have not trained yet.
     """
 
     complete: int
@@ -91,6 +91,7 @@ class Progress:
     epochs: int
     seconds: float
     best: FrozenTrial | None
+    held: int = 0
 
     @property
     def finished(self) -> int:
@@ -113,31 +114,29 @@ def progress(
     return Progress(
         complete=states.count(TrialState.COMPLETE),
         pruned=states.count(TrialState.PRUNED),
-        failed=sum(
-            t.state == TrialState.FAIL and attributes.INTERRUPTED not in t.system_attrs
-            for t in own
-        ),
+        failed=sum(t.state == TrialState.FAIL and not was_interrupted(t) for t in own),
         running=states.count(TrialState.RUNNING),
         waiting=states.count(TrialState.WAITING),
-        continued=len(finished) - len({root_number(t) for t in finished}),
+        continued=len(finished) - len({root(t) for t in finished}),
         priors=len(trials) - len(own),
         epochs=sum(epochs_trained(t) for t in own),
-        seconds=active_seconds(own, now or datetime.now()),
+        seconds=active_seconds(own, now or datetime.now(UTC)),
         best=best_trial(own, direction),
+        held=sum(_held(t) for t in own if t.state == TrialState.RUNNING),
     )
 
 
+def _held(trial: FrozenTrial) -> int:
+    allowed = whole_number(trial.user_attrs.get(attributes.ALLOWED), 0)
+    return max(0, allowed - len(trial.intermediate_values))
+
+
 def ranked(trials: Iterable[FrozenTrial], direction: StudyDirection) -> list[FrozenTrial]:
-    """The complete trials that are no priors, best first, the earlier first in ties."""
-    sign = -1.0 if direction == StudyDirection.MAXIMIZE else 1.0
+    """The complete trials, best first, the earlier first in ties."""
     complete = [
-        t
-        for t in trials
-        if t.state == TrialState.COMPLETE
-        and attributes.PRIOR not in t.user_attrs
-        and t.value is not None
+        t for t in own_trials(trials) if t.state == TrialState.COMPLETE and t.value is not None
     ]
-    return sorted(complete, key=lambda t: (sign * t.value, t.number))  # type: ignore[operator]
+    return sorted(complete, key=lambda t: (-sign(direction) * t.value, t.number))  # type: ignore[operator]
 
 
 def best_trial(trials: Iterable[FrozenTrial], direction: StudyDirection) -> FrozenTrial | None:
@@ -145,16 +144,22 @@ def best_trial(trials: Iterable[FrozenTrial], direction: StudyDirection) -> Froz
     return next(iter(ranked(trials, direction)), None)
 
 
+def is_ahead(trial: FrozenTrial, best: FrozenTrial | None, direction: StudyDirection) -> bool:
+    """Tell whether the last report of `trial` is better than the value of `best`; than none."""
+    if trial.last_step is None or best is None or best.value is None:
+        return best is None
+    better = sign(direction)
+    return better * trial.intermediate_values[trial.last_step] > better * best.value
+
+
 def is_best_unfinished(trials: Sequence[FrozenTrial], direction: StudyDirection) -> bool:
     """Tell whether a stopped trial that nobody went on with is ahead of all that finished."""
     own = own_trials(trials)
     best = best_trial(own, direction)
-    if best is None or best.value is None:
+    if best is None:
         return True
-    sign = -1.0 if direction == StudyDirection.MAXIMIZE else 1.0
-    origins = {t.user_attrs.get(attributes.ORIGIN) for t in own}
+    gone_on = replaced(own)
     return any(
-        sign * t.intermediate_values[t.last_step] < sign * best.value
+        t.state == TrialState.PRUNED and t.number not in gone_on and is_ahead(t, best, direction)
         for t in own
-        if t.state == TrialState.PRUNED and t.last_step is not None and t.number not in origins
     )

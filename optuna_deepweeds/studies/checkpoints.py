@@ -14,7 +14,6 @@ import shutil
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial
@@ -22,6 +21,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from optuna_deepweeds import attributes
+from optuna_deepweeds.trials import root
 
 FOLDER_VARIABLE = "DEEPWEEDS_CHECKPOINTS"
 _PART_SECONDS = 3600.0
@@ -50,36 +50,23 @@ def new_uid() -> str:
     return secrets.token_hex(4)
 
 
-def root_number(trial: FrozenTrial) -> int:
-    """Number of the first trial of the chain that `trial` belongs to."""
-    return whole_number(trial.user_attrs.get(attributes.ROOT), trial.number)
-
-
-def whole_number(value: Any, default: int) -> int:
-    """An attribute that must be a number from 0 on; `default` where it is absent or junk.
-
-    Attributes can be overwritten by anyone who reaches the storage.
-    """
-    return value if type(value) is int and value >= 0 else default
-
-
 class CheckpointFolder:
-    """The checkpoint files of one study."""
+    """The checkpoint files of one study: those of its identity, whatever it is called."""
 
     def __init__(self, base: Path, study: optuna.Study) -> None:
-        # Only letters, digits, dot, dash and underscore of a name reach the file system, so no
-        # study name leads out of `base`; the identity keeps equal remains apart.
-        slug = re.sub(r"[^A-Za-z0-9._-]+", "-", study.study_name).strip(".-")[:60]
         uid = re.sub(r"[^0-9a-f]", "", str(study.user_attrs.get(attributes.UID, "")))
-        self.folder = base / f"{slug or 'study'}-{uid or study._study_id}"
+        self.folder = base / (uid or f"study-{study._study_id}")
+        if uid and not self.folder.exists():
+            # Earlier versions put the name that the study had before it.
+            self.folder = next(iter(sorted(base.glob(f"*-{uid}"))), self.folder)
 
-    def path(self, root: int) -> Path:
-        """File of the chain that begins with trial number `root`."""
-        return self.folder / f"trial-{root:06d}.pt"
+    def path(self, number: int) -> Path:
+        """File of the chain that begins with that trial."""
+        return self.folder / f"trial-{number:06d}.pt"
 
     def exists(self, trial: FrozenTrial) -> bool:
         """True if `trial` has a checkpoint to go on from."""
-        return self.path(root_number(trial)).exists()
+        return self.path(root(trial)).exists()
 
     def keep_only(self, roots: Iterable[int]) -> int:
         """Delete every checkpoint except those of `roots`; return how many went.
@@ -87,7 +74,7 @@ class CheckpointFolder:
         Half-written files, left by workers that were killed while they wrote, go too once no
         worker can still be writing them.
         """
-        keep = {self.path(root).name for root in roots}
+        keep = {self.path(number).name for number in roots}
         deleted = 0
         for file in self.folder.glob("trial-*.pt"):
             if file.name not in keep:

@@ -29,9 +29,9 @@ import optuna
 from optuna_deepweeds import attributes
 from optuna_deepweeds.errors import InvalidInputError, NotFoundError
 from optuna_deepweeds.studies.accounting import best_trial, progress
-from optuna_deepweeds.studies.evaluate import RECIPES
 from optuna_deepweeds.studies.manager import check_name, study_budget
 from optuna_deepweeds.studies.spec import MAX_EPOCHS, Budget, StudySpec
+from optuna_deepweeds.tasks.evaluation import RECIPES
 
 _TYPES: dict[str, type | tuple[type, ...]] = {
     "name": str,
@@ -83,7 +83,7 @@ class EvaluationPlan:
 
     Attributes:
         n_seeds: Trainings of each.
-        recipe: One of `studies.evaluate.RECIPES`.
+        recipe: One of `tasks.evaluation.RECIPES`.
     """
 
     n_seeds: int = 1

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from optuna_deepweeds.datasets import DATASETS
 from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.pruners import PRUNERS
 from optuna_deepweeds.samplers import SAMPLERS
@@ -25,7 +24,7 @@ class StudySpec:
     """Everything that decides which trials a study runs; stored in the study and never changed.
 
     Attributes:
-        dataset: Name of a data set.
+        dataset: Name of a data set; known to whoever makes the task.
         fold: Official fold of the data set; 0 for data sets with one split.
         space: Name of a search space.
         sampler: Name of a sampler.
@@ -54,7 +53,6 @@ class StudySpec:
     metric: str = "validation accuracy"
 
     def __post_init__(self) -> None:
-        _require_name("data set", self.dataset, DATASETS)
         _require_name("space", self.space, SPACES)
         _require_name("sampler", self.sampler, SAMPLERS)
         _require_name("pruner", self.pruner, PRUNERS)

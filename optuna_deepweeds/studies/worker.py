@@ -12,38 +12,35 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from optuna_deepweeds import attributes
-from optuna_deepweeds.datasets.dataset import Dataset
 from optuna_deepweeds.errors import (
     DeepWeedsError,
     InvalidInputError,
     NotFoundError,
     TrainingError,
 )
-from optuna_deepweeds.studies import manager, reaping
+from optuna_deepweeds.studies import manager, resume
 from optuna_deepweeds.studies.accounting import Progress, is_best_unfinished, progress, ranked
-from optuna_deepweeds.studies.checkpoints import root_number, whole_number
-from optuna_deepweeds.studies.objective import (
-    Objective,
-    TrialInterrupted,
-    TrialTakenOver,
-    training_seed,
-)
 from optuna_deepweeds.studies.spec import Budget
 from optuna_deepweeds.studies.storage.heartbeat import Heartbeat
 from optuna_deepweeds.studies.storage.identity import this_worker
 from optuna_deepweeds.studies.storage.locks import run_locked
 from optuna_deepweeds.studies.storage.resilient import collecting_params, set_user_attrs
-
-if TYPE_CHECKING:
-    from optuna_deepweeds.training import TrainedNetwork
+from optuna_deepweeds.tasks.run import (
+    Allowance,
+    Run,
+    TrialInterrupted,
+    TrialTakenOver,
+    training_seed,
+)
+from optuna_deepweeds.tasks.task import Task
+from optuna_deepweeds.trials import root, whole_number
 
 logger = logging.getLogger(__name__)
 
@@ -82,13 +79,10 @@ class Observer(Protocol):
 
 @dataclass(frozen=True)
 class _Claim:
-    """A trial that is this worker's, with its network, the number of its chain's first trial,
-    its seed, and the seconds it was trained for before."""
+    """A trial that is this worker's, how it is run, and the seconds it was trained for before."""
 
     trial: optuna.Trial
-    config: dict[str, Any]
-    root: int
-    seed: int
+    run: Run
     seconds: float
 
 
@@ -97,46 +91,32 @@ class Worker:
 
     Args:
         study: A study equipped by `manager`.
-        dataset: The images of its specification.
+        task: That of its specification.
         observer: A display.
         should_stop: Polled during training; true puts the running trial back and ends the worker.
-        device: As for `training.train`.
-        deterministic: As for `training.train`.
-        train: As for `Objective`.
+        device: As for `Run`.
     """
 
     def __init__(
         self,
         study: optuna.Study,
-        dataset: Dataset,
+        task: Task,
         *,
         observer: Observer,
         should_stop: Callable[[], bool] = lambda: False,
         device: str | None = None,
-        deterministic: bool = False,
-        train: Callable[..., TrainedNetwork] | None = None,
     ) -> None:
         self._study = study
         self._storage = study._storage
         self._spec = manager.study_spec(study)
-        self._space = self._spec.search_space
+        self._task = task
+        self._device = device
         self._checkpoints = manager.study_checkpoints(study)
         self._observer = observer
         self._asked_to_stop = should_stop
-        self._seconds_left = float("inf")
-        self._running_since = time.monotonic()
         self._current = -1
         self._failures = 0
         self._is_untidy = False
-        self._objective = Objective(
-            self._spec,
-            dataset,
-            device=device,
-            deterministic=deterministic,
-            should_stop=self._should_stop,
-            on_epoch=self._on_epoch,
-            train=train,
-        )
 
     def _on_epoch(self, epoch: int, value: float) -> None:
         logger.debug("trial %d, epoch %d: %.4f", self._current, epoch, value)
@@ -175,14 +155,10 @@ class Worker:
                 continue
             self._run_trial(claim)
 
-    def _should_stop(self) -> bool:
-        spent = time.monotonic() - self._running_since
-        return self._asked_to_stop() or spent > self._seconds_left
-
     def _claim(self) -> _Claim | Ending | None:
         """The next trial, a reason to leave, or None while only others' trials are left."""
         trials = self._study.get_trials(deepcopy=False)
-        if reaping.requeue_dead_trials(self._study, self._checkpoints, trials):
+        if resume.requeue_dead_trials(self._study, self._checkpoints, trials):
             trials = self._study.get_trials(deepcopy=False)
         if self._is_untidy:
             self._tidy(trials)
@@ -214,46 +190,52 @@ class Worker:
             and is_best_unfinished(trials, self._study.direction)
         )
         is_continuation = state.waiting == 0 and self._thaw(is_closing=is_closing)
-        self._objective.must_finish = is_closing and (has_nothing or is_continuation)
+        must_finish = is_closing and (has_nothing or is_continuation)
         trial = self._study.ask()
         before = trial.user_attrs
-        root = whole_number(before.get(attributes.ROOT), trial.number)
+        first = whole_number(before.get(attributes.ROOT), trial.number)
         # A chain goes on with the seed it began with, whatever version derived that.
-        seed = whole_number(before.get(attributes.SEED), training_seed(self._spec.seed, root))
+        seed = whole_number(before.get(attributes.SEED), training_seed(self._spec.seed, first))
         set_user_attrs(trial, {attributes.WORKER: this_worker(), attributes.SEED: seed})
         try:
             # Suggested under the lock, so that the samplers of other workers see the parameters
             # and no two workers train the same network.
             with collecting_params(self._storage):
-                config = self._space.suggest(trial)
+                config = {} if self._task.space is None else self._task.space.suggest(trial)
         except ValueError as error:
             self._fail(trial, f"its parameters do not fit the space: {error}")
             return None
-        self._seconds_left = (
-            float("inf") if budget.seconds is None else budget.seconds - state.seconds
+        left = None if budget.seconds is None else budget.seconds - state.seconds
+        run = Run(
+            trial,
+            config=config,
+            seed=seed,
+            epochs=self._spec.epochs,
+            checkpoint=self._checkpoints.path(first),
+            device=self._device,
+            allowance=Allowance(seconds=left, must_finish=must_finish),
+            asked_to_stop=self._asked_to_stop,
+            on_report=self._on_epoch,
         )
-        self._running_since = time.monotonic()
         seconds = before.get(attributes.TRAIN_SECONDS)
         seconds = float(seconds) if isinstance(seconds, (int, float)) else 0.0
-        return _Claim(trial, config, root, seed, seconds)
+        return _Claim(trial, run, seconds)
 
     def _thaw(self, *, is_closing: bool) -> bool:
         """Put the trial to go on with in line, and tell whether there is one."""
         next_continuation = getattr(self._study.pruner, "next_continuation", None)
         if self._spec.thaw and next_continuation is not None:
-            from optuna_deepweeds.studies.continuation import continue_trial
-
             parent = next_continuation(self._study, is_closing=is_closing)
             if parent is not None:
-                continue_trial(self._study, parent)
+                resume.continue_trial(self._study, parent)
                 return True
         return False
 
     def _run_trial(self, claim: _Claim) -> None:
         trial = claim.trial
         self._current = trial.number
-        logger.info("trial %d starts: %s", trial.number, claim.config)
-        self._observer.trial_started(trial.number, claim.config)
+        logger.info("trial %d starts: %s", trial.number, claim.run.config)
+        self._observer.trial_started(trial.number, claim.run.config)
         with Heartbeat(self._storage, trial._trial_id):
             try:
                 ended, note = self._train_and_settle(claim)
@@ -287,8 +269,7 @@ class Worker:
             trial.set_user_attr(attributes.TRAIN_SECONDS, round(seconds, 3))
 
         try:
-            checkpoint = self._checkpoints.path(claim.root)
-            value = self._objective(trial, claim.config, seed=claim.seed, checkpoint=checkpoint)
+            value = self._task(trial, claim.run)
             note_seconds()
             return self._study.tell(trial, value), ""
         except optuna.TrialPruned:
@@ -296,7 +277,7 @@ class Worker:
             return self._study.tell(trial, state=TrialState.PRUNED), ""
         except TrialInterrupted:
             note_seconds()
-            return self._put_back(trial), "put back"
+            return resume.put_back(self._storage, trial), "put back"
         except (TrialTakenOver, optuna.exceptions.UpdateFinishedTrialError):
             raise
         except TrainingError as error:
@@ -304,22 +285,11 @@ class Worker:
         except DeepWeedsError:
             raise
         except KeyboardInterrupt:
-            self._put_back(trial)
+            resume.put_back(self._storage, trial)
             raise
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
             return self._fail(trial, reason, traceback.format_exc()), f"failed: {reason}"
-
-    def _put_back(self, trial: optuna.Trial) -> FrozenTrial:
-        """Queue a running trial again, as itself: who claims it goes on from its checkpoint."""
-        frozen = self._storage.get_trial(trial._trial_id)
-        segments = frozen.user_attrs.get(attributes.SEGMENTS)
-        segments = list(segments) if isinstance(segments, list) else []
-        if frozen.datetime_start is not None:
-            segments.append([frozen.datetime_start.isoformat(), datetime.now().isoformat()])
-        trial.set_user_attr(attributes.SEGMENTS, segments)
-        self._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
-        return self._storage.get_trial(trial._trial_id)
 
     def _fail(self, trial: optuna.Trial, reason: str, details: str | None = None) -> FrozenTrial:
         attrs = {attributes.FAILURE: reason}
@@ -332,11 +302,11 @@ class Worker:
         """Delete the checkpoints that nothing will go on from."""
         keep = [t for t in trials if t.state in (TrialState.RUNNING, TrialState.WAITING)]
         keep += ranked(trials, self._study.direction)[:N_BEST_KEPT]
-        roots = {root_number(t) for t in keep}
+        roots = {root(t) for t in keep}
         promising = getattr(self._study.pruner, "promising", None)
         if self._spec.thaw and promising is not None:
             numbers = set(promising(self._study, N_PAUSED_KEPT))
-            roots |= {root_number(t) for t in trials if t.number in numbers}
+            roots |= {root(t) for t in trials if t.number in numbers}
         self._checkpoints.keep_only(roots)
         self._is_untidy = False
 

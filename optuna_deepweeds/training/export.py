@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from optuna_deepweeds.errors import DeepWeedsError, InvalidInputError
 from optuna_deepweeds.training.checkpoint import new_part
-from optuna_deepweeds.training.networks import IMAGE_SIZE
 from optuna_deepweeds.training.settings import read_settings
 from optuna_deepweeds.training.trained import TrainedNetwork, predict_logits
 
@@ -24,7 +23,7 @@ _TOLERANCE = 1e-4
 
 
 class _Complete(nn.Module):
-    """uint8 images (n, 32, 32, 3) to probabilities (n, n_classes)."""
+    """uint8 images (n, size, size, 3) to probabilities (n, n_classes)."""
 
     mean: Tensor
     std: Tensor
@@ -44,7 +43,7 @@ class _Complete(nn.Module):
 def export_onnx(trained: TrainedNetwork, path: Path) -> float:
     """Write `trained` to `path` and return the largest difference from torch's probabilities.
 
-    The file takes `images`, uint8 (n, 32, 32, 3) RGB, and gives `probabilities`, float32
+    The file takes `images`, uint8 (n, size, size, 3) RGB, and gives `probabilities`, float32
     (n, n_classes); normalisation is inside, the class names are its metadata `classes` (a JSON
     list). It appears only after it was run and compared.
 
@@ -72,7 +71,7 @@ def export_onnx(trained: TrainedNetwork, path: Path) -> float:
 def _write(trained: TrainedNetwork, path: Path) -> None:
     import onnx
 
-    example = torch.zeros(2, IMAGE_SIZE, IMAGE_SIZE, 3, dtype=torch.uint8)
+    example = torch.zeros(2, trained.image_size, trained.image_size, 3, dtype=torch.uint8)
     noisy = logging.getLogger("onnxscript")
     level = noisy.level
     noisy.setLevel(logging.ERROR)
@@ -105,9 +104,8 @@ def _write(trained: TrainedNetwork, path: Path) -> None:
 def _compare(trained: TrainedNetwork, path: Path) -> float:
     import onnxruntime
 
-    images = np.random.default_rng(0).integers(
-        0, 256, (7, IMAGE_SIZE, IMAGE_SIZE, 3), dtype=np.uint8
-    )
+    shape = (7, trained.image_size, trained.image_size, 3)
+    images = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     (exported,) = session.run(None, {"images": images})
     difference = float(np.abs(exported - trained.predict_proba(images)).max())

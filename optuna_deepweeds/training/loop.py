@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from optuna_deepweeds.errors import (
     UnusableCheckpointError,
 )
 from optuna_deepweeds.training import checkpoint, runtime
-from optuna_deepweeds.training.session import Run
+from optuna_deepweeds.training.session import Session
 from optuna_deepweeds.training.trained import TrainedNetwork
 
 _CHECKPOINT = "optuna_deepweeds checkpoint"
@@ -67,6 +67,7 @@ def train(
     epochs: int = 20,
     device: str | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
+    on_resume: Callable[[Sequence[float]], None] | None = None,
     resume_from: Path | None = None,
     deterministic: bool = False,
     train_on: str = "train",
@@ -84,6 +85,7 @@ def train(
         epochs: Passes over the training images; it also sets the length of a schedule.
         device: `cpu`, `cuda`, `cuda:N`; by default CUDA where there is any.
         on_epoch: Called after each new epoch. What it raises ends the run and is raised here.
+        on_resume: Called with the curve of the checkpoint before anything is trained; likewise.
         resume_from: A checkpoint of the same run, saved by `EpochReport.save`.
         deterministic: On CUDA, use only operations that give the same result every time.
         train_on: `train`, or `train+valid` for a final fit without validation.
@@ -111,11 +113,13 @@ def train(
     }
     saved = None if resume_from is None else _read_checkpoint(resume_from, identity)
     with runtime.backend(target, deterministic=deterministic), runtime.freed_memory(target):
-        run: Run | None = None
+        run: Session | None = None
         try:
-            run = Run(config, data, seed=seed, epochs=epochs, device=target, train_on=train_on)
+            run = Session(config, data, seed=seed, epochs=epochs, device=target, train_on=train_on)
             if saved is not None:
                 _load(run, saved, resume_from)
+                if on_resume is not None:
+                    on_resume(saved["curve"])
             return _epochs(run, identity, saved, on_epoch, should_stop)
         except (RuntimeError, MemoryError) as error:
             if runtime.is_out_of_memory(error):
@@ -132,7 +136,7 @@ def train(
 
 
 def _epochs(
-    run: Run,
+    run: Session,
     identity: Mapping[str, Any],
     saved: Mapping[str, Any] | None,
     on_epoch: Callable[[EpochReport], None] | None,
@@ -184,7 +188,7 @@ def _read_checkpoint(path: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
     return saved
 
 
-def _load(run: Run, saved: Mapping[str, Any], path: Path | None) -> None:
+def _load(run: Session, saved: Mapping[str, Any], path: Path | None) -> None:
     try:
         run.load_state(saved["state"])
     except (KeyError, ValueError, TypeError, AttributeError) as error:

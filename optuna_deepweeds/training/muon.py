@@ -39,6 +39,13 @@ class Muon(torch.optim.Optimizer):
     def __init__(self, groups: Iterable[dict[str, Any]], lr: Tensor, momentum: float) -> None:
         super().__init__(groups, {"lr": lr, "momentum": momentum, "weight_decay": 0.0})
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over a state; torch leaves what is called `step` where it was, on the host."""
+        super().load_state_dict(state_dict)
+        for parameter, values in self.state.items():
+            if "step" in values:
+                values["step"] = values["step"].to(parameter.device)
+
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """Update every parameter that has a gradient."""

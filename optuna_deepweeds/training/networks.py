@@ -31,8 +31,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from optuna_deepweeds.errors import InvalidInputError
+from optuna_deepweeds.schema import require
 
-IMAGE_SIZE = 32
 BLOCKS = ("residual", "plain")
 _MULTIPLE = 8  # channel counts that vector units and tensor cores divide evenly
 
@@ -60,7 +60,11 @@ class GlobalAverage(nn.Module):
 
 
 def build_network(
-    config: Mapping[str, Any], n_classes: int, generator: torch.Generator | None = None
+    config: Mapping[str, Any],
+    n_classes: int,
+    generator: torch.Generator | None = None,
+    *,
+    image_size: int = 32,
 ) -> nn.Module:
     """The network that `config` describes, on the CPU.
 
@@ -69,14 +73,17 @@ def build_network(
         n_classes: Number of outputs.
         generator: Draws the initial weights; without one they are left uninitialised, for a
             caller that loads weights.
+        image_size: Sides of the images, in pixels.
 
     Returns:
-        A module from images (n, 3, 32, 32) float, normalised, to logits (n, n_classes).
+        A module from images (n, 3, image_size, image_size) float, normalised, to logits
+        (n, n_classes).
 
     Raises:
-        InvalidInputError: If `config` belongs to no known space or lacks a key.
+        InvalidInputError: If `config` belongs to no known space or lacks a key, or if its halvings
+            leave nothing of an image.
     """
-    builders: dict[str, Callable[[Mapping[str, Any], int], nn.Module]] = {
+    builders: dict[str, Callable[[Mapping[str, Any], int, int], nn.Module]] = {
         "n_conv_layers": _course,
         "block": _modern,
     }
@@ -88,7 +95,7 @@ def build_network(
         )
     try:
         with torch.device("meta"):
-            network = found[0](config, n_classes)
+            network = found[0](config, n_classes, image_size)
     except KeyError as error:
         raise InvalidInputError(f"a configuration must have {error}.") from None
     network = network.to_empty(device="cpu")
@@ -110,12 +117,12 @@ def _initialise(module: nn.Conv2d | nn.Linear, generator: torch.Generator) -> No
             module.bias.uniform_(-bound, bound, generator=generator)
 
 
-def _course(config: Mapping[str, Any], n_classes: int) -> nn.Module:
+def _course(config: Mapping[str, Any], n_classes: int, size: int) -> nn.Module:
     """Convolution blocks, optional global average pooling, dense layers, classifier."""
     layers: list[nn.Module] = []
-    channels, size = 3, IMAGE_SIZE
-    kernel = int(config["kernel_size"])
-    for i in range(int(config["n_conv_layers"])):
+    channels, kernel, n_halvings = 3, int(config["kernel_size"]), int(config["n_conv_layers"])
+    _check_size(size, n_halvings)
+    for i in range(n_halvings):
         width = int(config[f"n_channels_conv_{i}"])
         use_bn = bool(config["use_BN"])
         # Batch norm takes the place of the bias.
@@ -171,13 +178,14 @@ class _GlobalMaxPool(nn.Module):
         return x.amax(dim=(2, 3))
 
 
-def _modern(config: Mapping[str, Any], n_classes: int) -> nn.Module:
+def _modern(config: Mapping[str, Any], n_classes: int, size: int) -> nn.Module:
     block = config["block"]
     if block not in BLOCKS:
         raise InvalidInputError(f"`block in {BLOCKS}` must hold, but got block={block!r}.")
     n_stages, n_blocks = int(config["n_stages"]), int(config["n_blocks"])
     if not 1 <= n_stages <= 5:
         raise InvalidInputError(f"`1 <= n_stages <= 5` must hold, but got n_stages={n_stages}.")
+    _check_size(size, n_stages)
     channels = _rounded(float(config["width"]))
     layers: list[nn.Module] = [_Conv(3, channels)]
     for stage in range(1, n_stages + 1):
@@ -196,3 +204,8 @@ def _modern(config: Mapping[str, Any], n_classes: int) -> nn.Module:
 
 def _rounded(channels: float) -> int:
     return max(_MULTIPLE, round(channels / _MULTIPLE) * _MULTIPLE)
+
+
+def _check_size(size: int, n_halvings: int) -> None:
+    rule = "image_size >= 2**n_halvings"
+    require(size >= 2**n_halvings, rule, image_size=size, n_halvings=n_halvings)

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from optuna_deepweeds.datasets.dataset import Dataset
 from optuna_deepweeds.errors import TrainingInterrupted
+from optuna_deepweeds.schema import require
 from optuna_deepweeds.training.augment import Batches, mean_and_std
 from optuna_deepweeds.training.fused_norm import fuse
 from optuna_deepweeds.training.graph import CapturedStep, capture
@@ -33,7 +34,7 @@ _CAPTURE_FROM = 8
 _INITIAL, _DEVICE, _HOST = 0, 1, 2
 
 
-class Run:
+class Session:
     """Holds a run's tensors; `epoch` advances it.
 
     Notation: n training images, `batch` images a step, `steps` steps an epoch, the last of
@@ -53,6 +54,9 @@ class Run:
         train_on: str,
         width_multiple: int | None = None,
     ) -> None:
+        height, width = data.images.shape[1:3]
+        require(height == width, "height == width", height=height, width=width)
+        self._image_size = int(height)
         self.config = dict(config)
         self.settings: Settings = read_settings(config)
         self._seed = seed
@@ -72,7 +76,7 @@ class Run:
         self._tables(epochs)
         if width_multiple is None:
             width_multiple = _TENSOR_CORE_MULTIPLE if device.type == "cuda" else 1
-        self._build(len(data.classes), width_multiple)
+        self._build(width_multiple)
         self._captured: CapturedStep | None = None
         self._may_capture = device.type == "cuda"
 
@@ -95,26 +99,32 @@ class Run:
         self._step = torch.zeros(1, dtype=torch.int64, device=device)
         self._loss_sum = torch.zeros((), device=device)
 
-    def _build(self, n_classes: int, width_multiple: int) -> None:
+    def _build(self, width_multiple: int) -> None:
         initial = torch.Generator().manual_seed(_derive(self._seed, _INITIAL, 0))
-        exact = build_network(self.config, n_classes, initial)
+        exact = self._new_network(self.config, initial)
         self._padding = Padding(self.config, exact, width_multiple)
         start = exact.state_dict()
-        self._network = self._placed(self._widened(start, n_classes))
+        self._network = self._placed(self._widened(start))
         for module in self._network.modules():
             if isinstance(module, SeededDropout):
                 module.generator = self._generator
         self._averaged: nn.Module | None = None
         if self.settings.ema_decay > 0:
-            self._averaged = self._placed(self._widened(start, n_classes))
+            self._averaged = self._placed(self._widened(start))
             self._averaged.eval().requires_grad_(False)
         self._rate = torch.tensor(self.settings.learning_rate_init, device=self._device)
         self._optimizer = _optimizer(self.settings, self._network, self._rate)
 
-    def _widened(self, state: Mapping[str, Tensor], n_classes: int) -> nn.Module:
-        network = build_network(self._padding.config, n_classes)
+    def _widened(self, state: Mapping[str, Tensor]) -> nn.Module:
+        network = self._new_network(self._padding.config)
         network.load_state_dict(self._padding.widened(state, network))
         return network
+
+    def _new_network(
+        self, config: Mapping[str, Any], generator: torch.Generator | None = None
+    ) -> nn.Module:
+        n_classes = len(self._data.classes)
+        return build_network(config, n_classes, generator, image_size=self._image_size)
 
     def _placed(self, network: nn.Module) -> nn.Module:
         network = network.to(device=self._device).to(memory_format=torch.channels_last)
@@ -271,12 +281,13 @@ class Run:
         self, curve: tuple[float, ...], losses: tuple[float, ...], seconds: float
     ) -> TrainedNetwork:
         """The network as it would be used, moved to the CPU."""
-        network = build_network(self.config, len(self._data.classes))
+        network = self._new_network(self.config)
         network.load_state_dict(self._padding.cut(self._evaluated().state_dict()))
         return TrainedNetwork(
             network=network.to(memory_format=torch.channels_last).eval(),
             config=self.config,
             classes=self._data.classes,
+            image_size=self._image_size,
             mean=self._mean,
             std=self._std,
             dataset=self._data.name,

@@ -16,7 +16,7 @@ from optuna_deepweeds import __version__
 from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.training import checkpoint
 from optuna_deepweeds.training.augment import Batches
-from optuna_deepweeds.training.networks import IMAGE_SIZE, build_network
+from optuna_deepweeds.training.networks import build_network
 from optuna_deepweeds.training.runtime import choose_device
 from optuna_deepweeds.training.settings import read_settings
 
@@ -59,6 +59,7 @@ class TrainedNetwork:
         dataset: Name of the data set.
         fingerprint: Digest of the data set.
         seed: Seed of the run.
+        image_size: Sides of the images that it sees, in pixels.
         curve: Validation accuracy after each epoch; NaN where validation images were trained on.
         train_losses: Mean training loss of each epoch.
         train_seconds: Time of all epochs, validation included.
@@ -72,6 +73,7 @@ class TrainedNetwork:
     dataset: str
     fingerprint: str
     seed: int
+    image_size: int = 32
     curve: tuple[float, ...]
     train_losses: tuple[float, ...]
     train_seconds: float
@@ -89,7 +91,7 @@ class TrainedNetwork:
     def predict_proba(
         self, images: NDArray[np.uint8], *, device: str | None = "cpu"
     ) -> NDArray[np.float32]:
-        """Probabilities (n, n_classes) of uint8 RGB images (n, 32, 32, 3).
+        """Probabilities (n, n_classes) of uint8 RGB images (n, image_size, image_size, 3).
 
         Args:
             images: The images.
@@ -98,10 +100,10 @@ class TrainedNetwork:
         Raises:
             InvalidInputError: If the images have another form or there is no such device.
         """
-        if images.ndim != 4 or images.shape[1:] != (IMAGE_SIZE, IMAGE_SIZE, 3):
+        side = self.image_size
+        if images.ndim != 4 or images.shape[1:] != (side, side, 3):
             raise InvalidInputError(
-                f"images must have the shape (n, {IMAGE_SIZE}, {IMAGE_SIZE}, 3), but have "
-                f"{images.shape}."
+                f"images must have the shape (n, {side}, {side}, 3), but have {images.shape}."
             )
         if images.dtype != np.uint8:
             raise InvalidInputError(f"images must be of type uint8, but are {images.dtype}.")
@@ -134,6 +136,7 @@ class TrainedNetwork:
             "dataset": self.dataset,
             "fingerprint": self.fingerprint,
             "seed": self.seed,
+            "image_size": self.image_size,
             "curve": list(self.curve),
             "train_losses": list(self.train_losses),
             "train_seconds": self.train_seconds,
@@ -162,7 +165,8 @@ class TrainedNetwork:
         classes = tuple(content["classes"])
         if not classes or not all(isinstance(name, str) for name in classes):
             raise ValueError("its classes must be names")
-        network = build_network(content["config"], len(classes))
+        size = content.get("image_size", 32)  # Files of earlier versions do not say so.
+        network = build_network(content["config"], len(classes), image_size=size)
         network.load_state_dict(content["network"])
         for name in ("mean", "std"):
             values = content[name]
@@ -177,6 +181,7 @@ class TrainedNetwork:
             dataset=content["dataset"],
             fingerprint=content["fingerprint"],
             seed=content["seed"],
+            image_size=size,
             curve=tuple(content["curve"]),
             train_losses=tuple(content["train_losses"]),
             train_seconds=content["train_seconds"],

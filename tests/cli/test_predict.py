@@ -5,19 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
 from optuna_deepweeds.cli.predict import predict
-from optuna_deepweeds.errors import InvalidInputError, NotFoundError
+from optuna_deepweeds.datasets.photographs import decode
+from optuna_deepweeds.errors import DeepWeedsError, InvalidInputError, NotFoundError
 from optuna_deepweeds.training import TrainedNetwork, train
-from optuna_deepweeds.training.predict import find_photographs, read_photograph
 from tests.training.conftest import SMALL, make_squares
 
 
@@ -83,10 +81,10 @@ def test_unreadable_photographs_are_named_and_the_others_printed(
 ) -> None:
     (folder / "z.jpg").write_bytes((folder / "a.jpg").read_bytes()[:200])
     result = run(model, folder / "notes.txt", folder / "a.jpg", folder / "z.jpg", "-f", "json")
-    assert isinstance(result.exception, InvalidInputError)
+    assert isinstance(result.exception, DeepWeedsError) and result.exception.exit_code == 1
     assert "2 of 3 could not be read" in str(result.exception)
     assert "notes.txt must be a photograph" in result.stderr
-    assert "z.jpg must be a readable photograph" in result.stderr
+    assert "z.jpg must be a photograph, but: " in result.stderr
     assert [Path(row["image"]).name for row in json.loads(result.stdout)] == ["a.jpg"]
 
 
@@ -114,47 +112,21 @@ def test_image_is_required(model: Path) -> None:
     assert run(model).exit_code == 2
 
 
-def test_photograph_is_turned_upright(tmp_path: Path) -> None:
-    picture = np.zeros((64, 64, 3), np.uint8)
-    picture[:32] = 250
-    exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
-    Image.fromarray(picture).save(tmp_path / "turned.png", exif=exif)
-    seen = read_photograph(tmp_path / "turned.png").astype(int)
-    assert seen[:, 20:].min() > 200
-    assert seen[:, :12].max() < 50
+def test_no_table_is_printed_where_nothing_can_be_read(model: Path, folder: Path) -> None:
+    result = run(model, folder / "notes.txt")
+    assert result.stdout == ""
+    assert "notes.txt must be a photograph" in result.stderr
 
 
-def test_central_square_is_seen(tmp_path: Path) -> None:
-    picture = np.zeros((50, 150, 3), np.uint8)
-    picture[:, 50:100] = 250
-    Image.fromarray(picture).save(tmp_path / "wide.png")
-    assert read_photograph(tmp_path / "wide.png")[:, 1:-1].min() > 200
-
-
-def test_transparent_becomes_white(tmp_path: Path) -> None:
-    Image.new("RGBA", (40, 40), (0, 0, 0, 0)).save(tmp_path / "empty.png")
-    assert read_photograph(tmp_path / "empty.png").min() == 255
-
-
-def test_sixteen_bits_become_eight(tmp_path: Path) -> None:
-    Image.new("I;16", (40, 40), 257 * 100).save(tmp_path / "deep.png")
-    assert (read_photograph(tmp_path / "deep.png") == 100).all()
-
-
-def test_given_order_is_kept(folder: Path) -> None:
-    found = find_photographs([folder / "c.bmp", folder / "deeper", folder / "a.jpg"])
-    assert [path.name for path in found] == ["c.bmp", "g.webp", "a.jpg"]
-
-
-def test_reads_a_photograph_as_the_data_set_was_made() -> None:
-    default = Path(__file__).resolve().parents[2].parent / "shared"
-    shared = Path(os.environ.get("DEEPWEEDS_SHARED", default)) / "data"
-    originals = sorted((shared / "deepweeds" / "images").glob("*.jpg"))[:10]
-    if not originals:
-        pytest.skip("no original photographs beside the repository (DEEPWEEDS_SHARED).")
-    with np.load(shared / "deepweeds32.npz") as prepared:
-        index = {name: i for i, name in enumerate(prepared["filenames"])}
-        images = prepared["images"]
-    for path in originals:
-        assert np.array_equal(read_photograph(path), images[index[path.name]]), path.name
+def test_network_of_larger_images_sees_photographs_at_its_size(
+    folder: Path, tmp_path: Path
+) -> None:
+    data = make_squares(size=64)
+    trained = train(SMALL, data, seed=0, epochs=1, device="cpu")
+    trained.save(tmp_path / "large.pt")
+    assert TrainedNetwork.load(tmp_path / "large.pt").image_size == 64
+    result = run(tmp_path / "large.pt", folder / "a.jpg", "-f", "json")
+    assert result.exit_code == 0, result.output
+    (row,) = json.loads(result.stdout)
+    pixels = decode(folder / "a.jpg", 64)
+    assert row["top"][0]["probability"] == pytest.approx(trained.predict_proba(pixels[None]).max())

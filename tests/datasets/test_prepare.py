@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from optuna_deepweeds.datasets.photographs import reduce_image
+from optuna_deepweeds.datasets.photographs import decode
 from optuna_deepweeds.datasets.prepare import LABEL_FILES, OFFICIAL, Sources, prepare, read_labels
 from optuna_deepweeds.datasets.prepared import PREPARED_NAME, read_prepared
 from optuna_deepweeds.errors import DeepWeedsError, InvalidInputError, NotFoundError
@@ -65,7 +65,7 @@ class TestFromDisk:
         assert first.filenames.tolist() == names(N)
         assert first.labels.tolist() == [i % 9 for i in range(N)]
         assert np.array_equal(first.folds, read_labels(labels).folds)
-        assert np.array_equal(first.images[7], reduce_image(photograph(7)))
+        assert np.array_equal(first.images[7], decode(photograph(7)))
 
     def test_sound_file_is_kept_unless_forced(self, images: Path, labels: Path, out: Path) -> None:
         prepare(out, images=images, labels=labels)
@@ -115,7 +115,7 @@ class TestFromDisk:
             prepare(out, images=images, labels=labels, partial=True)
         message = str(failure.value)
         assert "3 of 40 photographs" in message and "truncated" in message
-        assert "no JPEG or PNG image" in message and "16x16" in message and "\n" not in message
+        assert "its format is unknown" in message and "16x16" in message and "\n" not in message
         assert not (out / PREPARED_NAME).exists()
 
     def test_duplicate_photograph_is_named(self, images: Path, labels: Path, out: Path) -> None:
@@ -310,5 +310,5 @@ def test_set_of_the_full_size(out: Path, tmp_path: Path) -> None:
     assert prepare(out, images=archive, labels=labels).n_images == n
     prepared = read_prepared(out)
     assert prepared.images.shape == (n, 32, 32, 3)
-    assert np.array_equal(prepared.images[17_508], reduce_image(some[17_508 % 50]))
+    assert np.array_equal(prepared.images[17_508], decode(some[17_508 % 50]))
     assert prepare(out, images=archive, labels=labels).existed

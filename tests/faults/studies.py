@@ -16,12 +16,13 @@ from optuna.trial import TrialState
 
 from optuna_deepweeds import attributes
 from optuna_deepweeds.bench.storage import run_worker
-from optuna_deepweeds.studies import manager, objective, worker
+from optuna_deepweeds.studies import manager, worker
 from optuna_deepweeds.studies.accounting import progress
-from optuna_deepweeds.studies.checkpoints import root_number
-from optuna_deepweeds.studies.continuation import superseded
 from optuna_deepweeds.studies.spec import Budget, StudySpec
 from optuna_deepweeds.studies.storage import open_storage
+from optuna_deepweeds.tasks import ImageTask, run, training_seed
+from optuna_deepweeds.trials import replaced, root
+from tests import images
 from tests.faults.training import QuickTraining, Recorded, retraining
 
 _LOG = "training.log"
@@ -40,7 +41,7 @@ class BenchStudy:
         epochs: Of a full training.
         pruner: As in a specification; `dora` also continues the trials that it paused.
         epoch_seconds: Time of an epoch that is not trained; None trains networks.
-        checkpoint_seconds: As `objective.CHECKPOINT_SECONDS`.
+        checkpoint_seconds: As `run.CHECKPOINT_SECONDS`.
         heartbeat_seconds: Between two heartbeats.
         grace_seconds: After which a worker without a heartbeat counts as dead.
     """
@@ -103,18 +104,18 @@ def _work_on(bench: BenchStudy, get: Callable[[], optuna.Study]) -> None:
     # The reaper's warnings are what the tests are about.
     logging.getLogger("optuna_deepweeds").setLevel(logging.ERROR)
     os.environ["DEEPWEEDS_CHECKPOINTS"] = str(bench.folder / "checkpoints")
-    objective.CHECKPOINT_SECONDS = bench.checkpoint_seconds
+    run.CHECKPOINT_SECONDS = bench.checkpoint_seconds
     worker.POLL_SECONDS = 0.1
-    train: Callable[..., Any]
+    study = get()
+    train: Callable[..., float]
     if bench.epoch_seconds is None:
         import torch
 
-        from optuna_deepweeds.training import train
-
         torch.set_num_threads(1)
+        train = ImageTask(images.tiny(), manager.study_spec(study).search_space, bench.epochs)
     else:
         train = QuickTraining(bench.epoch_seconds)
-    run_worker(get(), Recorded(train, bench.folder / _LOG))
+    run_worker(study, Recorded(train, bench.folder / _LOG))
 
 
 @dataclass
@@ -147,24 +148,22 @@ def check_study(bench: BenchStudy, *, n_trials: int) -> Findings:
         problems.append("trial numbers are not 0, 1, 2, …")
     finished = [t for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
     # A continuation finishes its root once more, but nothing goes on from a complete trial.
-    continued = superseded(trials)
+    continued = replaced(trials)
     problems += [
         f"trial {t.number} trained to the end and continued"
         for t in finished
         if t.state == TrialState.COMPLETE and t.number in continued
     ]
-    roots = Counter(root_number(t) for t in finished if t.number not in continued)
-    problems += [f"trial {root} finished {n} times" for root, n in roots.items() if n > 1]
+    roots = Counter(root(t) for t in finished if t.number not in continued)
+    problems += [f"trial {first} finished {n} times" for first, n in roots.items() if n > 1]
     if not set(range(bench.n_enqueued)) <= set(roots):
         problems.append("not every enqueued trial was finished")
     params = Counter(repr(sorted(t.params.items())) for t in finished if t.number not in continued)
     problems += [f"{text} run {n} times" for text, n in params.items() if n > 1]
     log = retraining(bench.folder / _LOG)
-    root_by_seed = {
-        objective.training_seed(0, root): root for root in {root_number(t) for t in trials}
-    }
+    root_by_seed = {training_seed(0, first): first for first in {root(t) for t in trials}}
     saved = {(root_by_seed[seed], epoch) for seed, epoch in log.saved}
-    stored = {(root_number(t), step) for t in trials for step in t.intermediate_values}
+    stored = {(root(t), step) for t in trials for step in t.intermediate_values}
     if lost := saved - stored:
         problems.append(f"{len(lost)} saved epochs are not in the storage")
     return Findings(problems + log.problems, log.again)

@@ -27,6 +27,7 @@ from optuna_deepweeds.studies.spec import Budget, StudySpec
 from optuna_deepweeds.studies.storage import open_storage
 from optuna_deepweeds.studies.transfer_file import export_study
 from optuna_deepweeds.studies.worker import Worker
+from optuna_deepweeds.tasks import make_task
 from tests.fuzz import cases, files
 from tests.fuzz.cases import SECRET, Case
 from tests.studies.conftest import Recorder
@@ -52,16 +53,16 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def _make_template() -> None:
-    images = datasets.load("demo")
+    task = make_task("demo", space="course-small", epochs=1)
     storage = open_storage()
     for name, seed in (("mine", 1), ("other", 2)):
         spec = StudySpec(
-            dataset="demo", dataset_fingerprint=images.fingerprint, space="course-small",
+            dataset="demo", dataset_fingerprint=task.fingerprint, space="course-small",
             sampler="random", pruner="none", epochs=1, seed=seed,
         )  # fmt: skip
         study, _ = manager.create_or_continue(name, spec, Budget(trials=2), storage)
         study.enqueue_trial({"n_channels_conv_0": 32, "n_conv_layers": 1, "batch_size": 64})
-        Worker(study, images, observer=Recorder(), device="cpu").run()
+        Worker(study, task, observer=Recorder(), device="cpu").run()
     export_study(study, Path("good.jsonl"))
     Path("good.csv").write_text(files.OWN)
     Path("good.toml").write_text(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from optuna_deepweeds.samplers import seeding
 from optuna_deepweeds.seeds import derive, generator
-from optuna_deepweeds.studies.objective import training_seed
+from optuna_deepweeds.tasks import training_seed
 
 
 def test_purposes_and_seeds_differ() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import pickle
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -166,6 +167,44 @@ def test_two_processes_on_one_storage_decide_alike(tmp_path: object) -> None:
     assert beaten.should_prune()
 
 
+def test_threads_share_a_pruner() -> None:
+    pruner = DoraPruner(max_resource=9)
+    curves = random_curves(80)
+
+    def objective(trial: optuna.Trial) -> float:
+        for step, value in enumerate(curves[trial.number], start=1):
+            trial.report(float(value), step)
+            time.sleep(0.001)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+        return float(value)
+
+    study = new_study(pruner)
+    study.optimize(objective, n_trials=80, n_jobs=4)
+    states = [trial.state for trial in study.trials]
+    assert len(states) == 80
+    assert set(states) == {TrialState.COMPLETE, TrialState.PRUNED}
+
+
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [
+        ((3, 2, 1), "one after step 3 is below it"),
+        ((100, 200), "the first one, 100, is above max_resource"),
+        ((1, 3, 9), ""),
+    ],
+)
+def test_steps_at_which_nothing_is_decided_are_told_of_once(
+    steps: tuple[int, ...], message: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    study = new_study(DoraPruner(max_resource=9))
+    for _ in range(3):
+        run_trial(study, dict.fromkeys(steps, 0.5))
+    messages = [r.getMessage() for r in caplog.records if r.name.startswith("optuna_deepweeds")]
+    assert len(messages) == bool(message)
+    assert all(message in text for text in messages)
+
+
 def test_imported_priors_neither_prune_nor_count() -> None:
     study = new_study(DoraPruner(max_resource=9))
     for curve in random_curves(20):
@@ -280,9 +319,16 @@ def test_prior_curves_that_are_too_high_cost_a_short_while(seed: int, right_for:
         ({"max_resource": 9, "reduction_factor": 1}, "reduction_factor >= 2"),
         ({"max_resource": 9, "first_share": 0.0}, "first_share"),
         ({"max_resource": 9, "first_share": 1.5}, "first_share"),
+        ({"max_resource": 9, "first_share": "1/3"}, "first_share"),
+        ({"max_resource": 27.0}, "`max_resource` must be a whole number, but got 27.0"),
+        ({"max_resource": "27"}, "`max_resource` must be a whole number, but got '27'"),
+        ({"max_resource": 27, "reduction_factor": 2.5}, "`reduction_factor` must be a whole"),
+        ({"max_resource": 27, "min_resource": True}, "`min_resource` must be a whole number"),
     ],
 )
-def test_arguments_out_of_range_are_refused(arguments: dict[str, float], message: str) -> None:
+def test_wrong_arguments_are_refused_at_construction(
+    arguments: dict[str, object], message: str
+) -> None:
     with pytest.raises(InvalidInputError, match=message):
         DoraPruner(**arguments)  # type: ignore[arg-type]
 

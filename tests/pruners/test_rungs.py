@@ -9,7 +9,6 @@ import pytest
 from optuna_deepweeds.pruners.rungs import (
     RungValues,
     first_trusted,
-    informed_share,
     is_in_top,
     misleads,
     rung_steps,
@@ -66,23 +65,6 @@ def test_value_at(curve: dict[int, float], rung: int, window: int, expected: flo
 )
 def test_is_in_top(value: float, others: list[float], share: float, expected: bool) -> None:
     assert is_in_top(value, others, share) is expected
-
-
-def test_first_rung_is_strict_where_it_foretells_the_second() -> None:
-    first = {number: float(number) for number in range(30)}
-    assert informed_share(first, first) == pytest.approx(1 / 5)
-
-
-def test_first_rung_is_lenient_where_it_misleads() -> None:
-    first = {number: float(number) for number in range(30)}
-    reversed_order = {number: -value for number, value in first.items()}
-    assert informed_share(first, reversed_order) == pytest.approx(1 / 3)
-
-
-def test_first_rung_is_as_usual_while_little_is_known() -> None:
-    first = {number: float(number) for number in range(30)}
-    second = {number: first[number] for number in range(11)}
-    assert informed_share(first, second) == 1 / 4
 
 
 @pytest.mark.parametrize(

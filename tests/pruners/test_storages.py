@@ -17,7 +17,7 @@ from optuna.trial import Trial, TrialState
 
 from optuna_deepweeds.attributes import ANTICIPATION, ORIGIN, RUNG
 from optuna_deepweeds.pruners import DoraPruner
-from optuna_deepweeds.studies.continuation import continue_trial
+from optuna_deepweeds.studies.resume import continue_trial
 from optuna_deepweeds.studies.storage import open_storage
 from tests.postgres import LocalPostgres
 from tests.pruners.contract import MAX_RESOURCE, add_prior, random_curves

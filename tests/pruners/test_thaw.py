@@ -11,9 +11,11 @@ from optuna.study import Study
 from optuna.trial import TrialState
 
 from optuna_deepweeds.attributes import ANTICIPATION, INHERITED, ORIGIN, PRIOR, ROOT
+from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.pruners import DoraPruner
 from optuna_deepweeds.pruners.rungs import n_promoted, promotion_rates
-from optuna_deepweeds.studies.continuation import continue_trial, superseded
+from optuna_deepweeds.studies.resume import continue_trial
+from optuna_deepweeds.trials import replaced
 from tests.pruners.contract import new_study, random_curves
 
 LENGTH = 9
@@ -101,10 +103,10 @@ def test_no_epoch_is_trained_twice_and_no_checkpoint_claimed_twice() -> None:
 def test_continuation_replaces_its_origin_at_the_rungs() -> None:
     study = thaw_study()
     rows = run_worker(study, random_curves(200), 120)
-    history = study.pruner._histories.read(study)
-    values = history.at_rung(1).by_number
+    with study.pruner._histories.of(study) as history:
+        values = dict(history.values[1].by_number)
     assert len(values) == len(set(rows.values()))
-    assert not superseded(study.trials) & set(values)
+    assert not replaced(study.trials) & set(values)
 
 
 def test_first_leader_reaches_the_end_soon_and_alone() -> None:
@@ -162,11 +164,11 @@ def test_a_fresh_pruner_for_each_question_continues_alike() -> None:
 
 
 def test_trial_without_checkpoint_is_passed_over() -> None:
-    study = thaw_study(is_continuable=lambda trial: trial.number != 0)
+    study = thaw_study(is_continuable=lambda trial: trial.number != 0, first_share=0.25)
     curves = np.repeat(np.linspace(0.9, 0.1, 8)[:, None], LENGTH, axis=1)
     run_worker(study, curves, 9)
-    assert 0 not in superseded(study.trials)
-    assert 1 in superseded(study.trials)
+    assert 0 not in replaced(study.trials)
+    assert 1 in replaced(study.trials)
 
 
 def test_diverged_and_imported_trials_are_never_continued() -> None:
@@ -174,7 +176,7 @@ def test_diverged_and_imported_trials_are_never_continued() -> None:
     curves = np.repeat(np.linspace(0.9, 0.1, 8)[:, None], LENGTH, axis=1)
     curves[0, 0] = np.nan
     rows = run_worker(study, curves, 6)
-    assert 0 not in superseded(study.trials)
+    assert 0 not in replaced(study.trials)
     assert study.pruner.promising(study, 50)
     assert 0 not in study.pruner.promising(study, 50)
     assert not any(PRIOR in t.user_attrs for t in study.trials)
@@ -186,7 +188,7 @@ def test_promising_names_the_paused_trials_that_come_next() -> None:
     rows = run_worker(study, random_curves(100), 60)
     promising = study.pruner.promising(study, 5)
     assert len(promising) == 5
-    assert not set(promising) & superseded(study.trials)
+    assert not set(promising) & replaced(study.trials)
     for _ in range(10):
         parent = study.pruner.next_continuation(study)
         if parent is not None:
@@ -201,6 +203,13 @@ def test_without_thaw_nothing_is_continued() -> None:
     study.tell(trial, state=TrialState.PRUNED)
     assert study.pruner.next_continuation(study) is None
     assert study.pruner.promising(study) == []
+
+
+def test_a_loop_that_continues_nothing_is_told_so_at_its_first_report() -> None:
+    study = thaw_study()
+    with pytest.raises(InvalidInputError, match="`next_continuation.*Leave `thaw` out there"):
+        study.optimize(lambda trial: [trial.report(0.5, 1), trial.should_prune()][1], n_trials=9)
+    assert len(study.trials) == 1
 
 
 def test_chain_keeps_its_root() -> None:
@@ -288,7 +297,7 @@ def test_closing_study_goes_on_with_what_is_ahead_of_all_that_finished() -> None
 
 
 def test_one_lucky_report_does_not_lead_for_ever() -> None:
-    study = thaw_study()
+    study = thaw_study(is_continuable=lambda trial: True)
     lucky = [0.5, 0.5, 0.9, *[0.5] * 6]
     steady = [0.5, 0.75, 0.75, *[0.75] * 6]
     for curve in (lucky, steady):
@@ -310,5 +319,5 @@ def test_trials_paused_at_a_rung_that_misled_go_on_before_new_ones() -> None:
     seen = np.sort(finals[sorted(set(rows.values()))])
     assert study.best_value >= seen[-len(seen) // 20]  # among the best twentieth
     # Nobody is left at the first rung, where only the order at step 3 is asked for.
-    left = set(rows) - superseded(study.trials)
+    left = set(rows) - replaced(study.trials)
     assert sum(max(study.trials[n].intermediate_values) == 1 for n in left) <= 1

@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import optuna
 import pytest
 
@@ -16,22 +15,6 @@ from optuna_deepweeds.datasets import Dataset
 from optuna_deepweeds.report.artifacts import FOLDER_VARIABLE, artifact_folder, delete_artifacts
 from optuna_deepweeds.report.dashboard_note import publish
 from tests.studies.conftest import Bench
-
-
-@pytest.fixture
-def images() -> Dataset:
-    rng = np.random.default_rng(0)
-    order = np.arange(48)
-    return Dataset(
-        name="demo",
-        images=rng.integers(0, 255, (48, 32, 32, 3)).astype(np.uint8),
-        labels=(order % 2).astype(np.int64),
-        classes=("dark", "bright"),
-        train=order[:32],
-        valid=order[32:40],
-        test=order[40:],
-        fingerprint="tiny",
-    )
 
 
 def files(study: optuna.Study) -> dict[str, str]:
@@ -48,17 +31,19 @@ def evaluation(trial: int, accuracy: float) -> dict[str, Any]:
             "trials": [tested]}  # fmt: skip
 
 
-def test_network_and_confusion_are_kept_once_and_replaced(tmp_path: Path, images: Dataset) -> None:
+def test_network_and_confusion_are_kept_once_and_replaced(
+    tmp_path: Path, tiny_images: Dataset
+) -> None:
     from optuna_deepweeds.training import TrainedNetwork
 
-    bench = Bench(tmp_path, images)
+    bench = Bench(tmp_path, tiny_images)
     study = bench.study(trials=1, epochs=1)
     bench.work(study)
     for _ in range(2):
-        publish(study, images=images)
+        publish(study, task=bench.task(study))
     assert list(files(study)) == ["network-trial-0.pt"]
     network = TrainedNetwork.load(tmp_path / "artifacts" / files(study)["network-trial-0.pt"])
-    assert network.predict_proba(images.images[:2]).shape == (2, 2)
+    assert network.predict_proba(tiny_images.images[:2]).shape == (2, 2)
 
     study.set_user_attr(attributes.EVALUATION, evaluation(0, 0.875))
     publish(study)
@@ -78,8 +63,8 @@ def test_network_and_confusion_are_kept_once_and_replaced(tmp_path: Path, images
     assert len(list((tmp_path / "artifacts").iterdir())) == 3
 
 
-def test_names_of_classes_are_quoted(tmp_path: Path, images: Dataset) -> None:
-    study = Bench(tmp_path, images).study()
+def test_names_of_classes_are_quoted(tmp_path: Path, tiny_images: Dataset) -> None:
+    study = Bench(tmp_path, tiny_images).study()
     stored = evaluation(0, 0.875) | {"classes": ['lantana, "pink"', "$x^2$"]}
     study.set_user_attr(attributes.EVALUATION, stored)
     publish(study)
@@ -90,8 +75,8 @@ def test_names_of_classes_are_quoted(tmp_path: Path, images: Dataset) -> None:
     assert [len(row) for row in rows] == [4, 4, 4]
 
 
-def test_file_deleted_in_the_dashboard_comes_back(tmp_path: Path, images: Dataset) -> None:
-    study = Bench(tmp_path, images).study()
+def test_file_deleted_in_the_dashboard_comes_back(tmp_path: Path, tiny_images: Dataset) -> None:
+    study = Bench(tmp_path, tiny_images).study()
     study.set_user_attr(attributes.EVALUATION, evaluation(0, 0.875))
     publish(study)
     for artifact_id in files(study).values():
@@ -101,8 +86,8 @@ def test_file_deleted_in_the_dashboard_comes_back(tmp_path: Path, images: Datase
     assert len(files(study)) == 2
 
 
-def test_deleting_a_study_leaves_the_files_of_others(tmp_path: Path, images: Dataset) -> None:
-    bench = Bench(tmp_path, images)
+def test_deleting_a_study_leaves_the_files_of_others(tmp_path: Path, tiny_images: Dataset) -> None:
+    bench = Bench(tmp_path, tiny_images)
     studies = [bench.study(name) for name in ("one", "two")]
     for study in studies:
         study.set_user_attr(attributes.EVALUATION, evaluation(0, 0.875))
@@ -115,8 +100,8 @@ def test_deleting_a_study_leaves_the_files_of_others(tmp_path: Path, images: Dat
     assert left == set(files(studies[1]).values())
 
 
-def test_no_attribute_leads_out_of_the_folder(tmp_path: Path, images: Dataset) -> None:
-    study = Bench(tmp_path, images).study()
+def test_no_attribute_leads_out_of_the_folder(tmp_path: Path, tiny_images: Dataset) -> None:
+    study = Bench(tmp_path, tiny_images).study()
     victim = tmp_path / "victim"
     victim.write_text("untouched")
     entry = {"artifact_id": "../victim", "filename": "confusion-trial-0-1.csv"}
@@ -130,11 +115,11 @@ def test_no_attribute_leads_out_of_the_folder(tmp_path: Path, images: Dataset) -
 
 
 def test_folder_that_cannot_be_written_costs_no_study(
-    tmp_path: Path, images: Dataset, monkeypatch: pytest.MonkeyPatch, caplog: Any
+    tmp_path: Path, tiny_images: Dataset, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "file" / "artifacts"))
-    study = Bench(tmp_path, images).study()
+    study = Bench(tmp_path, tiny_images).study()
     study.set_user_attr(attributes.EVALUATION, evaluation(0, 0.875))
     publish(study)
     assert "were not written" in caplog.text

@@ -90,11 +90,3 @@ def test_an_exhausted_space_still_gives_a_configuration() -> None:
     rng = np.random.default_rng(0)
     best = maximise(lambda X: X[:, 0], space, grid, space.keys(grid), rng)
     assert encoder.decode(best) == {"a": 2}
-
-
-def test_parents_are_the_parameters_that_switch_others_on() -> None:
-    encoder = Encoder(CONDITIONAL.distributions)
-    declared = DeclaredConditions(CONDITIONAL, encoder)
-    full = encoder.snap(np.random.default_rng(0).random((80, len(encoder))))
-    assert [encoder.names[j] for j in declared.parents] == ["n_layers", "kind"]
-    assert set(declared.parents) <= set(LearntConditions(declared.apply(full)).parents)

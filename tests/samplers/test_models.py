@@ -14,7 +14,6 @@ from optuna_deepweeds.samplers.blend import Blend, earned_weights
 from optuna_deepweeds.samplers.dngo import NetworkSurrogate
 from optuna_deepweeds.samplers.forest import RegressionForest
 from optuna_deepweeds.samplers.gaussian_process import (
-    CovariancesWith,
     GaussianProcess,
     Kernel,
     fit_kernel,
@@ -24,7 +23,6 @@ from optuna_deepweeds.samplers.targets import (
     average_ranks,
     clipped_values,
     normal_scores,
-    tempered_scores,
 )
 
 
@@ -116,7 +114,7 @@ def test_process_interpolates_and_grows_uncertain_away_from_data() -> None:
 
 def test_process_foretells_each_observation_from_the_others() -> None:
     F, y = _data(20)
-    kernel = Kernel(np.full(4, 0.6), 0.3, 0.6, np.arange(4))
+    kernel = Kernel(np.full(4, 0.6), 0.6)
     foretold = GaussianProcess.condition(F, y, kernel).leave_one_out(y)
     for i in range(len(y)):
         others = np.arange(len(y)) != i
@@ -173,31 +171,15 @@ def test_a_part_with_hardly_any_weight_is_not_asked() -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_covariance_is_that_of_all_parameters_and_of_each_alone(dtype: type) -> None:
+def test_covariance_is_that_of_the_scaled_distance(dtype: type) -> None:
     rng = np.random.default_rng(0)
-    A, B = rng.integers(0, 3, (30, 4)) / 2.0, rng.integers(0, 3, (20, 4)) / 2.0
-    A[0] = 0.3  # values that no point of B has
-    lengths, groups = np.array([0.4, 0.9, 0.9, 2.0]), np.array([0, 1, 1, 2])
-    kernel = Kernel(lengths, 0.3, 0.1, groups)
-
-    def matern(r: np.ndarray) -> np.ndarray:
-        return (1 + 5**0.5 * r + 5 / 3 * r**2) * np.exp(-(5**0.5) * r)
-
-    squares = ((A[:, None] - B[None]) / lengths) ** 2
-    alone = [matern(np.sqrt(1.5 * squares[:, :, groups == g].sum(axis=2))) for g in range(3)]
-    expected = 0.7 * matern(np.sqrt(squares.sum(axis=2))) + 0.1 * np.sum(alone, axis=0)
-    covariance = CovariancesWith(kernel, B).at(A, dtype)
+    A, B = rng.random((30, 4)), rng.random((20, 4))
+    lengths = np.array([0.4, 0.9, 0.9, 2.0])
+    r = np.sqrt((((A[:, None] - B[None]) / lengths) ** 2).sum(axis=2))
+    expected = (1 + 5**0.5 * r + 5 / 3 * r**2) * np.exp(-(5**0.5) * r)
+    covariance = Kernel(lengths, 0.1).covariances(A, B, dtype)
     assert covariance.dtype == dtype
     assert covariance == pytest.approx(expected, abs=1e-6)
-
-
-def test_the_fit_of_a_kernel_tells_parameters_that_act_alone_from_those_that_interact() -> None:
-    F = np.random.default_rng(0).random((80, 3))
-    waves = np.sin(5 * F)
-    alone = fit_kernel(F, waves.sum(axis=1) - waves.sum(axis=1).mean()).alone
-    interacting = fit_kernel(F, waves.prod(axis=1) - waves.prod(axis=1).mean()).alone
-    assert alone > 0.8
-    assert interacting < 0.5
 
 
 def test_process_finds_which_inputs_matter() -> None:
@@ -279,24 +261,6 @@ def test_normal_scores_are_standardised_and_blind_to_monotone_changes() -> None:
 
 def test_normal_scores_of_ties_are_zero() -> None:
     assert normal_scores(average_ranks(np.ones((5, 1)))).tolist() == [0.0] * 5
-
-
-def test_tempered_scores_keep_the_order_and_heed_the_distances() -> None:
-    values = np.r_[np.linspace(0.0, 1.0, 30), 1.001, 1.002]
-    ranks = average_ranks(values[:, None])
-    scores, tempered = normal_scores(ranks), tempered_scores(ranks, values)
-    assert (np.diff(tempered) > 0).all()
-    assert tempered.mean() == pytest.approx(0.0)
-    assert tempered.std() == pytest.approx(1.0)
-    assert tempered[-1] - tempered[-3] < 0.9 * (scores[-1] - scores[-3])
-
-
-def test_tempered_scores_place_outcomes_without_value_by_their_rank() -> None:
-    values = np.array([np.nan, np.nan, 0.1, 0.2, 0.3, np.inf])
-    ranks = np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
-    assert (np.diff(tempered_scores(ranks, values)) > 0).all()
-    without = np.full(6, np.nan)
-    assert tempered_scores(ranks, without).tolist() == normal_scores(ranks).tolist()
 
 
 def test_clipped_values_keep_the_differences_between_good_ones() -> None:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import optuna
 import pytest
 from optuna.trial import FrozenTrial
@@ -16,25 +15,7 @@ from optuna_deepweeds.studies import manager
 from optuna_deepweeds.studies.spec import Budget, StudySpec
 from optuna_deepweeds.studies.storage import open_storage
 from optuna_deepweeds.studies.worker import Ending, Worker
-
-
-@pytest.fixture(scope="session")
-def tiny_images() -> Dataset:
-    """Two classes that differ in brightness, 48 images; an epoch takes milliseconds."""
-    rng = np.random.default_rng(0)
-    labels = np.arange(48) % 2
-    images = rng.integers(0, 120, (48, 32, 32, 3)) + 100 * labels[:, None, None, None]
-    order = np.arange(48)
-    return Dataset(
-        name="demo",
-        images=images.astype(np.uint8),
-        labels=labels.astype(np.int64),
-        classes=("dark", "bright"),
-        train=order[:32],
-        valid=order[32:40],
-        test=order[40:],
-        fingerprint="tiny",
-    )
+from optuna_deepweeds.tasks import ImageTask
 
 
 class Recorder:
@@ -72,6 +53,11 @@ class Bench:
         study, _ = manager.create_or_continue(name, whole, Budget(trials=trials), storage)
         return study
 
+    def task(self, study: optuna.Study) -> ImageTask:
+        """What a study trains."""
+        spec = manager.study_spec(study)
+        return ImageTask(self.images, spec.search_space, spec.epochs)
+
     def work(
         self, study: optuna.Study, recorder: Recorder | None = None, **options: Any
     ) -> tuple[Ending, Recorder]:
@@ -79,7 +65,7 @@ class Bench:
         recorder = recorder or Recorder()
         worker = Worker(
             study,
-            self.images,
+            self.task(study),
             observer=recorder,
             should_stop=lambda: recorder.stopped,
             device="cpu",

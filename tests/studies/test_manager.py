@@ -16,7 +16,6 @@ from optuna_deepweeds.pruners import DoraPruner
 from optuna_deepweeds.samplers import RandomForestEISampler
 from optuna_deepweeds.studies import manager
 from optuna_deepweeds.studies.checkpoints import CheckpointFolder
-from optuna_deepweeds.studies.model import save_network
 from optuna_deepweeds.studies.spec import Budget, StudySpec
 from optuna_deepweeds.studies.storage import open_storage
 from tests.studies.conftest import Bench
@@ -86,9 +85,7 @@ def test_equal_names_have_folders_of_their_own(tmp_path: Path, bench: Bench) -> 
     assert CheckpointFolder(tmp_path, bench.study()).folder != first
 
 
-def test_the_best_network_is_the_one_that_was_measured(bench: Bench, tmp_path: Path) -> None:
-    from optuna_deepweeds.training import TrainedNetwork
-
+def test_the_best_network_is_the_one_that_was_measured(bench: Bench) -> None:
     study = bench.study(trials=1)
     bench.work(study)
     trial = study.best_trial
@@ -96,8 +93,7 @@ def test_the_best_network_is_the_one_that_was_measured(bench: Bench, tmp_path: P
     for is_kept in (True, False):
         if not is_kept:
             manager.study_checkpoints(study).delete()
-        save_network(study, trial, images, tmp_path / "best.pt")
-        network = TrainedNetwork.load(tmp_path / "best.pt")
+        network = bench.task(study).network(trial, manager.study_checkpoints(study).path(0))
         guesses = network.predict_proba(images.images[images.valid]).argmax(1)
         assert np.mean(guesses == images.labels[images.valid]) == trial.value
 
@@ -116,7 +112,6 @@ def test_priors_inform_the_pruner_only_with_full_curves(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("fields", "rule"),
     [
-        ({"dataset": "deepwoods"}, "Did you mean 'deepweeds'"),
         ({"sampler": "rfei"}, "no sampler 'rfei'"),
         ({"pruner": "hyper"}, "no pruner"),
         ({"space": "curse"}, "Did you mean 'course'"),

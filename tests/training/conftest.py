@@ -30,14 +30,14 @@ SMALL: dict[str, Any] = {
 }
 
 
-def make_squares(n: int = 64, seed: int = 0) -> Dataset:
+def make_squares(n: int = 64, seed: int = 0, size: int = 32) -> Dataset:
     """Noise with a square in one of four colours: the colour is the class."""
     rng = np.random.default_rng(seed)
-    images = rng.integers(0, 120, (n, 32, 32, 3), dtype=np.uint8)
+    images = rng.integers(0, 120, (n, size, size, 3), dtype=np.uint8)
     labels = np.arange(n) % 4
     colours = np.array([[250, 0, 0], [0, 250, 0], [0, 0, 250], [250, 250, 250]], dtype=np.uint8)
     for image, label in zip(images, labels, strict=True):
-        row, column = rng.integers(0, 16, 2)
+        row, column = rng.integers(0, size - 16, 2)
         image[row : row + 16, column : column + 16] = colours[label]
     index = rng.permutation(n)
     return Dataset(
@@ -48,7 +48,7 @@ def make_squares(n: int = 64, seed: int = 0) -> Dataset:
         train=index[: n // 2],
         valid=index[n // 2 : 3 * n // 4],
         test=index[3 * n // 4 :],
-        fingerprint=f"squares-{n}-{seed}",
+        fingerprint=f"squares-{n}-{seed}-{size}",
     )
 
 

@@ -51,3 +51,18 @@ def test_the_learning_rate_is_read_at_every_step() -> None:
         kernel.grad = torch.ones_like(kernel)
         muon.step()
         assert torch.equal(kernel.detach(), start) != has_moved
+
+
+def test_state_is_loaded_to_where_the_parameters_are() -> None:
+    def parameters(device: str) -> list[torch.nn.Parameter]:
+        return [torch.nn.Parameter(torch.ones(s, device=device)) for s in ((8, 8, 3, 3), (5,))]
+
+    first = Muon([{"params": parameters("cpu")}], torch.tensor(0.01), 0.9)
+    for group in first.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = torch.ones_like(parameter)
+    first.step()
+    second = Muon([{"params": parameters("meta")}], torch.tensor(0.01), 0.9)
+    second.load_state_dict(first.state_dict())
+    devices = {t.device.type for values in second.state.values() for t in values.values()}
+    assert devices == {"meta"}

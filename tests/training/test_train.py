@@ -23,7 +23,7 @@ from optuna_deepweeds.errors import (
 )
 from optuna_deepweeds.spaces import SPACES
 from optuna_deepweeds.training import EpochReport, train
-from optuna_deepweeds.training.session import Run
+from optuna_deepweeds.training.session import Session
 
 EVERYTHING = {
     "optimizer": "sgd",
@@ -320,9 +320,9 @@ def test_widened_network_trains_as_the_exact_one(
     config = {**small, "n_channels_conv_0": 5, "n_channels_conv_1": 9, "n_channels_fc_0": 13}
     config |= {"dropout_rate": 0.0, "learning_rate_init": 1e-3, **extra}
 
-    def run(multiple: int) -> Run:
+    def run(multiple: int) -> Session:
         device = torch.device("cpu")
-        return Run(
+        return Session(
             config, squares, seed=0, epochs=3, device=device, train_on="train",
             width_multiple=multiple,
         )  # fmt: skip

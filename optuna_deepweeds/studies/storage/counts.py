@@ -18,8 +18,8 @@ from sqlalchemy import Connection, bindparam, text
 
 from optuna_deepweeds import attributes
 from optuna_deepweeds.studies.accounting import Progress, Spell, covered_seconds, segments
-from optuna_deepweeds.studies.checkpoints import whole_number
 from optuna_deepweeds.studies.storage.reading import Reader, StudyRow, study_rows
+from optuna_deepweeds.trials import whole_number
 
 _KEYS = {
     "prior": attributes.PRIOR,

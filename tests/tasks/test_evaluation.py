@@ -1,30 +1,26 @@
-"""`evaluate_study`: what is trained on what, and what is told."""
+"""`evaluate`: what is trained on what, and what is told."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
 import pytest
 
-from optuna_deepweeds import attributes
 from optuna_deepweeds.datasets import Dataset
 from optuna_deepweeds.errors import InvalidInputError, NotFoundError
 from optuna_deepweeds.spaces import SPACES
-from optuna_deepweeds.studies import manager
-from optuna_deepweeds.studies.evaluate import (
+from optuna_deepweeds.tasks import ImageTask
+from optuna_deepweeds.tasks.evaluation import (
     Evaluation,
     Score,
     TrialEvaluation,
-    evaluate_study,
+    evaluate,
     three_folds,
 )
-from optuna_deepweeds.studies.spec import Budget, StudySpec
-from optuna_deepweeds.studies.storage import open_storage
 
 PARAMS = {
     "n_conv_layers": 1,
@@ -38,40 +34,28 @@ PARAMS = {
 }
 
 
-@pytest.fixture
-def study(tmp_path: Path) -> optuna.Study:
-    spec = StudySpec(
-        dataset="demo", sampler="random", pruner="none", epochs=2, dataset_fingerprint="tiny"
-    )
-    storage = open_storage(f"sqlite:///{tmp_path}/optuna.db")
-    return manager.create_or_continue("judged", spec, Budget(), storage)[0]
-
-
-def add(study: optuna.Study, value: float, prior: bool = False, **params: Any) -> None:
+def trial(number: int, value: float, **params: Any) -> optuna.trial.FrozenTrial:
     space = SPACES["course"]
     point = {**PARAMS, **params}
-    study.add_trial(
-        optuna.trial.create_trial(
-            params=point,
-            distributions={name: space[name].distribution for name in point},
-            value=value,
-            user_attrs={attributes.PRIOR: "elsewhere"} if prior else {},
-        )
+    made = optuna.trial.create_trial(
+        params=point,
+        distributions={name: space[name].distribution for name in point},
+        value=value,
     )
+    made.number = number
+    return made
 
 
-def test_best_trials_are_retrained_and_scored_on_test_images(
-    study: optuna.Study, tiny_images: Dataset
-) -> None:
-    add(study, 0.5)
-    add(study, 0.9, n_channels_fc_0=48)
-    add(study, 0.99, prior=True)
-    add(study, 0.7)
+def judged(images: Dataset, *trials: optuna.trial.FrozenTrial, **options: Any) -> Evaluation:
+    task = ImageTask(images, SPACES["course"], 2)
+    return evaluate(task, trials, study="judged", seed=0, device="cpu", **options)
+
+
+def test_best_trials_are_retrained_and_scored_on_test_images(tiny_images: Dataset) -> None:
     seen: list[Score] = []
-    result = evaluate_study(
-        study, tiny_images, top_k=2, n_seeds=2, device="cpu", on_score=seen.append
-    )
-    assert [trial.trial for trial in result.trials] == [1, 3]
+    trials = [trial(1, 0.9, n_channels_fc_0=48), trial(3, 0.7), trial(0, 0.5)]
+    result = judged(tiny_images, *trials, top_k=2, n_seeds=2, on_score=seen.append)
+    assert [tested.trial for tested in result.trials] == [1, 3]
     assert [(score.trial, score.seed) for score in seen] == [(1, 0), (1, 1), (3, 0), (3, 1)]
     for score in seen:
         assert score.confusion.sum() == len(tiny_images.test)
@@ -86,23 +70,17 @@ def test_best_trials_are_retrained_and_scored_on_test_images(
     assert result.network.config["n_channels_fc_0"] == 48
 
 
-def test_same_study_same_evaluation(study: optuna.Study, tiny_images: Dataset) -> None:
-    add(study, 0.5)
-    first, again = (
-        evaluate_study(study, tiny_images, n_seeds=1, device="cpu").network for _ in range(2)
-    )
+def test_same_trials_same_evaluation(tiny_images: Dataset) -> None:
+    first, again = (judged(tiny_images, trial(0, 0.5), n_seeds=1).network for _ in range(2))
     assert first is not None and again is not None
     assert first.train_losses == again.train_losses
 
 
-def test_cross_validation_leaves_the_test_images_alone(
-    study: optuna.Study, tiny_images: Dataset
-) -> None:
-    add(study, 0.5)
+def test_cross_validation_leaves_the_test_images_alone(tiny_images: Dataset) -> None:
     blinded = tiny_images.images.copy()
     blinded[tiny_images.test] = 0
     results = [
-        evaluate_study(study, data, n_seeds=1, protocol="cv3", device="cpu")
+        judged(data, trial(0, 0.5), n_seeds=1, protocol="cv3")
         for data in (tiny_images, replace(tiny_images, images=blinded))
     ]
     assert [score.fold for score in results[0].trials[0].scores] == [1, 2, 3]
@@ -121,32 +99,23 @@ def test_folds_share_out_every_class(tiny_images: Dataset) -> None:
         assert max(sizes) - min(sizes) <= 1
 
 
-def test_recipe_changes_training_and_nothing_that_the_space_fixes(
-    study: optuna.Study, tiny_images: Dataset
-) -> None:
-    add(study, 0.5)
-    result = evaluate_study(study, tiny_images, n_seeds=1, recipe="tuned", device="cpu")
+def test_recipe_changes_training_and_nothing_that_the_space_fixes(tiny_images: Dataset) -> None:
+    result = judged(tiny_images, trial(0, 0.5), n_seeds=1, recipe="tuned")
     config = result.trials[0].config
     assert config["schedule"] == "one_cycle"
     assert SPACES["course"].problem(config) is None
     assert "optimizer" not in config
 
 
-def test_training_that_fails_is_told(study: optuna.Study, tiny_images: Dataset) -> None:
-    rate = optuna.distributions.FloatDistribution(1e-5, 1e40)
-    space = SPACES["course"].distributions | {"learning_rate_init": rate}
-    point = {**PARAMS, "learning_rate_init": 1e30}
-    study.add_trial(
-        optuna.trial.create_trial(
-            params=point, distributions={name: space[name] for name in point}, value=0.5
-        )
-    )
-    result = evaluate_study(study, tiny_images, n_seeds=2, device="cpu")
-    (trial,) = result.trials
-    assert len(trial.failures) == 2
-    assert "trial 0, seed 1: the training loss must stay finite" in trial.failures[1]
-    assert math.isnan(trial.mean)
-    assert result.network is None
+def test_training_that_fails_is_told(tiny_images: Dataset) -> None:
+    diverging = trial(0, 0.5)
+    diverging.params = {**diverging.params, "learning_rate_init": 1e30}
+    result = judged(tiny_images, diverging, n_seeds=2)
+    (tested,) = result.trials
+    assert len(tested.failures) == 2
+    assert "trial 0, seed 1: the training loss must stay finite" in tested.failures[1]
+    assert math.isnan(tested.mean) and tested.row()["mean"] is None
+    assert result.network is None and result.recall(tested) == {}
 
 
 @pytest.mark.parametrize(
@@ -158,16 +127,14 @@ def test_training_that_fails_is_told(study: optuna.Study, tiny_images: Dataset) 
         ({"recipe": "secret"}, "recipe must be one of"),
     ],
 )
-def test_wrong_arguments(
-    study: optuna.Study, tiny_images: Dataset, options: dict[str, Any], words: str
-) -> None:
+def test_wrong_arguments(tiny_images: Dataset, options: dict[str, Any], words: str) -> None:
     with pytest.raises(InvalidInputError, match=words):
-        evaluate_study(study, tiny_images, **options)
+        judged(tiny_images, trial(0, 0.5), **options)
 
 
-def test_study_without_complete_trial(study: optuna.Study, tiny_images: Dataset) -> None:
-    with pytest.raises(NotFoundError, match="no complete trial"):
-        evaluate_study(study, tiny_images)
+def test_without_a_complete_trial(tiny_images: Dataset) -> None:
+    with pytest.raises(NotFoundError, match="'judged' has no complete trial"):
+        judged(tiny_images)
 
 
 def test_figures_of_known_confusion_matrices() -> None:

@@ -13,7 +13,6 @@ from optuna_deepweeds.attributes import (
     ANTICIPATION,
     INHERITED,
     ORIGIN,
-    RETRY_OF,
     ROOT,
     RUNG,
     SEED,
@@ -21,7 +20,7 @@ from optuna_deepweeds.attributes import (
 from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.pruners import DoraPruner
 from optuna_deepweeds.spaces import SPACES
-from optuna_deepweeds.studies.continuation import continue_trial, lineage, superseded
+from optuna_deepweeds.studies.resume import continue_trial
 
 
 def new_study(url: str) -> Study:
@@ -85,22 +84,3 @@ def test_only_pruned_trials_are_continued() -> None:
     study.add_trial(create_trial(value=1.0))
     with pytest.raises(InvalidInputError, match="trial 0 is COMPLETE"):
         continue_trial(study, study.trials[0])
-
-
-def test_lineage_and_superseded_follow_origins_and_retries() -> None:
-    study = optuna.create_study()
-    for attrs in ({}, {ORIGIN: 0}, {}, {RETRY_OF: 1, ORIGIN: 1}, {RETRY_OF: 2}):
-        study.add_trial(create_trial(value=1.0, user_attrs=attrs))
-    assert superseded(study.trials) == {0, 1, 2}
-    assert lineage(study.trials, 3) == [0, 1, 3]
-    assert lineage(study.trials, 4) == [2, 4]
-    assert lineage(study.trials, 0) == [0]
-
-
-def test_junk_instead_of_a_number_is_passed_over() -> None:
-    study = optuna.create_study()
-    for junk in ([], ["x"], "1", None, {}):
-        attrs = {ORIGIN: junk, RETRY_OF: junk}
-        study.add_trial(create_trial(value=0.5, user_attrs=attrs))
-    assert superseded(study.trials) == set()
-    assert lineage(study.trials, 3) == [3]

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import optuna
 from numpy.typing import NDArray
 
-from optuna_deepweeds.datasets.dataset import Dataset
+from optuna_deepweeds.datasets import Dataset
 from optuna_deepweeds.errors import InvalidInputError, NotFoundError, TrainingError
-from optuna_deepweeds.studies.accounting import ranked
-from optuna_deepweeds.studies.manager import study_spec
+from optuna_deepweeds.tasks.image_task import ImageTask
 
 if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
     from optuna_deepweeds.training import TrainedNetwork
 
 PROTOCOLS = ("holdout", "cv3")
@@ -119,10 +119,21 @@ class TrialEvaluation:
         """(n_classes,) share of each class's images that were found, over all scores."""
         return np.diag(self.confusion) / np.maximum(self.confusion.sum(axis=1), 1)
 
+    def row(self) -> dict[str, Any]:
+        """The figures as plain values; None where every training failed."""
+        figures = {
+            "valid_accuracy": self.valid_accuracy,
+            "mean": self.mean,
+            "sd": self.standard_deviation,
+            "macro_f1": self.macro_f1,
+        }
+        known = {key: None if math.isnan(value) else value for key, value in figures.items()}
+        return {"trial": self.trial, **known, "seeds": self.accuracies}
+
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Result of `evaluate_study`.
+    """Result of `evaluate`.
 
     Attributes:
         study: Its name.
@@ -144,20 +155,42 @@ class Evaluation:
     trials: tuple[TrialEvaluation, ...]
     network: TrainedNetwork | None = field(repr=False)
 
+    def recall(self, trial: TrialEvaluation) -> dict[str, float]:
+        """Class -> share of its images that `trial` found; empty if every training failed."""
+        return dict(zip(self.classes, map(float, trial.recalls), strict=False))
 
-def evaluate_study(
-    study: optuna.Study,
-    dataset: Dataset,
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the network as plain values, as stored in the study."""
+        details = [
+            trial.row()
+            | {"recall": self.recall(trial), "confusion": trial.confusion.tolist()}
+            | {"config": trial.config, "failures": list(trial.failures)}
+            for trial in self.trials
+        ]
+        return {
+            "study": self.study,
+            "dataset": self.dataset,
+            "protocol": self.protocol,
+            "recipe": self.recipe,
+            "classes": list(self.classes),
+            "trials": details,
+        }
+
+
+def evaluate(
+    task: ImageTask,
+    trials: Sequence[FrozenTrial],
     *,
+    study: str,
+    seed: int,
     top_k: int = 1,
     n_seeds: int = 3,
     protocol: str = "holdout",
     recipe: str = "study",
     device: str | None = None,
-    deterministic: bool = False,
     on_score: Callable[[Score], None] | None = None,
 ) -> Evaluation:
-    """Retrain the best configurations of `study` and score them on unseen images.
+    """Retrain the best configurations of a study and score them on unseen images.
 
     `holdout` trains on training and validation images and scores on the test images, which
     nothing before has looked at. `cv3` splits training and validation images into three equal
@@ -165,19 +198,20 @@ def evaluate_study(
     stay untouched.
 
     Args:
-        study: Created by this package.
-        dataset: The study's images.
-        top_k: Complete trials to retrain, by their value in the study.
-        n_seeds: Repetitions of each, with seeds that the study did not use.
+        task: The study's.
+        trials: The study's complete ones, best first.
+        study: Its name.
+        seed: Its seed; those of the repetitions are derived from it, and it did not use them.
+        top_k: How many of the trials to retrain.
+        n_seeds: Repetitions of each.
         protocol: One of `PROTOCOLS`.
         recipe: One of `RECIPES`.
         device: As for `training.train`.
-        deterministic: As for `training.train`.
         on_score: Called with each score as it is there.
 
     Raises:
         InvalidInputError: If a number or name is out of range.
-        NotFoundError: If the study has no complete trial.
+        NotFoundError: If there are no trials.
     """
     for name, number in (("top_k", top_k), ("n_seeds", n_seeds)):
         if number < 1:
@@ -187,36 +221,34 @@ def evaluate_study(
             raise InvalidInputError(
                 f"{name} must be one of {', '.join(known)}, but is {chosen!r}."
             )
-    spec = study_spec(study)
-    best = ranked(study.get_trials(deepcopy=False), study.direction)[:top_k]
-    if not best:
-        raise NotFoundError(f"study {study.study_name!r} has no complete trial yet.")
+    if not trials:
+        raise NotFoundError(f"study {study!r} has no complete trial yet.")
 
     evaluated = []
     networks = []
-    for trial in best:
-        config = {**trial.params, **spec.search_space.constants, **RECIPES[recipe]}
+    for trial in trials[:top_k]:
+        config = {**trial.params, **task.space.constants, **RECIPES[recipe]}
         scores, failures, network = evaluate_config(
             config,
-            dataset,
-            seed=spec.seed,
+            task.images,
+            seed=seed,
             number=trial.number,
             n_seeds=n_seeds,
-            epochs=spec.epochs,
+            epochs=task.max_resource,
             protocol=protocol,
             device=device,
-            deterministic=deterministic,
+            deterministic=task.deterministic,
             on_score=on_score,
         )
         value = float(trial.value) if trial.value is not None else math.nan
         evaluated.append(TrialEvaluation(trial.number, value, config, scores, failures))
         networks.append(network)
     return Evaluation(
-        study=study.study_name,
-        dataset=dataset.name,
+        study=study,
+        dataset=task.name,
         protocol=protocol,
         recipe=recipe,
-        classes=dataset.classes,
+        classes=task.images.classes,
         trials=tuple(evaluated),
         network=networks[0],
     )
@@ -236,7 +268,7 @@ def evaluate_config(
     deterministic: bool = False,
     on_score: Callable[[Score], None] | None = None,
 ) -> tuple[tuple[Score, ...], tuple[str, ...], TrainedNetwork | None]:
-    """Train one configuration and score it on unseen images, as `evaluate_study` does.
+    """Train one configuration and score it on unseen images, as `evaluate` does.
 
     Args:
         config: The configuration.

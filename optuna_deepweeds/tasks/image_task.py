@@ -1,0 +1,163 @@
+"""The image task: train a network on a data set, judged by its validation images."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from optuna.trial import FrozenTrial, TrialState
+
+from optuna_deepweeds import attributes, datasets
+from optuna_deepweeds.datasets import Dataset
+from optuna_deepweeds.errors import (
+    InvalidInputError,
+    TrainingError,
+    TrainingInterrupted,
+    UnusableCheckpointError,
+)
+from optuna_deepweeds.schema import choose
+from optuna_deepweeds.spaces import SPACES, SearchSpace
+from optuna_deepweeds.tasks.run import Run, TrialInterrupted
+
+if TYPE_CHECKING:
+    import optuna
+
+    from optuna_deepweeds.training import EpochReport, TrainedNetwork
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ImageTask:
+    """Trains the network that a configuration describes; a `Task`.
+
+    Attributes:
+        images: What it is trained on.
+        space: Of the configurations.
+        max_resource: Epochs of a whole training.
+        deterministic: Ask for reproducible kernels on CUDA.
+    """
+
+    images: Dataset = field(repr=False)
+    space: SearchSpace
+    max_resource: int
+    deterministic: bool = False
+
+    metric: ClassVar[str] = "validation accuracy"
+    direction: ClassVar[str] = "maximize"
+
+    @property
+    def name(self) -> str:
+        """The data set's."""
+        return self.images.name
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of images, labels and split."""
+        return self.images.fingerprint
+
+    def __call__(self, trial: optuna.Trial, run: Run) -> float:
+        """Train to the last epoch and return its validation accuracy.
+
+        Goes on from the run's checkpoint where it exists.
+
+        Raises:
+            TrainingError: If the network cannot be trained; nothing goes on from it.
+        """
+        try:
+            try:
+                network = self._train(run, run.checkpoint if run.checkpoint.exists() else None)
+            except UnusableCheckpointError as error:
+                # Written by another version, or damaged by a full disk: worth its epochs again,
+                # not worth the trial.
+                logger.warning("trial %d starts anew: %s", trial.number, error)
+                run.checkpoint.unlink(missing_ok=True)
+                network = self._train(run, None)
+        except TrainingInterrupted as error:
+            raise TrialInterrupted from error
+        except TrainingError:
+            run.checkpoint.unlink(missing_ok=True)
+            raise
+        return float(network.valid_accuracy)
+
+    def network(self, trial: FrozenTrial, checkpoint: Path) -> TrainedNetwork:
+        """The network of `trial` as it was after its last epoch.
+
+        It is read from `checkpoint`; where that has been deleted, the network is trained again
+        from the trial's own seed (on the CPU this gives the same network).
+
+        Raises:
+            InvalidInputError: If the trial was not trained to its last epoch by a worker.
+        """
+        from optuna_deepweeds.training import train
+
+        seed = trial.user_attrs.get(attributes.SEED)
+        if trial.state != TrialState.COMPLETE or type(seed) is not int:
+            state = trial.state.name.lower() if seed is not None else "imported"
+            raise InvalidInputError(
+                f"a network is saved of a complete trial, but trial {trial.number} is {state}."
+            )
+        return train(
+            {**trial.params, **self.space.constants},
+            self.images,
+            seed=seed,
+            epochs=self.max_resource,
+            resume_from=checkpoint if checkpoint.exists() else None,
+        )
+
+    def _train(self, run: Run, resume_from: Path | None) -> TrainedNetwork:
+        from optuna_deepweeds.training import train
+
+        def on_epoch(report: EpochReport) -> None:
+            run.report(report.valid_accuracy, report.epoch, save=report.save)
+
+        return train(
+            run.config,
+            self.images,
+            seed=run.seed,
+            epochs=run.epochs,
+            device=run.device,
+            deterministic=self.deterministic,
+            on_resume=run.catch_up,
+            on_epoch=on_epoch,
+            resume_from=resume_from,
+            should_stop=run.should_stop,
+        )
+
+
+def make_task(
+    dataset: str,
+    *,
+    space: str,
+    epochs: int,
+    fold: int = 0,
+    fingerprint: str = "",
+    data_dir: Path | None = None,
+    deterministic: bool = False,
+) -> ImageTask:
+    """The task that a specification names.
+
+    Args:
+        dataset: Name of a data set.
+        space: Name of a search space.
+        epochs: Of a whole training.
+        fold: Official fold of the data set.
+        fingerprint: What the task's must be; empty if it may be any.
+        data_dir: Where the images lie, as for `datasets.load`.
+        deterministic: Ask for reproducible kernels on CUDA.
+
+    Raises:
+        NotFoundError: If the images are not on this machine.
+        InvalidInputError: If there is no such data set, or its images are others than those
+            asked for.
+    """
+    choose("data set", dataset, datasets.DATASETS)
+    images = datasets.load(dataset, data_dir=data_dir, fold=fold)
+    if fingerprint and images.fingerprint != fingerprint:
+        raise InvalidInputError(
+            f"the images of {dataset} must be those that the study began with "
+            f"({fingerprint[:12]}), but are {images.fingerprint[:12]}."
+        )
+    return ImageTask(images, SPACES[space], epochs, deterministic)

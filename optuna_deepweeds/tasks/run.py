@@ -1,0 +1,185 @@
+"""What a worker lends to one trial: its configuration, and the one way to report and to save."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from optuna_deepweeds import attributes, seeds
+from optuna_deepweeds.errors import InvalidInputError
+
+CHECKPOINT_SECONDS = 10.0
+"""A running trial saves its checkpoint at the first step's end after this many seconds."""
+
+
+class TrialInterrupted(Exception):
+    """The worker was told to stop; the trial goes back into the queue."""
+
+
+class AllowanceSpent(TrialInterrupted):
+    """The trial has used up what the study could still afford; it may go on with a larger one."""
+
+
+TrialTakenOver = optuna.exceptions.UpdateFinishedTrialError
+"""Another worker declared this trial dead and finished it; its further work is void."""
+
+
+def training_seed(seed: int, root: int) -> int:
+    """Seed of the training of trial number `root` in a study with `seed`."""
+    return seeds.derive(seed, root, "training")
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """How far a worker may train the trial that it has claimed.
+
+    Attributes:
+        epochs: Further steps; None for as many as there are.
+        seconds: Further seconds, which may also end within a step; None without a limit.
+        must_finish: Train to the last step whatever the pruner says.
+    """
+
+    epochs: int | None = None
+    seconds: float | None = None
+    must_finish: bool = False
+
+
+class Run:
+    """One trial's stay at a worker.
+
+    Args:
+        trial: The trial.
+        config: Its parameters and the space's constants; empty if the task suggests for itself.
+        seed: Of everything random in it.
+        epochs: Steps of a whole training.
+        checkpoint: The file that the trial goes on from where it exists, and saves to.
+        device: "cpu", "cuda", "cuda:1", … or None for the best there is.
+        allowance: How far it may be trained.
+        asked_to_stop: Whether the worker was told to stop.
+        on_report: Told each step and its value, for display.
+    """
+
+    def __init__(
+        self,
+        trial: optuna.Trial,
+        *,
+        config: dict[str, Any],
+        seed: int,
+        epochs: int,
+        checkpoint: Path,
+        device: str | None = None,
+        allowance: Allowance | None = None,
+        asked_to_stop: Callable[[], bool] = lambda: False,
+        on_report: Callable[[int, float], None] = lambda step, value: None,
+    ) -> None:
+        self.config = config
+        self.seed = seed
+        self.epochs = epochs
+        self.checkpoint = checkpoint
+        self.device = device
+        self.allowance = allowance or Allowance()
+        self._trial = trial
+        self._asked_to_stop = asked_to_stop
+        self._on_report = on_report
+        seconds = self.allowance.seconds
+        self._ends_at = time.monotonic() + (math.inf if seconds is None else seconds)
+        self._left = math.inf if self.allowance.epochs is None else self.allowance.epochs
+        self._saved_at, self._saved_step = -math.inf, 0
+        self._reported: set[int] = set()
+        if {attributes.INHERITED, attributes.SEGMENTS} & trial.user_attrs.keys():
+            # It goes on from an earlier spell or from another trial, with the curve so far.
+            stored = trial.storage.get_trial(trial._trial_id)
+            self._reported |= stored.intermediate_values.keys()
+
+    def report(self, value: float, step: int, save: Callable[[Path], None] | None = None) -> None:
+        """Tell the value after `step` (from 1), and end the trial here if that is decided.
+
+        Whatever this raises, and after the last step, the checkpoint holds `step`.
+
+        Args:
+            value: The metric.
+            step: The step that has just ended.
+            save: Writes a checkpoint to the path it is given, whole or not at all.
+
+        Raises:
+            optuna.TrialPruned: If the pruner stops or pauses the trial.
+            TrialInterrupted: If the worker was told to stop, or the allowance is spent.
+            TrialTakenOver: If another worker has finished the trial.
+            InvalidInputError: If the step is below 1.
+        """
+        if step < 1:
+            raise InvalidInputError(f"`step >= 1` must hold, but got step={step}.")
+        if time.monotonic() - self._saved_at >= CHECKPOINT_SECONDS:
+            # Before the report: a reported step that no checkpoint holds would be trained again,
+            # while an unreported one is read back from the checkpoint's curve.
+            self._save(step, save)
+        is_new = self._tell(value, step)
+        self._on_report(step, value)
+        if step >= self.epochs:
+            self._save(step, save)
+        # A step that is trained again, after a damaged checkpoint, was judged before.
+        elif is_new and self._trial.should_prune() and not self.allowance.must_finish:
+            self._save(step, save)
+            raise optuna.TrialPruned
+        elif self.should_stop() or self._left <= 0:
+            self._save(step, save)
+            self._interrupt()
+
+    def catch_up(self, curve: Iterable[float]) -> None:
+        """Tell the values from step 1 on that a checkpoint remembers; those known are not told.
+
+        To be called after a checkpoint was loaded: it may be newer than the last report.
+
+        Raises:
+            AllowanceSpent: If they are more than the trial may be trained for.
+            TrialTakenOver: If another worker has finished the trial.
+        """
+        last = 0
+        for last, value in enumerate(curve, start=1):
+            self._tell(value, last)
+        if self._left <= 0 and last < self.epochs:
+            raise AllowanceSpent
+
+    def note(self, value: float, step: int) -> None:
+        """Tell the value after `step` without saving and without asking the pruner.
+
+        Raises:
+            TrialInterrupted: If the worker was told to stop, or the allowance is spent.
+            TrialTakenOver: If another worker has finished the trial.
+        """
+        self._tell(value, step)
+        self._on_report(step, value)
+        if step < self.epochs:
+            self._interrupt()
+
+    def should_stop(self) -> bool:
+        """Whether to end within a step, by raising `TrialInterrupted`; cheap."""
+        return self._asked_to_stop() or time.monotonic() > self._ends_at
+
+    def _interrupt(self) -> None:
+        if self.should_stop():
+            raise TrialInterrupted
+        if self._left <= 0:
+            raise AllowanceSpent
+
+    def _tell(self, value: float, step: int) -> bool:
+        """Store `value` unless the step has one, and return whether it is new."""
+        if step in self._reported:
+            return False
+        self._trial.report(value, step=step)
+        self._reported.add(step)
+        self._left -= 1
+        return True
+
+    def _save(self, step: int, save: Callable[[Path], None] | None) -> None:
+        if save is None or step == self._saved_step:
+            return
+        save(self.checkpoint)
+        self._trial.set_user_attr(attributes.CHECKPOINT, step)
+        self._saved_at, self._saved_step = time.monotonic(), step

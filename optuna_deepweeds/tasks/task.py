@@ -1,0 +1,66 @@
+"""What a study optimises, as its workers see it.
+
+A task of one's own is any object with the attributes of `Task` that can be called:
+
+    class Fit:
+        name, fingerprint, metric, direction = "fit", "1", "accuracy", "maximize"
+        space, max_resource = SPACE, 20  # with space None it asks, as by trial.suggest_float
+
+        def __call__(self, trial, run):
+            model = Model(run.config, run.seed)
+            if run.checkpoint.exists():
+                model.load(run.checkpoint)
+            while model.epoch < run.epochs:
+                accuracy = model.fit_an_epoch()
+                run.report(accuracy, model.epoch, save=model.save)
+            return accuracy
+
+`Worker(study, Fit(), …).run()` runs it. Without `save` it works too, but its trials begin anew
+when they were put back, and a pruner that continues stopped trials cannot continue them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import optuna
+
+    from optuna_deepweeds.spaces import SearchSpace
+    from optuna_deepweeds.tasks.run import Run
+
+
+class Task(Protocol):
+    """Trains or measures one configuration.
+
+    Attributes:
+        name: How to ask for it again.
+        fingerprint: Digest of the data and code that decide its results; a study goes on with
+            an equal one alone.
+        space: Its parameters, suggested by the worker before the call; None if it suggests for
+            itself.
+        metric: What is reported and returned, in words.
+        direction: "maximize" or "minimize".
+        max_resource: Steps of a whole training, counted from 1.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def space(self) -> SearchSpace | None: ...
+    @property
+    def metric(self) -> str: ...
+    @property
+    def direction(self) -> str: ...
+    @property
+    def max_resource(self) -> int: ...
+
+    def __call__(self, trial: optuna.Trial, run: Run) -> float:
+        """Train `run.config`, report each step by `run.report`, and return the final value.
+
+        What `run.report` raises must pass through: it ends the trial. A `TrainingError` fails
+        this trial in one line; any other exception fails it with its traceback.
+        """
+        ...

@@ -1,0 +1,132 @@
+"""Photographs as cameras, microscopes and damaged disks give them."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from optuna_deepweeds.datasets.photographs import (
+    DamagedPhotographError,
+    decode,
+    decode_all,
+    find_photographs,
+)
+from tests.datasets.support import SHARED, needs_originals, needs_real_file
+
+
+def test_photograph_is_turned_upright(tmp_path: Path) -> None:
+    picture = np.zeros((64, 64, 3), np.uint8)
+    picture[:32] = 250
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
+    Image.fromarray(picture).save(tmp_path / "turned.png", exif=exif)
+    seen = decode(tmp_path / "turned.png").astype(int)
+    assert seen[:, 20:].min() > 200
+    assert seen[:, :12].max() < 50
+
+
+def test_central_square_is_seen(tmp_path: Path) -> None:
+    picture = np.zeros((50, 150, 3), np.uint8)
+    picture[:, 50:100] = 250
+    Image.fromarray(picture).save(tmp_path / "wide.png")
+    assert decode(tmp_path / "wide.png")[:, 1:-1].min() > 200
+
+
+def test_transparent_becomes_white(tmp_path: Path) -> None:
+    Image.new("RGBA", (40, 40), (0, 0, 0, 0)).save(tmp_path / "empty.png")
+    assert decode(tmp_path / "empty.png").min() == 255
+
+
+_RAMP = np.linspace(0.1, 0.9, 64)[None].repeat(64, 0)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "suffix"),
+    [
+        ((_RAMP * 65535).astype(np.uint16), "png"),
+        ((_RAMP * 65535).astype(np.uint16), "tiff"),
+        ((_RAMP * 4095).astype(np.uint16), "tiff"),  # 12 bits in a file of 16
+        ((_RAMP * 1023).astype(np.uint16), "png"),
+        (_RAMP.astype(np.float32), "tiff"),
+    ],
+)
+def test_one_scene_looks_the_same_at_every_depth(
+    pixels: np.ndarray, suffix: str, tmp_path: Path
+) -> None:
+    Image.fromarray((_RAMP * 255).astype(np.uint8)).save(tmp_path / "plain.png")
+    Image.fromarray(pixels).save(tmp_path / f"deep.{suffix}")
+    plain, deep = decode(tmp_path / "plain.png"), decode(tmp_path / f"deep.{suffix}")
+    assert np.abs(plain.astype(int) - deep).max() <= 3
+
+
+@pytest.mark.parametrize(
+    ("pixels", "reason"),
+    [
+        (np.full((40, 40), 400.0, np.float32), "floats must be 0 to 1, but go from 400 to 400"),
+        (np.full((40, 40), np.nan, np.float32), "floats must be 0 to 1, but go from nan"),
+        (np.full((40, 40), -1.0, np.float32), "floats must be 0 to 1"),
+        (np.full((40, 40), 100_000, np.int32), "values must have 16 bits"),
+    ],
+)
+def test_values_of_unknown_range_are_refused(
+    pixels: np.ndarray, reason: str, tmp_path: Path
+) -> None:
+    Image.fromarray(pixels).save(tmp_path / "odd.tiff")
+    with pytest.raises(DamagedPhotographError, match=reason):
+        decode(tmp_path / "odd.tiff")
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    checksum = zlib.crc32(kind + content).to_bytes(4, "big")
+    return len(content).to_bytes(4, "big") + kind + content + checksum
+
+
+def _deep_png(value: int, *more: bytes) -> bytes:
+    """A PNG of 16 bits a colour, which pillow reads but does not write; `more` chunks behind."""
+    header = (40).to_bytes(4, "big") * 2 + bytes([16, 2, 0, 0, 0])
+    rows = (b"\0" + value.to_bytes(2, "big") * 3 * 40) * 40
+    chunks = [_chunk(b"IHDR", header), _chunk(b"IDAT", zlib.compress(rows)), *more]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks) + _chunk(b"IEND", b"")
+
+
+def test_colours_of_12_bits_in_a_file_of_16_are_refused() -> None:
+    assert (decode(_deep_png(100 * 257)) == 100).all()
+    with pytest.raises(DamagedPhotographError, match="12 or fewer"):
+        decode(_deep_png(4000))
+
+
+def test_whatever_pillow_raises_is_about_one_photograph(tmp_path: Path) -> None:
+    (tmp_path / "0.png").write_bytes(_deep_png(25_700))
+    (tmp_path / "1.png").write_bytes(_deep_png(25_700, _chunk(b"iCCP", b"")))  # IndexError
+    (tmp_path / "2.dds").write_bytes(b"DDS " + (124).to_bytes(4, "little") + bytes(120))
+    (tmp_path / "3.blp").write_bytes(b"BLP2" + bytes(100))
+    (tmp_path / "4.eps").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 99 99\n")
+    (tmp_path / "5.png").write_bytes(_deep_png(25_700)[:60])
+    paths = find_photographs([tmp_path])
+    images, damaged = decode_all(paths.__getitem__, len(paths))
+    assert sorted(damaged) == [1, 2, 3, 4, 5]
+    assert all(reason and "\n" not in reason for reason in damaged.values())
+    assert (images[0] == 100).all()
+
+
+def test_given_order_is_kept(tmp_path: Path) -> None:
+    for name in ("a.jpg", "c.bmp", "deeper/g.webp"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = find_photographs([tmp_path / "c.bmp", tmp_path / "deeper", tmp_path / "a.jpg"])
+    assert [path.name for path in found] == ["c.bmp", "g.webp", "a.jpg"]
+
+
+@needs_originals
+@needs_real_file
+def test_originals_are_seen_as_the_data_set_was_made() -> None:
+    originals = sorted((SHARED / "data" / "deepweeds" / "images").glob("*.jpg"))
+    with np.load(SHARED / "data" / "deepweeds32.npz") as prepared:
+        index = {name: i for i, name in enumerate(prepared["filenames"])}
+        images = prepared["images"]
+    for path in originals:
+        assert np.array_equal(decode(path), images[index[path.name]]), path.name

@@ -1,0 +1,89 @@
+"""The image task: what is reported, what a failure leaves, what a network is read from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+from optuna_deepweeds.datasets import Dataset
+from optuna_deepweeds.errors import DivergedError, InvalidInputError
+from optuna_deepweeds.spaces import SPACES
+from optuna_deepweeds.tasks import ImageTask, Run, make_task
+
+CONFIG = {
+    "n_conv_layers": 3,
+    "use_BN": False,
+    "global_avg_pooling": False,
+    "n_channels_conv_0": 32,
+    "n_channels_conv_1": 32,
+    "n_channels_conv_2": 32,
+    "n_fc_layers": 1,
+    "n_channels_fc_0": 32,
+    "batch_size": 16,
+    "learning_rate_init": 0.01,
+    **SPACES["course"].constants,
+}
+
+
+@pytest.fixture
+def trial() -> optuna.Trial:
+    return optuna.create_study(direction="maximize").ask()
+
+
+def lent(trial: optuna.Trial, folder: Path, config: dict[str, Any], **options: Any) -> Run:
+    where = {"checkpoint": folder / "t.pt", "device": "cpu"}
+    return Run(trial, config=config, seed=1, epochs=3, **where, **options)
+
+
+def test_every_epoch_is_reported_and_the_last_one_returned(
+    trial: optuna.Trial, tiny_images: Dataset, tmp_path: Path
+) -> None:
+    shown: list[tuple[int, float]] = []
+    run = lent(trial, tmp_path, CONFIG, on_report=lambda *report: shown.append(report))
+    value = ImageTask(tiny_images, SPACES["course"], 3)(trial, run)
+    frozen = trial.study.get_trials()[0]
+    assert list(frozen.intermediate_values.items()) == shown
+    assert [epoch for epoch, _ in shown] == [1, 2, 3]
+    assert value == shown[-1][1]
+    assert run.checkpoint.exists()
+
+
+def test_epochs_that_only_the_checkpoint_knows_are_reported(
+    tiny_images: Dataset, tmp_path: Path
+) -> None:
+    task = ImageTask(tiny_images, SPACES["course"], 3)
+    study = optuna.create_study(direction="maximize")
+    first, second = study.ask(), study.ask()
+    value = task(first, lent(first, tmp_path, CONFIG))
+    assert task(second, lent(second, tmp_path, CONFIG)) == value
+    curves = [t.intermediate_values for t in study.get_trials()]
+    assert curves[0] == curves[1] and sorted(curves[1]) == [1, 2, 3]
+
+
+def test_a_diverged_run_says_so_and_leaves_no_checkpoint(
+    trial: optuna.Trial, tiny_images: Dataset, tmp_path: Path
+) -> None:
+    run = lent(trial, tmp_path, CONFIG | {"learning_rate_init": 1e30})
+    with pytest.raises(DivergedError, match="learning_rate_init"):
+        ImageTask(tiny_images, SPACES["course"], 3)(trial, run)
+    assert not run.checkpoint.exists()
+
+
+def test_an_imported_trial_has_no_network(tiny_images: Dataset, tmp_path: Path) -> None:
+    imported = optuna.create_trial(value=0.9)
+    with pytest.raises(InvalidInputError, match="trial -?[0-9]+ is imported"):
+        ImageTask(tiny_images, SPACES["course"], 3).network(imported, tmp_path / "t.pt")
+
+
+def test_a_task_is_made_by_names_and_told_from_others() -> None:
+    task = make_task("demo", space="course-small", epochs=3)
+    assert (task.name, task.space.name, task.max_resource) == ("demo", "course-small", 3)
+    same = make_task("demo", space="course", epochs=2, fingerprint=task.fingerprint)
+    assert same.fingerprint == task.fingerprint
+    with pytest.raises(InvalidInputError, match="must be those that the study began with"):
+        make_task("demo", space="course", epochs=2, fingerprint="another")
+    with pytest.raises(InvalidInputError, match="Did you mean 'demo'"):
+        make_task("dmo", space="course", epochs=2)
