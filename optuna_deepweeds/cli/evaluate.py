@@ -99,7 +99,7 @@ def evaluate(
         store_evaluation(study, evaluation)
     if not evaluation.trials[0].scores:
         raise DeepWeedsError("the best trial must train at least once, but every training failed.")
-    network = evaluation.network
+    network = evaluation.trials[0].network
     if network is not None and output is not None:
         network.save(output)
         info(f"Saved the network of trial {evaluation.trials[0].trial} to {output}.")
@@ -167,7 +167,7 @@ def _emit_confusion(evaluation: Evaluation, trial: TrialEvaluation) -> None:
     click.echo(f"\nTrial {trial.trial}, all seeds: true classes in rows, predicted in columns.")
     # Numbers head the columns: eight names side by side would not fit a terminal.
     numbers = [str(i) for i in range(1, len(evaluation.classes) + 1)]
-    recalls = evaluation.recall(trial)
+    recalls = evaluation.recalls(trial)
     rows = [
         {"class": f"{number} {name}", "recall": recalls[name]}
         | dict(zip(numbers, (int(count) for count in counts), strict=True))

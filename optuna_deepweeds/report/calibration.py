@@ -18,7 +18,6 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from optuna_deepweeds import attributes
 from optuna_deepweeds.trials import chain, forecast, sign
 
 
@@ -109,7 +108,7 @@ def calibration_of(trials: Iterable[FrozenTrial], direction: StudyDirection) -> 
     by_number = {trial.number: trial for trial in trials}
     points = []
     for trial in by_number.values():
-        if trial.state != TrialState.COMPLETE or attributes.PRIOR in trial.user_attrs:
+        if trial.state != TrialState.COMPLETE:
             continue
         last = max(trial.intermediate_values, default=0)
         for link in chain(trial, by_number):

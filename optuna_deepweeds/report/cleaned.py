@@ -54,7 +54,7 @@ def cleaned(view: StudyView, *, at_most: int | None = None) -> FixedStudy:
 def outcomes(view: StudyView) -> list[FrozenTrial]:
     """Trials with parameters and an end, as complete ones that end there."""
     found = []
-    for trial in view.own:
+    for trial in view.trials:
         if trial.number in view.replaced or not trial.params:
             continue
         value = end_of(trial)
@@ -65,7 +65,7 @@ def outcomes(view: StudyView) -> list[FrozenTrial]:
 
 def as_they_ran(view: StudyView) -> FixedStudy:
     """All trials in their real states, those too that others continue or run again."""
-    return FixedStudy(view.direction, [_bare(t, t.state, t.value) for t in view.own])
+    return FixedStudy(view.direction, [_bare(t, t.state, t.value) for t in view.trials])
 
 
 def end_of(trial: FrozenTrial) -> float | None:

@@ -193,7 +193,7 @@ def cumulative_maximum(comparison: Comparison) -> Chart | None:
 
 def _steps(view: StudyView) -> tuple[list[float], list[float]]:
     """Number of ended trials and best value wherever it changed, and at the end."""
-    ended = [t for t in view.own if t.datetime_complete and t.state.is_finished()]
+    ended = [t for t in view.trials if t.datetime_complete and t.state.is_finished()]
     ended.sort(key=lambda t: (t.datetime_complete, t.number))
     complete = {t.number: view.sign * t.value for t in view.ranked if t.value is not None}
     x: list[float] = []

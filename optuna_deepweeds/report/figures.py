@@ -32,7 +32,7 @@ def own_charts(view: StudyView) -> list[Chart]:
 
 def learning_curves(view: StudyView) -> Chart | None:
     """Every trial's curve; the parent of a continued trial is part of its successor's curve."""
-    trials = [t for t in view.own if t.intermediate_values and t.number not in view.replaced]
+    trials = [t for t in view.trials if t.intermediate_values and t.number not in view.replaced]
     if not trials:
         return None
     caption = ""

@@ -75,11 +75,11 @@ def optuna_plots(view: StudyView) -> list[OptunaPlot]:
     """Every plot that there is something to draw for."""
     found = outcomes(view)
     plots = []
-    if len(view.own) > 1 and any(
-        t.state == TrialState.COMPLETE and end_of(t) is not None for t in view.own
+    if len(view.trials) > 1 and any(
+        t.state == TrialState.COMPLETE and end_of(t) is not None for t in view.trials
     ):
         plots.append(_history(view))
-    if any(t.datetime_start for t in view.own):
+    if any(t.datetime_start for t in view.trials):
         plots.append(_timeline(view))
     if not found:
         return plots
@@ -94,12 +94,12 @@ def _history(view: StudyView) -> OptunaPlot:
     study = as_they_ran(view)
     stopped = [
         (t.number, value)
-        for t in view.own
+        for t in view.trials
         if t.state == TrialState.PRUNED and t.number not in view.replaced
         and (value := end_of(t)) is not None
     ]  # fmt: skip
     x, y = [n for n, _ in stopped], [v for _, v in stopped]
-    values = [v for t in view.own if (v := end_of(t)) is not None]
+    values = [v for t in view.trials if (v := end_of(t)) is not None]
 
     def draw(library: Any) -> Any:
         drawn = library.plot_optimization_history(study, target_name=view.metric)
@@ -128,10 +128,10 @@ def _timeline(view: StudyView) -> OptunaPlot:
         drawn = library.plot_timeline(study, n_recent_trials=_MAX_BARS)
         if hasattr(drawn, "for_each_trace"):
             drawn.for_each_trace(_recolour)
-            drawn.update_yaxes(dtick=1 if len(view.own) < 8 else None)
+            drawn.update_yaxes(dtick=1 if len(view.trials) < 8 else None)
         return drawn
 
-    caption = f"The last {_MAX_BARS:,} trials." if len(view.own) > _MAX_BARS else ""
+    caption = f"The last {_MAX_BARS:,} trials." if len(view.trials) > _MAX_BARS else ""
     return OptunaPlot("timeline", "Timeline", draw, caption, 340, has_legend=True)
 
 

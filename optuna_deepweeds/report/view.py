@@ -13,9 +13,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from optuna_deepweeds import attributes, trials
 from optuna_deepweeds.errors import InvalidInputError
+from optuna_deepweeds.priors import n_imported
 from optuna_deepweeds.report.calibration import Calibration, calibration_of
 from optuna_deepweeds.spaces import SPACES
-from optuna_deepweeds.studies.accounting import Progress, own_trials, progress, ranked
+from optuna_deepweeds.studies.accounting import Progress, progress, ranked
 
 
 @dataclass(frozen=True)
@@ -79,13 +80,8 @@ class StudyView:
 
     @property
     def has_priors(self) -> bool:
-        """Whether priors informed the study."""
-        return bool(self.stored(attributes.PRIOR_SUMMARY))
-
-    @cached_property
-    def own(self) -> tuple[FrozenTrial, ...]:
-        """Trials that were not imported."""
-        return tuple(own_trials(self.trials))
+        """Whether there are imported trials in the study's companion."""
+        return n_imported(self.user_attrs) > 0
 
     @cached_property
     def replaced(self) -> frozenset[int]:
@@ -111,7 +107,7 @@ class StudyView:
     def failures(self) -> list[FrozenTrial]:
         """Failed trials; those that were put back after an interruption are none."""
         return [
-            t for t in self.own if t.state == TrialState.FAIL and not trials.was_interrupted(t)
+            t for t in self.trials if t.state == TrialState.FAIL and not trials.was_interrupted(t)
         ]
 
     @property
