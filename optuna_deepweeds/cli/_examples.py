@@ -41,6 +41,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "study import mine.jsonl.gz --storage other.db",
         "study import mine.jsonl.gz --name copy",
     ),
+    "study fork": ("study fork mine mine-2",),
     "study reap": ("study reap mine",),
     "study delete": ("study delete mine", "study delete mine --yes"),
     "worker": (
