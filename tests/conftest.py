@@ -12,7 +12,7 @@ import pytest
 from optuna_deepweeds.datasets import Dataset
 from tests.postgres import LocalPostgres, find_programs, local_postgres
 
-pytest.register_assert_rewrite("optuna.testing.pytest_samplers")
+pytest.register_assert_rewrite("optuna.testing.pytest_samplers", "optuna.testing.pytest_storages")
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
