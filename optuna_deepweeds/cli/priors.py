@@ -22,17 +22,8 @@ from optuna_deepweeds.priors import (
 )
 from optuna_deepweeds.spaces import SPACES
 
-_EPILOG = """
-\b
-Examples:
-  optuna-deepweeds priors list
-  optuna-deepweeds priors show priors/runs.csv --space course
-  optuna-deepweeds priors import priors/runs.csv --study first
-  optuna-deepweeds priors export first priors/first.csv
-"""
 
-
-@click.group(epilog=_EPILOG)
+@click.group()
 def priors() -> None:
     """List, show, import and export earlier trials.
 

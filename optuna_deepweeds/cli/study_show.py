@@ -13,7 +13,6 @@ from optuna.trial import FrozenTrial, TrialState
 
 from optuna_deepweeds import attributes
 from optuna_deepweeds.cli._output import (
-    duration,
     emit,
     emit_record,
     format_option,
@@ -21,9 +20,10 @@ from optuna_deepweeds.cli._output import (
     storage_option,
 )
 from optuna_deepweeds.cli._progress import time_left
-from optuna_deepweeds.cli._values import Output
+from optuna_deepweeds.cli._values import Output, WorkerOptions, worker_options
 from optuna_deepweeds.errors import NotFoundError
 from optuna_deepweeds.report.calibration import calibration_of
+from optuna_deepweeds.report.standing import duration
 from optuna_deepweeds.studies.accounting import best_trial, epochs_trained, own_trials, progress
 from optuna_deepweeds.studies.spec import Budget
 
@@ -137,14 +137,14 @@ def status(name: str, fmt: str, storage_url: str | None) -> None:
     help="Write the trial's network to this file, for `predict`.",
 )
 @click.option("--trial", "number", type=int, help="Another trial than the best.")
-@click.option("--data-dir", type=click.Path(path_type=Path), help="Where the images lie.")
+@worker_options("data_dir")
 @format_option
 @storage_option
 def best(
     name: str,
     model_file: Path | None,
     number: int | None,
-    data_dir: Path | None,
+    options: WorkerOptions,
     fmt: str,
     storage_url: str | None,
 ) -> None:
@@ -155,11 +155,11 @@ def best(
     study = manager.load_single(name, open_storage(storage_url, must_exist=True))
     trial = _best(study) if number is None else _by_number(study, number)
     if model_file is not None:
-        from optuna_deepweeds.cli.study_run import load_task
+        from optuna_deepweeds.cli._work import load_task
         from optuna_deepweeds.trials import root
 
         checkpoint = manager.study_checkpoints(study).path(root(trial))
-        task = load_task(manager.study_spec(study), data_dir)
+        task = load_task(manager.study_spec(study), options)
         task.network(trial, checkpoint).save(model_file)
         info(f"Saved the network of trial {trial.number} to {model_file}.")
     emit_record(_row(trial), fmt=fmt, params=trial.params)

@@ -8,9 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from datetime import datetime, timedelta
-from types import SimpleNamespace
 
 import optuna
 import pytest
@@ -22,7 +20,6 @@ from optuna_deepweeds.errors import (
     DivergedError,
     InvalidInputError,
     NotFoundError,
-    TrainingInterrupted,
 )
 from optuna_deepweeds.spaces import SPACES
 from optuna_deepweeds.studies import manager
@@ -30,6 +27,8 @@ from optuna_deepweeds.studies.accounting import own_trials, progress
 from optuna_deepweeds.studies.spec import Budget
 from optuna_deepweeds.studies.storage.identity import is_gone, this_worker
 from optuna_deepweeds.studies.worker import Ending, Worker
+from optuna_deepweeds.tasks import FunctionTask
+from optuna_deepweeds.tasks.run import TrialInterrupted
 from tests.studies.conftest import Bench, Recorder
 
 SPACE = SPACES["course-small"]
@@ -223,38 +222,35 @@ def test_a_worker_drops_a_trial_that_another_took_over(bench: Bench) -> None:
 
 
 class _TakenOver:
-    """A training whose trial another worker settles before it ends in one way or another."""
+    """An objective whose trial another worker settles before it ends in one way or another."""
 
     def __init__(self, study: optuna.Study, ending: str) -> None:
         self._study, self._ending = study, ending
         self.stop = False
 
-    def __call__(
-        self, *args: object, on_epoch: Callable[[object], None], **others: object
-    ) -> object:
+    def __call__(self, trial: optuna.Trial) -> float:
         storage = self._study._storage
-        for trial in storage.get_all_trials(self._study._study_id, deepcopy=False):
-            if trial.number == 0 and trial.state == TrialState.RUNNING:
-                storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
-                if self._ending == "diverged":
-                    raise DivergedError("NaN")
-                if self._ending == "bug":
-                    raise ZeroDivisionError
-                if self._ending == "pruned":
-                    raise optuna.TrialPruned
-                if self._ending == "stopped":
-                    self.stop = True
-                    raise TrainingInterrupted
-        return SimpleNamespace(valid_accuracy=0.5)
+        if trial.number == 0:
+            storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+            if self._ending == "diverged":
+                raise DivergedError("NaN")
+            if self._ending == "bug":
+                raise ZeroDivisionError
+            if self._ending == "pruned":
+                raise optuna.TrialPruned
+            if self._ending == "stopped":
+                self.stop = True
+                raise TrialInterrupted
+        return 0.5
 
 
 @pytest.mark.parametrize("ending", ["complete", "diverged", "bug", "pruned", "stopped"])
 def test_a_trial_that_was_taken_over_is_dropped_however_it_ends(bench: Bench, ending: str) -> None:
     study = bench.study(trials=1)
-    train = _TakenOver(study, ending)
+    objective = _TakenOver(study, ending)
     recorder = Recorder()
-    task = bench.task(study, train)
-    stop = lambda: train.stop  # noqa: E731
+    task = FunctionTask(objective, space=SPACE)
+    stop = lambda: objective.stop  # noqa: E731
     result = Worker(study, task, observer=recorder, should_stop=stop).run()
     assert result == (Ending.INTERRUPTED if ending == "stopped" else Ending.TOTAL)
     assert recorder.notes[0] == "taken over"
