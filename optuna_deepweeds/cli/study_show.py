@@ -22,10 +22,11 @@ from optuna_deepweeds.cli._output import (
 from optuna_deepweeds.cli._progress import time_left
 from optuna_deepweeds.cli._values import Output, WorkerOptions, worker_options
 from optuna_deepweeds.errors import NotFoundError
+from optuna_deepweeds.priors import n_imported
 from optuna_deepweeds.report.calibration import calibration_of
 from optuna_deepweeds.report.standing import duration
-from optuna_deepweeds.studies.accounting import best_trial, epochs_trained, own_trials, progress
-from optuna_deepweeds.studies.spec import Budget
+from optuna_deepweeds.studies.accounting import best_trial, epochs_trained, progress
+from optuna_deepweeds.studies.spec import Budget, named_companions, refuse_old_form
 
 
 @click.command("list")
@@ -36,12 +37,15 @@ def list_(fmt: str, storage_url: str | None) -> None:
     from optuna_deepweeds.studies.storage.reading import open_reader
 
     with open_reader(storage_url) as reader:
-        studies = [
+        studies = reader.studies()
+        companions = named_companions(study.user_attrs.get(attributes.SPEC) for study in studies)
+        shown = [
             (study, reader.trials(study.study_id, params=False, curves=False))
-            for study in reader.studies()
+            for study in studies
+            if study.name not in companions
         ]
     rows = []
-    for study, found in studies:
+    for study, found in shown:
         state = progress(found, study.directions[0])
         # A damaged study must not hide the others.
         spec, budget = (
@@ -60,12 +64,13 @@ def list_(fmt: str, storage_url: str | None) -> None:
                 "of": budget.get("trials"),
                 "running": state.running,
                 "failed": state.failed,
+                "priors": n_imported(study.user_attrs) or None,
                 "best": None if state.best is None else state.best.value,
                 "last_activity": max(_moments(found), default=None),
             }
         )
     columns = ["name", "dataset", "space", "sampler", "pruner", "seed", "finished", "of"]
-    columns += ["running", "failed", "best", "last_activity"]
+    columns += ["running", "failed", "priors", "best", "last_activity"]
     if not rows and fmt == "table":
         info("No studies yet; `optuna-deepweeds study run` makes one.")
         return
@@ -73,8 +78,8 @@ def list_(fmt: str, storage_url: str | None) -> None:
 
 
 def _moments(trials: Iterable[FrozenTrial]) -> Iterator[datetime]:
-    """When the study's own trials started or ended."""
-    for trial in own_trials(trials):
+    """When trials started or ended."""
+    for trial in trials:
         yield from filter(None, (trial.datetime_start, trial.datetime_complete))
 
 
@@ -88,6 +93,7 @@ def status(name: str, fmt: str, storage_url: str | None) -> None:
 
     with open_reader(storage_url) as reader:
         study = reader.study(name)
+        refuse_old_form(name, study.user_attrs)
         found = reader.trials(study.study_id, params=False)
     state = progress(found, study.directions[0])
     record: dict[str, Any] = {"study": name}
@@ -109,7 +115,7 @@ def status(name: str, fmt: str, storage_url: str | None) -> None:
         "running": state.running,
         "waiting": state.waiting,
         "failed": state.failed,
-        "priors": state.priors,
+        "priors": n_imported(study.user_attrs),
         "epochs_trained": state.epochs,
     }
     if epochs is not None and state.finished:
@@ -196,12 +202,19 @@ def trials(
 
     with_params = params or (fmt != "table" and not failed)
     with open_reader(storage_url) as reader:
-        found = reader.trials(reader.study(name).study_id, params=with_params)
+        study = reader.study(name)
+        refuse_old_form(name, study.user_attrs)
+        companions = named_companions([study.user_attrs.get(attributes.SPEC)] * priors)
+        informing = [other for other in reader.studies() if other.name in companions]
+        found = [
+            trial
+            for shown in [study, *informing]
+            for trial in reader.trials(shown.study_id, params=with_params)
+        ]
     chosen = [
         t
         for t in found
-        if (priors or attributes.PRIOR not in t.user_attrs)
-        and (not failed or t.state == TrialState.FAIL)
+        if (not failed or t.state == TrialState.FAIL)
         and (state is None or t.state.name.lower() == state)
     ]
     columns = list(_COLUMNS)
