@@ -69,7 +69,7 @@ class GridRun:
 
     def _run(self, cell: Cell, head: str) -> int:
         spec = replace(cell.spec, dataset_fingerprint=self.task.fingerprint)
-        study, _ = manager.create_or_continue(cell.name, spec, cell.budget, self.storage)
+        study, _ = manager.create(cell.name, spec, cell.budget, self.storage)
         if is_finished(study):
             return 0
         if self.claims is None:
@@ -77,7 +77,7 @@ class GridRun:
         if cell.priors:
             rows = [row for source in cell.priors for row in self.priors[source]]
             manager.add_priors(study, rows, enqueue_best=cell.enqueue_best)
-            study = manager.equip(study, spec)
+        study = manager.equip(study)
         stop = StopFlag()
         is_quiet = self.claims is not None
         code, _ = run_workers(study, self.task, self.options, stop, quiet=is_quiet)

@@ -164,7 +164,7 @@ def run(
         info("Dry run: nothing was done.")
         return 0
     storage = open_storage(storage_url)
-    study, is_new = manager.create_or_continue(name, spec, budget, storage)
+    study, is_new = manager.create(name, spec, budget, storage)
     if is_new:
         total = manager.set_budget(study, default.updated(budget))
     else:
@@ -182,8 +182,7 @@ def run(
     if priors:
         for line in manager.add_priors(study, priors, enqueue_best=enqueue_best).lines():
             info(line)
-        study = manager.equip(study, spec)  # The pruner learns from the priors' curves.
-    return work(study, task, options)
+    return work(manager.equip(study), task, options)
 
 
 @click.command()

@@ -23,7 +23,7 @@ from optuna_deepweeds.errors import (
 )
 from optuna_deepweeds.spaces import SPACES
 from optuna_deepweeds.studies import manager
-from optuna_deepweeds.studies.accounting import own_trials, progress
+from optuna_deepweeds.studies.accounting import progress
 from optuna_deepweeds.studies.spec import Budget
 from optuna_deepweeds.studies.storage.identity import is_gone, this_worker
 from optuna_deepweeds.studies.worker import Ending, Worker
@@ -121,23 +121,6 @@ def test_a_study_asked_to_stop_starts_no_trial(bench: Bench) -> None:
     assert ending == Ending.STOPPED
     assert study.get_trials() == []
     assert bench.work(bench.study())[0] == Ending.TOTAL  # Running it again goes on.
-
-
-def test_priors_count_nowhere(bench: Bench) -> None:
-    study = bench.study(trials=2)
-    study.add_trial(
-        create_trial(
-            value=0.99,
-            params=PARAMS,
-            distributions={name: SPACE[name].distribution for name in PARAMS},
-            user_attrs={attributes.PRIOR: "elsewhere"},
-        )
-    )
-    bench.work(study)
-    state = progress(study.get_trials(), study.direction)
-    assert (state.finished, state.priors, state.epochs) == (2, 1, 4)
-    assert state.best is not None
-    assert state.best.number != 0
 
 
 def test_an_enqueued_trial_outside_the_space_fails_and_the_study_goes_on(bench: Bench) -> None:
@@ -396,7 +379,7 @@ def test_a_study_killed_in_the_middle_ends_with_exactly_its_total(bench: Bench) 
     process.send_signal(signal.SIGKILL)
     process.wait()
     subprocess.run([*command[:3], "study", "resume", "killed", "--storage", bench.url], check=True)
-    trials = own_trials(study.get_trials())
+    trials = study.get_trials()
     assert sum(t.state in (TrialState.COMPLETE, TrialState.PRUNED) for t in trials) == 6
     assert not any(t.state in (TrialState.RUNNING, TrialState.WAITING) for t in trials)
 
