@@ -58,12 +58,7 @@ def prior_trials(source: str, metric: str | None = None) -> list[PriorTrial]:
     Raises:
         As `priors.read_priors`.
     """
-    from optuna_deepweeds.studies.storage import open_storage
-
-    def open_study(url: str, name: str) -> optuna.Study:
-        return manager.load_plain(name, open_storage(url, must_exist=True))
-
-    return read_priors(source, open_study=open_study, metric=metric)
+    return read_priors(source, open_study=lambda url, name: manager.find(name, url), metric=metric)
 
 
 def print_plan(
