@@ -15,7 +15,7 @@ from optuna.storages import BaseStorage
 from optuna_deepweeds.bench import priors
 from optuna_deepweeds.bench.curves import Curves, load
 from optuna_deepweeds.bench.methods import make_pruner, takes_prior_curves
-from optuna_deepweeds.bench.replay import generator, replay
+from optuna_deepweeds.bench.replay import Simulation, generator
 from optuna_deepweeds.bench.results import Cell
 from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.samplers import SAMPLERS, make_sampler
@@ -137,16 +137,15 @@ def run_cell(cell: Cell) -> dict[str, Any]:
         reported = table.reported(noise=case["noise"], mislead=case["mislead"], rng=rng)
     order = method["order"]
     with _storage(case["storage"]) as storage:
-        outcome, _ = replay(
+        simulation = Simulation(
             table,
             make_pruner(method["pruner"], max_resource=n_epochs, seed=cell.seed, prior=prior),
-            max_epochs=cell.budget * n_epochs,
-            workers=case["workers"],
             seed=cell.seed,
             sampler=None if order == "random" else make_sampler(order, seed=cell.seed),
             reported=reported,
             storage=storage,
         )
+        outcome = simulation.run(max_epochs=cell.budget * n_epochs, workers=case["workers"])
     is_top, n_decisions = table.top_tenth(), len(outcome.decision_times)
     return {
         "epochs": outcome.epochs,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
@@ -15,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from optuna_deepweeds import attributes
 from optuna_deepweeds.bench.curves import Curves
 from optuna_deepweeds.bench.methods import PRUNERS, make_pruner
-from optuna_deepweeds.bench.replay import TableSampler, generator, replay
+from optuna_deepweeds.bench.replay import Outcome, Simulation, TableSampler, generator
 from optuna_deepweeds.bench.summary import course
 from optuna_deepweeds.samplers import make_sampler
 from optuna_deepweeds.studies.storage import open_storage
@@ -35,6 +36,13 @@ def _curves(n: int = 200, seed: int = 0) -> Curves:
     )
     space = {"final": FloatDistribution(0, 1), "speed": FloatDistribution(0.2, 2.0)}
     return Curves("made", values, rows, space, float(np.median(values[:, -1])))
+
+
+def replay(
+    curves: Curves, pruner: BasePruner, *, max_epochs: int, workers: int = 1, **options: Any
+) -> tuple[Outcome, optuna.Study]:
+    simulation = Simulation(curves, pruner, **options)
+    return simulation.run(max_epochs=max_epochs, workers=workers), simulation.study
 
 
 def _order(curves: Curves, seed: int) -> list[int]:
