@@ -164,7 +164,6 @@ class Simulation:
         seed: Decides the random order of configurations, together with the task's name.
         sampler: Proposes configurations, of which the nearest in the table is taken.
         reported: (n, T) what trials report, if not the true values.
-        storage: Where the study lives; in memory by default.
 
     Attributes:
         study: The study.
@@ -179,7 +178,6 @@ class Simulation:
         seed: int = 0,
         sampler: BaseSampler | None = None,
         reported: np.ndarray | None = None,
-        storage: BaseStorage | None = None,
     ) -> None:
         self._curves = curves
         self._reported = curves.values if reported is None else reported
@@ -187,7 +185,7 @@ class Simulation:
         self._pruner = pruner
         # Hyperband draws brackets from the name; a random one would make runs differ.
         self._name = f"replay-{curves.name}-{seed}"
-        self.study = self._create(storage)
+        self.study = self._create(None)
         self._next_continuation = getattr(pruner, "next_continuation", None)
         n = len(curves.values)
         self.outcome = Outcome(np.zeros(n, dtype=int), np.zeros(n, dtype=bool))

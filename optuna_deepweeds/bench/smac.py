@@ -18,13 +18,14 @@ from typing import Any
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from optuna_deepweeds.bench.problems import Problem
+from optuna_deepweeds.bench.samplers import Optimiser
 from optuna_deepweeds.errors import DeepWeedsError
 from optuna_deepweeds.spaces import Parameter
 
 _SERVER = Path(__file__).with_name("smac_server.py")
 
 
-class SmacOptimiser:
+class SmacOptimiser(Optimiser):
     """SMAC3's HyperparameterOptimizationFacade with its defaults.
 
     Args:
@@ -82,7 +83,6 @@ class SmacOptimiser:
             raise
 
     def ask(self) -> dict[str, Any]:
-        """The next configuration."""
         raw = self._request(op="ask")["params"]
         return {
             name: _decoded(parameter, raw[name])
@@ -91,15 +91,12 @@ class SmacOptimiser:
         }
 
     def tell(self, value: float) -> None:
-        """The value of the configuration asked for last."""
         self._request(op="tell", value=self._problem.sign * value)
 
     def clock(self) -> float:
-        """CPU seconds of the server so far."""
         return self._cpu_seconds
 
     def close(self) -> None:
-        """End the server."""
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None
             with suppress(BrokenPipeError):  # a server that died leaves a request in the buffer

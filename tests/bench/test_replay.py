@@ -232,17 +232,15 @@ def test_a_sampler_chooses_among_the_table(name: str) -> None:
     assert np.mean([final for final, _ in params[10:]]) > 0.55
 
 
-def test_a_study_on_sqlite_runs_as_one_in_memory(tmp_path: Path) -> None:
-    runs = [
-        replay(
-            _curves(),
-            make_pruner("dora-thaw", max_resource=T, seed=0),
-            max_epochs=3 * T,
-            storage=storage,
-        )
-        for storage in (None, open_storage(f"sqlite:///{tmp_path}/replay.db"))
-    ]
-    assert runs[0][0].paid.tolist() == runs[1][0].paid.tolist()
+def test_a_study_moved_to_sqlite_goes_on_as_in_memory(tmp_path: Path) -> None:
+    paid = []
+    for storage in (None, open_storage(f"sqlite:///{tmp_path}/replay.db")):
+        simulation = Simulation(_curves(), make_pruner("dora-thaw", max_resource=T, seed=0))
+        simulation.run(max_trials=6)
+        if storage is not None:
+            simulation.move(storage)
+        paid.append(simulation.run(max_epochs=3 * T).paid.tolist())
+    assert paid[0] == paid[1]
 
 
 @pytest.mark.parametrize(("direction", "sign"), [("maximize", 1.0), ("minimize", -1.0)])
