@@ -29,7 +29,7 @@ from ConfigSpace import (
     Integer,
 )
 from smac import HyperparameterOptimizationFacade, Scenario
-from smac.runhistory import StatusType, TrialValue
+from smac.runhistory import TrialValue
 
 
 class Server:
@@ -56,7 +56,7 @@ class Server:
         else:
             now = time.time()
             # The facade divides by nothing but time; a positive duration keeps it content.
-            value = TrialValue(request["value"], 1e-3, StatusType.SUCCESS, now, now)
+            value = TrialValue(cost=request["value"], time=1e-3, starttime=now, endtime=now)
             self._smac.tell(self._asked, value, save=False)
         return {}
 
