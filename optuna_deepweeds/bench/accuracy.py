@@ -7,15 +7,14 @@ No test figure was used to choose them. They stay within the published task: 32x
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from optuna_deepweeds.bench.training_runs import course_config
 from optuna_deepweeds.datasets.dataset import Dataset
 from optuna_deepweeds.schema import choose
+from optuna_deepweeds.spaces import SPACES
+from optuna_deepweeds.tasks import ImageTask
 from optuna_deepweeds.tasks.evaluation import RECIPES, Score, TrialEvaluation, evaluate_config
-
-if TYPE_CHECKING:
-    from optuna_deepweeds.training import TrainedNetwork
 
 CONFIGS: dict[str, dict[str, Any]] = {
     # Network, Adam and cross entropy of the published space; schedule, mirror images and shifts
@@ -62,21 +61,14 @@ def measure(
     epochs: int = 20,
     device: str | None = None,
     on_score: Callable[[Score], None] | None = None,
-) -> tuple[TrialEvaluation, TrainedNetwork | None]:
+) -> TrialEvaluation:
     """Train the configuration `name` once a seed on all but the test images and score it on these.
 
     Raises:
         InvalidInputError: If there is no such configuration.
     """
     choose("configuration", name, CONFIGS)
-    scores, failures, network = evaluate_config(
-        CONFIGS[name],
-        dataset,
-        seed=0,
-        first_seed=seeds[0],
-        n_seeds=len(seeds),
-        epochs=epochs,
-        device=device,
-        on_score=on_score,
+    task = ImageTask(dataset, SPACES[name.split("-")[0]], epochs)
+    return evaluate_config(
+        task, CONFIGS[name], seed=0, repetitions=seeds, device=device, on_score=on_score
     )
-    return TrialEvaluation(0, float("nan"), CONFIGS[name], scores, failures), network

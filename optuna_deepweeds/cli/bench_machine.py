@@ -67,7 +67,7 @@ def accuracy(
     images = load(dataset, data_dir=data_dir, fold=fold)
     rows = []
     for name in names:
-        result, network = hand_picked.measure(
+        result = hand_picked.measure(
             name,
             images,
             seeds,
@@ -81,8 +81,8 @@ def accuracy(
             info(f"Failed: {failure}")
         seconds = sum(score.seconds for score in result.scores)
         rows.append({"config": name, **result.row(), "seconds": seconds})
-        if output is not None and network is not None:
-            network.save(output)
+        if output is not None and result.network is not None:
+            result.network.save(output)
     emit(rows, columns=_ACCURACY_COLUMNS, fmt=fmt)
 
 

@@ -1,8 +1,9 @@
-"""`study stop`, `reap`, `export`, `import` and `delete`."""
+"""`study stop`, `reap`, `export`, `import`, `fork` and `delete`."""
 
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from datetime import datetime
 from pathlib import Path
 
@@ -26,12 +27,10 @@ def stop(name: str, storage_url: str | None) -> None:
     """
     from optuna_deepweeds.studies import manager
     from optuna_deepweeds.studies.storage import open_storage
-    from optuna_deepweeds.studies.storage.counts import trial_states
-    from optuna_deepweeds.studies.storage.reading import Reader
 
     study = manager.load_single(name, open_storage(storage_url, must_exist=True))
     study.set_user_attr(attributes.STOP, datetime.now().isoformat(timespec="seconds"))
-    running = trial_states(Reader.of(study._storage), study._study_id)[TrialState.RUNNING]
+    running = _states(study)[TrialState.RUNNING]
     left = f"; still to finish: {counted(running, 'running trial')}" if running else ""
     info(f"Study {name} stops{left}. `study resume {shlex.quote(name)}` goes on.")
 
@@ -46,9 +45,7 @@ def reap(name: str, storage_url: str | None) -> None:
     """
     from optuna_deepweeds.studies import manager, resume
     from optuna_deepweeds.studies.storage import open_storage
-    from optuna_deepweeds.studies.storage.counts import trial_states
     from optuna_deepweeds.studies.storage.locks import run_locked
-    from optuna_deepweeds.studies.storage.reading import Reader
 
     storage = open_storage(storage_url, must_exist=True)
     study = manager.load_plain(name, storage)
@@ -62,7 +59,7 @@ def reap(name: str, storage_url: str | None) -> None:
     info(
         f"{counted(len(dead), 'trial')} of dead workers queued again{f': {numbers}' * bool(dead)}."
     )
-    running = trial_states(Reader.of(storage), study._study_id)[TrialState.RUNNING]
+    running = _states(study)[TrialState.RUNNING]
     if running:
         info(
             f"{counted(running, 'running trial')} left alone: the worker lives, or gave a sign of "
@@ -80,7 +77,8 @@ def export(name: str, file: Path, storage_url: str | None) -> None:
     from optuna_deepweeds.studies.storage import open_storage
     from optuna_deepweeds.studies.transfer_file import export_study
 
-    study = manager.load_plain(name, open_storage(storage_url, must_exist=True))
+    storage = open_storage(storage_url, must_exist=True)
+    study = manager.load_plain(name, storage, with_old_form=True)
     count = export_study(study, file)
     info(f"Wrote study {name} with {counted(count, 'trial')} to {file}.")
 
@@ -92,13 +90,32 @@ def export(name: str, file: Path, storage_url: str | None) -> None:
 def import_(file: Path, name: str | None, storage_url: str | None) -> None:
     """Read a study that `study export` wrote into a storage."""
     from optuna_deepweeds.studies.storage import open_storage
-    from optuna_deepweeds.studies.storage.counts import trial_states
-    from optuna_deepweeds.studies.storage.reading import Reader
     from optuna_deepweeds.studies.transfer_file import import_study
 
     study = import_study(file, open_storage(storage_url), name=name)
-    count = trial_states(Reader.of(study._storage), study._study_id).total()
+    count = _states(study).total()
     info(f"Read study {study.study_name} with {counted(count, 'trial')}.")
+
+
+@click.command()
+@click.argument("name")
+@click.argument("new_name", metavar="NEW")
+@storage_option
+def fork(name: str, new_name: str, storage_url: str | None) -> None:
+    """Copy study NAME, with checkpoints and priors, as study NEW of the same storage.
+
+    The two are independent from then on. A study of an earlier version that holds priors among
+    its trials is brought into the present form so.
+    """
+    from optuna_deepweeds.studies import manager
+    from optuna_deepweeds.studies.copy import fork_study
+    from optuna_deepweeds.studies.storage import open_storage
+
+    storage = open_storage(storage_url, must_exist=True)
+    study = manager.load_plain(name, storage, with_old_form=True)
+    made = fork_study(study, new_name)
+    count = counted(len(made.get_trials(deepcopy=False)), "trial")
+    info(f"Study {new_name} is a copy of {name} with {count}.")
 
 
 @click.command()
@@ -108,14 +125,13 @@ def import_(file: Path, name: str | None, storage_url: str | None) -> None:
 def delete(name: str, yes: bool, storage_url: str | None) -> int:
     """Delete study NAME, its trials, its checkpoints and its files for the dashboard."""
     from optuna_deepweeds.report.artifacts import delete_artifacts
-    from optuna_deepweeds.studies import manager
+    from optuna_deepweeds.studies import informants, manager
     from optuna_deepweeds.studies.storage import open_storage
-    from optuna_deepweeds.studies.storage.counts import trial_states
-    from optuna_deepweeds.studies.storage.reading import Reader
 
     storage = open_storage(storage_url, must_exist=True)
-    study = manager.load_plain(name, storage)
-    states = trial_states(Reader.of(study._storage), study._study_id)
+    study = manager.load_plain(name, storage, with_old_form=True)
+    informants.refuse_companion(study)
+    states = _states(study)
     count, running = states.total(), states[TrialState.RUNNING]
     if not yes:
         what = counted(count, "trial") + (f", {running} of them running" if running else "")
@@ -124,7 +140,17 @@ def delete(name: str, yes: bool, storage_url: str | None) -> int:
             return 1
     checkpoints = manager.study_checkpoints(study)
     delete_artifacts(study)
+    priors = informants.companion(study)
     optuna.delete_study(study_name=name, storage=storage)
+    if priors is not None:
+        optuna.delete_study(study_name=priors.study_name, storage=storage)
     checkpoints.delete()
     info(f"Deleted study {name} with {counted(count, 'trial')}.")
     return 0
+
+
+def _states(study: optuna.Study) -> Counter[TrialState]:
+    """Number of the study's trials by state."""
+    from optuna_deepweeds.studies.storage.reading import light_trials
+
+    return Counter(trial.state for trial in light_trials(study))

@@ -26,8 +26,8 @@ class AllowanceSpent(TrialInterrupted):
     """The trial has used up what the study could still afford; it may go on with a larger one."""
 
 
-class TrialTakenOver(Exception):
-    """Another worker declared this trial dead and finished it; its further work is void."""
+TrialTakenOver = optuna.exceptions.UpdateFinishedTrialError
+"""Another worker declared this trial dead and finished it; its further work is void."""
 
 
 def training_seed(seed: int, root: int) -> int:
@@ -63,6 +63,9 @@ class Run:
         allowance: How far it may be trained.
         asked_to_stop: Whether the worker was told to stop.
         on_report: Told each step and its value, for display.
+
+    Attributes:
+        reported: Step -> value, of earlier stays too.
     """
 
     def __init__(
@@ -91,11 +94,11 @@ class Run:
         self._ends_at = time.monotonic() + (math.inf if seconds is None else seconds)
         self._left = math.inf if self.allowance.epochs is None else self.allowance.epochs
         self._saved_at, self._saved_step = -math.inf, 0
-        self._reported: set[int] = set()
+        self.reported: dict[int, float] = {}
         if {attributes.INHERITED, attributes.SEGMENTS} & trial.user_attrs.keys():
             # It goes on from an earlier spell or from another trial, with the curve so far.
             stored = trial.storage.get_trial(trial._trial_id)
-            self._reported |= stored.intermediate_values.keys()
+            self.reported |= stored.intermediate_values
 
     def report(self, value: float, step: int, save: Callable[[Path], None] | None = None) -> None:
         """Tell the value after `step` (from 1), and end the trial here if that is decided.
@@ -115,34 +118,6 @@ class Run:
         """
         if step < 1:
             raise InvalidInputError(f"`step >= 1` must hold, but got step={step}.")
-        try:
-            self._report(value, step, save)
-        except optuna.exceptions.UpdateFinishedTrialError as error:
-            raise TrialTakenOver from error
-
-    def catch_up(self, curve: Iterable[float]) -> None:
-        """Tell the values from step 1 on that a checkpoint remembers; those known are not told.
-
-        To be called after a checkpoint was loaded: it may be newer than the last report.
-
-        Raises:
-            AllowanceSpent: If they are more than the trial may be trained for.
-            TrialTakenOver: If another worker has finished the trial.
-        """
-        last = 0
-        try:
-            for last, value in enumerate(curve, start=1):
-                self._tell(value, last)
-        except optuna.exceptions.UpdateFinishedTrialError as error:
-            raise TrialTakenOver from error
-        if self._left <= 0 and last < self.epochs:
-            raise AllowanceSpent
-
-    def should_stop(self) -> bool:
-        """Whether to end within a step, by raising `TrialInterrupted`; cheap."""
-        return self._asked_to_stop() or time.monotonic() > self._ends_at
-
-    def _report(self, value: float, step: int, save: Callable[[Path], None] | None) -> None:
         if time.monotonic() - self._saved_at >= CHECKPOINT_SECONDS:
             # Before the report: a reported step that no checkpoint holds would be trained again,
             # while an unreported one is read back from the checkpoint's curve.
@@ -155,19 +130,53 @@ class Run:
         elif is_new and self._trial.should_prune() and not self.allowance.must_finish:
             self._save(step, save)
             raise optuna.TrialPruned
-        elif self.should_stop():
+        elif self.should_stop() or self._left <= 0:
             self._save(step, save)
+            self._interrupt()
+
+    def catch_up(self, curve: Iterable[float]) -> None:
+        """Tell the values from step 1 on that a checkpoint remembers; those known are not told.
+
+        To be called after a checkpoint was loaded: it may be newer than the last report.
+
+        Raises:
+            AllowanceSpent: If they are more than the trial may be trained for.
+            TrialTakenOver: If another worker has finished the trial.
+        """
+        last = 0
+        for last, value in enumerate(curve, start=1):
+            self._tell(value, last)
+        if self._left <= 0 and last < self.epochs:
+            raise AllowanceSpent
+
+    def note(self, value: float, step: int) -> None:
+        """Tell the value after `step` without saving and without asking the pruner.
+
+        Raises:
+            TrialInterrupted: If the worker was told to stop, or the allowance is spent.
+            TrialTakenOver: If another worker has finished the trial.
+        """
+        self._tell(value, step)
+        self._on_report(step, value)
+        if step < self.epochs:
+            self._interrupt()
+
+    def should_stop(self) -> bool:
+        """Whether to end within a step, by raising `TrialInterrupted`; cheap."""
+        return self._asked_to_stop() or time.monotonic() > self._ends_at
+
+    def _interrupt(self) -> None:
+        if self.should_stop():
             raise TrialInterrupted
-        elif self._left <= 0:
-            self._save(step, save)
+        if self._left <= 0:
             raise AllowanceSpent
 
     def _tell(self, value: float, step: int) -> bool:
         """Store `value` unless the step has one, and return whether it is new."""
-        if step in self._reported:
+        if step in self.reported:
             return False
         self._trial.report(value, step=step)
-        self._reported.add(step)
+        self.reported[step] = value
         self._left -= 1
         return True
 

@@ -53,24 +53,19 @@ class Bench:
         study, _ = manager.create_or_continue(name, whole, Budget(trials=trials), storage)
         return study
 
-    def task(self, study: optuna.Study, train: Callable[..., Any] | None = None) -> ImageTask:
+    def task(self, study: optuna.Study) -> ImageTask:
         """What a study trains."""
         spec = manager.study_spec(study)
-        return ImageTask(self.images, spec.search_space, spec.epochs, train=train)
+        return ImageTask(self.images, spec.search_space, spec.epochs)
 
     def work(
-        self,
-        study: optuna.Study,
-        recorder: Recorder | None = None,
-        *,
-        train: Callable[..., Any] | None = None,
-        **options: Any,
+        self, study: optuna.Study, recorder: Recorder | None = None, **options: Any
     ) -> tuple[Ending, Recorder]:
-        """Run a worker on the CPU until it leaves; `train` stands in for training."""
+        """Run a worker on the CPU until it leaves."""
         recorder = recorder or Recorder()
         worker = Worker(
             study,
-            self.task(study, train),
+            self.task(study),
             observer=recorder,
             should_stop=lambda: recorder.stopped,
             device="cpu",

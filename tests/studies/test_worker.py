@@ -8,9 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from datetime import datetime, timedelta
-from types import SimpleNamespace
 
 import optuna
 import pytest
@@ -22,14 +20,15 @@ from optuna_deepweeds.errors import (
     DivergedError,
     InvalidInputError,
     NotFoundError,
-    TrainingInterrupted,
 )
 from optuna_deepweeds.spaces import SPACES
 from optuna_deepweeds.studies import manager
-from optuna_deepweeds.studies.accounting import own_trials, progress
+from optuna_deepweeds.studies.accounting import progress
 from optuna_deepweeds.studies.spec import Budget
 from optuna_deepweeds.studies.storage.identity import is_gone, this_worker
 from optuna_deepweeds.studies.worker import Ending, Worker
+from optuna_deepweeds.tasks import FunctionTask
+from optuna_deepweeds.tasks.run import TrialInterrupted
 from tests.studies.conftest import Bench, Recorder
 
 SPACE = SPACES["course-small"]
@@ -124,23 +123,6 @@ def test_a_study_asked_to_stop_starts_no_trial(bench: Bench) -> None:
     assert bench.work(bench.study())[0] == Ending.TOTAL  # Running it again goes on.
 
 
-def test_priors_count_nowhere(bench: Bench) -> None:
-    study = bench.study(trials=2)
-    study.add_trial(
-        create_trial(
-            value=0.99,
-            params=PARAMS,
-            distributions={name: SPACE[name].distribution for name in PARAMS},
-            user_attrs={attributes.PRIOR: "elsewhere"},
-        )
-    )
-    bench.work(study)
-    state = progress(study.get_trials(), study.direction)
-    assert (state.finished, state.priors, state.epochs) == (2, 1, 4)
-    assert state.best is not None
-    assert state.best.number != 0
-
-
 def test_an_enqueued_trial_outside_the_space_fails_and_the_study_goes_on(bench: Bench) -> None:
     study = bench.study(trials=1)
     study.enqueue_trial({"use_BN": "perhaps"})
@@ -223,38 +205,35 @@ def test_a_worker_drops_a_trial_that_another_took_over(bench: Bench) -> None:
 
 
 class _TakenOver:
-    """A training whose trial another worker settles before it ends in one way or another."""
+    """An objective whose trial another worker settles before it ends in one way or another."""
 
     def __init__(self, study: optuna.Study, ending: str) -> None:
         self._study, self._ending = study, ending
         self.stop = False
 
-    def __call__(
-        self, *args: object, on_epoch: Callable[[object], None], **others: object
-    ) -> object:
+    def __call__(self, trial: optuna.Trial) -> float:
         storage = self._study._storage
-        for trial in storage.get_all_trials(self._study._study_id, deepcopy=False):
-            if trial.number == 0 and trial.state == TrialState.RUNNING:
-                storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
-                if self._ending == "diverged":
-                    raise DivergedError("NaN")
-                if self._ending == "bug":
-                    raise ZeroDivisionError
-                if self._ending == "pruned":
-                    raise optuna.TrialPruned
-                if self._ending == "stopped":
-                    self.stop = True
-                    raise TrainingInterrupted
-        return SimpleNamespace(valid_accuracy=0.5)
+        if trial.number == 0:
+            storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+            if self._ending == "diverged":
+                raise DivergedError("NaN")
+            if self._ending == "bug":
+                raise ZeroDivisionError
+            if self._ending == "pruned":
+                raise optuna.TrialPruned
+            if self._ending == "stopped":
+                self.stop = True
+                raise TrialInterrupted
+        return 0.5
 
 
 @pytest.mark.parametrize("ending", ["complete", "diverged", "bug", "pruned", "stopped"])
 def test_a_trial_that_was_taken_over_is_dropped_however_it_ends(bench: Bench, ending: str) -> None:
     study = bench.study(trials=1)
-    train = _TakenOver(study, ending)
+    objective = _TakenOver(study, ending)
     recorder = Recorder()
-    task = bench.task(study, train)
-    stop = lambda: train.stop  # noqa: E731
+    task = FunctionTask(objective, space=SPACE)
+    stop = lambda: objective.stop  # noqa: E731
     result = Worker(study, task, observer=recorder, should_stop=stop).run()
     assert result == (Ending.INTERRUPTED if ending == "stopped" else Ending.TOTAL)
     assert recorder.notes[0] == "taken over"
@@ -400,7 +379,7 @@ def test_a_study_killed_in_the_middle_ends_with_exactly_its_total(bench: Bench) 
     process.send_signal(signal.SIGKILL)
     process.wait()
     subprocess.run([*command[:3], "study", "resume", "killed", "--storage", bench.url], check=True)
-    trials = own_trials(study.get_trials())
+    trials = study.get_trials()
     assert sum(t.state in (TrialState.COMPLETE, TrialState.PRUNED) for t in trials) == 6
     assert not any(t.state in (TrialState.RUNNING, TrialState.WAITING) for t in trials)
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import threading
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
 from typing import Any
@@ -23,7 +23,7 @@ from optuna.distributions import BaseDistribution, distribution_to_json
 from optuna.exceptions import DuplicatedStudyError
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import exc
 from sqlalchemy.engine import URL
 
@@ -35,6 +35,7 @@ from optuna_deepweeds.studies.storage._optuna import (
 )
 from optuna_deepweeds.studies.storage.engine import shown, sqlite_path
 from optuna_deepweeds.studies.storage.retry import Retrier
+from optuna_deepweeds.studies.storage.rows import read_trials
 
 # Trial id, name, value as stored, distribution, and the study's distribution where it is known.
 _Param = tuple[int, str, float, BaseDistribution, BaseDistribution | None]
@@ -97,46 +98,42 @@ class ResilientStorage(RDBStorage):
         if name is None:
             with scoped_transaction(self.scoped_session) as session:
                 name = self._create_unique_study_name(session)
-        lost_answer = False
-
-        def note_failure() -> None:
-            nonlocal lost_answer
-            lost_answer = True
+        attempts = 0
 
         def create() -> int:
+            nonlocal attempts
+            attempts += 1
             try:
                 with self.writing():
                     return RDBStorage.create_new_study(self, directions, name)
             except DuplicatedStudyError:
-                if not lost_answer:
+                if attempts == 1:
                     raise
                 return RDBStorage.get_study_id_from_name(self, name)
 
-        return self.retrier.call(create, after_failure=note_failure)
+        return self.retrier.call(create)
 
     def delete_study(self, study_id: int) -> None:
         """As Optuna's; a repeated attempt does not mind that the first one succeeded."""
-        lost_answer = False
-
-        def note_failure() -> None:
-            nonlocal lost_answer
-            lost_answer = True
+        attempts = 0
 
         def delete() -> None:
+            nonlocal attempts
+            attempts += 1
             try:
                 with self.writing():
                     RDBStorage.delete_study(self, study_id)
             except KeyError:
-                if not lost_answer:
+                if attempts == 1:
                     raise
 
-        self.retrier.call(delete, after_failure=note_failure)
+        self.retrier.call(delete)
 
     def _create_new_trial(
         self, study_id: int, template_trial: FrozenTrial | None = None
     ) -> FrozenTrial:
         # Id of the trial whose commit was attempted. Ids are never handed out twice where an
-        # answer can get lost (PostgreSQL and MySQL; a SQLite commit is never in doubt).
+        # answer can get lost (PostgreSQL; a SQLite commit is never in doubt).
         attempted: int | None = None
 
         def create() -> FrozenTrial:
@@ -235,6 +232,8 @@ class ResilientStorage(RDBStorage):
         def write() -> None:
             # When a repeated attempt meets what the first one wrote, it wrote all of it.
             with self.writing(), scoped_transaction(self.scoped_session, True) as session:
+                trial: Any = models.TrialModel.find_or_raise_by_id(params[0][0], session)
+                self.check_trial_is_updatable(params[0][0], trial.state)
                 rows = []
                 for trial_id, name, value, distribution, previous in params:
                     if previous is None:  # The study's first trial: look it up.
@@ -246,23 +245,45 @@ class ResilientStorage(RDBStorage):
                     row = {"trial_id": trial_id, "param_name": name, "param_value": value}
                     rows.append(row | {"distribution_json": distribution_to_json(distribution)})
                 if rows:
-                    trial: Any = models.TrialModel.find_or_raise_by_id(params[0][0], session)
-                    self.check_trial_is_updatable(params[0][0], trial.state)
                     session.execute(sqlalchemy.insert(models.TrialParamModel), rows)
 
         self.retrier.call(write)
 
-    def set_trial_user_attrs(self, trial_id: int, attrs: Mapping[str, Any]) -> None:
-        """Set several attributes in one transaction."""
+    def get_trial(self, trial_id: int) -> FrozenTrial:
+        """As Optuna's, by plain statements."""
+        found = self._read_trials(f"trial_id = {int(trial_id)}")
+        if not found:
+            raise KeyError(models.NOT_FOUND_MSG)
+        return found[0]
 
-        def change() -> None:
-            with self.writing(), scoped_transaction(self.scoped_session, True) as session:
-                for key, value in attrs.items():
-                    self._set_trial_attr_without_commit(
-                        session, models.TrialUserAttributeModel, trial_id, key, value
-                    )
+    def _get_trials(
+        self,
+        study_id: int,
+        states: Container[TrialState] | None,
+        included_trial_ids: set[int],
+        trial_id_greater_than: int,
+    ) -> list[FrozenTrial]:
+        where = f"study_id = {int(study_id)} AND trial_id > {int(trial_id_greater_than)}"
+        earlier = [f"({int(i)})" for i in included_trial_ids if i <= trial_id_greater_than]
+        if earlier:  # A union, since SQLite goes through the whole study for an OR.
+            earlier_ids = ", ".join(earlier)
+            where = f"trial_id IN (SELECT trial_id FROM trials WHERE {where} "
+            where += f"UNION ALL VALUES {earlier_ids})"
+        if states is not None:
+            names = [f"'{state.name}'" for state in TrialState if state in states]
+            where += f" AND state IN ({', '.join(names)})" if names else " AND 1 = 0"
+        trials = self._read_trials(where)
+        if not trials:
+            self.get_study_name_from_id(study_id)  # Optuna raises KeyError without the study.
+        return trials
 
-        self.retrier.call(change)
+    def _read_trials(self, where: str) -> list[FrozenTrial]:
+        def read() -> list[FrozenTrial]:
+            # In the thread's session: Optuna asks for a trial in the midst of changing it.
+            with scoped_transaction(self.scoped_session) as session:
+                return read_trials(session.connection(), where)
+
+        return self.retrier.call(read)
 
     def beat(self, trial_id: int) -> None:
         """Record a heartbeat, in a single attempt."""
@@ -277,16 +298,6 @@ class ResilientStorage(RDBStorage):
     def writing(self) -> _Writing:
         """Within this `with` block, the thread's SQLite transactions take the write lock first."""
         return _Writing(self._local)
-
-
-def set_user_attrs(trial: Trial, attrs: Mapping[str, Any]) -> None:
-    """Set several user attributes of a running trial, at once where its storage is ours."""
-    storage = locks.backend(trial.storage)
-    if isinstance(storage, ResilientStorage):
-        storage.set_trial_user_attrs(trial._trial_id, attrs)
-    else:
-        for key, value in attrs.items():
-            trial.set_user_attr(key, value)
 
 
 def collecting_params(storage: Any) -> AbstractContextManager[None]:
@@ -348,8 +359,6 @@ for _name in (
     "get_all_studies",
     "get_trial_param",
     "get_trial_id_from_study_id_trial_number",
-    "get_trial",
-    "_get_trials",
     "_get_best_trial_id",
 ):
     setattr(ResilientStorage, _name, _resilient(_name, writes=False))
