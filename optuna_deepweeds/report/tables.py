@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from optuna_deepweeds import attributes
+from optuna_deepweeds.report.published import published_rows
 from optuna_deepweeds.report.standing import duration, saved_share
 from optuna_deepweeds.report.view import StudyView
 from optuna_deepweeds.studies.accounting import epochs_trained
@@ -121,7 +122,7 @@ def evaluation_tables(view: StudyView) -> list[tuple[str, Table]]:
             ("Retrained networks on images never looked at", _pick(trials, columns, heads))
         )
         found += _confusion(trials[0], stored.get("classes") or [])
-    published = [row for row in stored.get("published") or [] if isinstance(row, Mapping)]
+    published = published_rows(stored.get("dataset"))
     if published:
         keys = ("sampler", "pruner", "mean", "seeds")
         title = "Published on the same task (other images in each split)"
