@@ -15,6 +15,7 @@ from optuna_deepweeds.cli._signals import StopFlag
 from optuna_deepweeds.report.dashboard_note import publish
 from optuna_deepweeds.report.standing import cost, counted, standing
 from optuna_deepweeds.studies.accounting import progress
+from optuna_deepweeds.studies.ending import raised
 from optuna_deepweeds.studies.spec import Budget, StudySpec
 from optuna_deepweeds.tasks import ImageTask
 
@@ -129,10 +130,6 @@ def print_result(study: optuna.Study) -> None:
     name = shlex.quote(study.study_name)
     info(standing(state, spec.metric))
     info(cost(state, spec.epochs))
-    if state.best is None:
-        info(f"To go on: study resume {name} --timeout 2h")
-    resume = f"study resume {name}"
-    total = manager.study_budget(study).trials
-    if total is not None and state.finished >= total:
-        resume += f" --trials {2 * total}"
-    info(f"Next: study best {name} | study report {name} | {resume} | dashboard")
+    resume = f"study resume {name}{raised(manager.study_budget(study), state)}"
+    best = f"study best {name} | " if state.best is not None else ""
+    info(f"Next: {best}study report {name} | {resume} | dashboard")

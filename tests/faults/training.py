@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -39,9 +40,11 @@ class QuickTraining:
 
     Attributes:
         epoch_seconds: How long an epoch takes, without using the processor.
+        noise: Standard deviation of the reports, so that curves cross.
     """
 
     epoch_seconds: float = 0.0
+    noise: float = 0.0
 
     def __call__(
         self,
@@ -66,7 +69,8 @@ class QuickTraining:
                 if should_stop():
                     raise TrainingInterrupted
                 time.sleep(min(left, _POLL_SECONDS))
-            curve.append(end * (1 - 0.5**epoch))
+            drawn = random.Random(seed + epoch).gauss(0, self.noise)
+            curve.append(end * (1 - 0.5**epoch) + drawn)
 
             def save(path: Path) -> None:
                 path.parent.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ from optuna.trial import FrozenTrial
 
 from optuna_deepweeds.datasets import Dataset
 from optuna_deepweeds.studies import manager
+from optuna_deepweeds.studies.ending import Ending
 from optuna_deepweeds.studies.spec import Budget, StudySpec
 from optuna_deepweeds.studies.storage import open_storage
-from optuna_deepweeds.studies.worker import Ending, Worker
+from optuna_deepweeds.studies.worker import Worker
 from optuna_deepweeds.tasks import ImageTask
 
 
@@ -77,6 +79,20 @@ class Bench:
             **options,
         )
         return worker.run(), recorder
+
+    def crowd(
+        self, n_workers: int, budget: Budget, train: Callable[..., Any], **spec: Any
+    ) -> optuna.Study:
+        """Run several workers at once, each on its own connection, until all leave."""
+        study = self.study(trials=None, **spec)
+        manager.set_budget(study, budget)
+
+        def work(i: int) -> None:
+            self.work(manager.open_study(study.study_name, self.url), train=train)
+
+        with ThreadPoolExecutor(n_workers) as pool:
+            list(pool.map(work, range(n_workers)))
+        return study
 
 
 @pytest.fixture
