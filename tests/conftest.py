@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import optuna
 import pytest
 
 from optuna_deepweeds.datasets import Dataset
+from tests import images
 from tests.postgres import LocalPostgres, find_programs, local_postgres
 
-pytest.register_assert_rewrite("optuna.testing.pytest_samplers")
+pytest.register_assert_rewrite("optuna.testing.pytest_samplers", "optuna.testing.pytest_storages")
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
@@ -38,17 +38,4 @@ def storage_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture(scope="session")
 def tiny_images() -> Dataset:
     """Two classes that differ in brightness, 48 images; an epoch takes milliseconds."""
-    rng = np.random.default_rng(0)
-    labels = np.arange(48) % 2
-    images = rng.integers(0, 120, (48, 32, 32, 3)) + 100 * labels[:, None, None, None]
-    order = np.arange(48)
-    return Dataset(
-        name="demo",
-        images=images.astype(np.uint8),
-        labels=labels.astype(np.int64),
-        classes=("dark", "bright"),
-        train=order[:32],
-        valid=order[32:40],
-        test=order[40:],
-        fingerprint="tiny",
-    )
+    return images.tiny()

@@ -1,15 +1,9 @@
-"""The pruners that are compared, those that Optuna does not have included.
-
-Names and what they stand for are in `PEERS`. `NAME:key=value,key=value` passes options to our
-own pruners, for instance `dora:min_resource=2`.
-"""
+"""Pruners that ours are compared with and that Optuna does not have."""
 
 from __future__ import annotations
 
-import ast
 import bisect
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -18,96 +12,6 @@ from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, TrialState
 
 from optuna_deepweeds.bench.curves import unit_cube
-from optuna_deepweeds.errors import InvalidInputError
-
-PEERS = {
-    "none": "no pruning",
-    "median": "Optuna's median rule",
-    "hyperband": "Optuna's Hyperband, reduction 3",
-    "asha-default": "Optuna's SuccessiveHalving as it comes: reduction 4, min_resource auto",
-    "asha-3-1": "Optuna's SuccessiveHalving, reduction 3, min_resource 1",
-    "dora-published": "forest on parameters, epoch and time; stops what it sees beating nothing",
-    "promotion-3": "promotion-type ASHA, reduction 3 (pauses and continues)",
-    "promotion-4": "promotion-type ASHA, reduction 4 (pauses and continues)",
-    "dora": "anticipation, stopping only",
-    "dora-thaw": "anticipation, stopping and continuing",
-}
-
-ASHA = ("asha-default", "asha-3-1")
-"""The two settings of SuccessiveHalving, the better of which others are compared with."""
-
-
-OWN = ("dora", "dora-thaw")
-"""Our own pruners, which take options and curves of earlier studies."""
-
-
-def takes_prior_curves(name: str) -> bool:
-    """Whether the pruner called `name` can be given curves of earlier studies."""
-    return parse(name)[0] in OWN
-
-
-def make_peer(
-    name: str, *, max_resource: int, seed: int, prior: Mapping[str, Any] | None = None
-) -> BasePruner:
-    """A fresh pruner of that name for trials of `max_resource` epochs.
-
-    Args:
-        name: One of `PEERS`, with options if any.
-        max_resource: Epochs of a full training.
-        seed: Of the pruner.
-        prior: Arguments of `DoraPruner` with curves of earlier studies; only for `OWN`.
-
-    Raises:
-        InvalidInputError: If the name is unknown or its options are not `key=value`.
-    """
-    base, options = parse(name)
-    if base in OWN:
-        from optuna_deepweeds.pruners import make_pruner
-
-        options |= {"thaw": base == "dora-thaw", **(prior or {})}
-        try:
-            return make_pruner("dora", max_resource=max_resource, **options)
-        except TypeError as error:
-            raise InvalidInputError(f"{name}: {error}.") from None
-    if options:
-        raise InvalidInputError(f"only dora and dora-thaw take options, but got {name!r}.")
-    match base:
-        case "none":
-            return optuna.pruners.NopPruner()
-        case "median":
-            return optuna.pruners.MedianPruner()
-        case "hyperband":
-            return optuna.pruners.HyperbandPruner(max_resource=max_resource)
-        case "asha-default":
-            return optuna.pruners.SuccessiveHalvingPruner()
-        case "asha-3-1":
-            return optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=3)
-        case "dora-published":
-            return PublishedDoraPruner(max_resource=max_resource, seed=seed)
-        case "promotion-3" | "promotion-4":
-            return PromotionPruner(max_resource=max_resource, reduction_factor=int(base[-1]))
-    raise AssertionError(f"unhandled peer {base!r}")
-
-
-def parse(name: str) -> tuple[str, dict[str, Any]]:
-    """Split `NAME:key=value,...` into the name and its options (Python literals or words).
-
-    Raises:
-        InvalidInputError: If the name is unknown or an option is not `key=value`.
-    """
-    base, _, rest = name.partition(":")
-    if base not in PEERS:
-        raise InvalidInputError(f"a pruner must be one of {', '.join(PEERS)}, but got {base!r}.")
-    options: dict[str, Any] = {}
-    for item in filter(None, rest.split(",")):
-        key, equals, value = item.partition("=")
-        if not equals or not key.isidentifier():
-            raise InvalidInputError(f"an option must be key=value, but got {item!r} in {name!r}.")
-        try:
-            options[key] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            options[key] = value
-    return base, options
 
 
 class PromotionPruner(BasePruner):

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, Literal
-from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +25,7 @@ from optuna_deepweeds.bench import synthetic
 from optuna_deepweeds.bench.generated import GENERATED_FAMILIES, generate_table
 from optuna_deepweeds.bench.tables import TABLE_FAMILIES, Table, load_table
 from optuna_deepweeds.errors import InvalidInputError
+from optuna_deepweeds.seeds import generator
 from optuna_deepweeds.spaces import Parameter, SearchSpace
 
 N_REFERENCE = 2**15
@@ -129,11 +129,6 @@ def family_of(task: str) -> str:
     return next(family for family, members in FAMILIES.items() if task in members)
 
 
-def stream(seed: int, *labels: str) -> np.random.Generator:
-    """A generator of its own for a seed and a purpose, the same in every process."""
-    return np.random.default_rng([seed, *(crc32(label.encode()) for label in labels)])
-
-
 def random_params(space: SearchSpace, rng: np.random.Generator) -> dict[str, Any]:
     """One configuration as independent uniform draws give it (constants left out)."""
     params: dict[str, Any] = {}
@@ -211,7 +206,7 @@ def table_problem(table: Table) -> Problem:
 
 def _synthetic_problem(function: synthetic.SyntheticFunction) -> Problem:
     def reference() -> NDArray[np.float64]:
-        rng = stream(0, "reference", function.name)
+        rng = generator(0, "reference", function.name)
         return np.array(
             [function.function(random_params(function.space, rng)) for _ in range(N_REFERENCE)]
         )

@@ -1,106 +1,113 @@
-"""The grid of the pruner benchmark: which runs to replay, and one CSV row for each.
-
-A run is a *cell* (see `pruner_rows`): curves, length of training, pruner, workers, order,
-disturbance, seed, and what the pruner is given beforehand. Cells already in the output file are
-not run again, so a grid can be interrupted, resumed and extended. Rows carry the whole course of
-a run; `pruner_summary` needs nothing else.
-"""
+"""One replayed run of a pruner on recorded curves, and the grid of them."""
 
 from __future__ import annotations
 
-import csv
 import functools
 import hashlib
-import json
-import multiprocessing
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
-import optuna
 from optuna.storages import BaseStorage
 
-from optuna_deepweeds.bench import warm_start
+from optuna_deepweeds.bench import priors
 from optuna_deepweeds.bench.curves import Curves, load
-from optuna_deepweeds.bench.peers import OWN, make_peer, parse, takes_prior_curves
-from optuna_deepweeds.bench.pruner_rows import COLUMNS, Cell, dump, key, prepare, read_rows
+from optuna_deepweeds.bench.methods import make_pruner, takes_prior_curves
 from optuna_deepweeds.bench.replay import generator, replay
+from optuna_deepweeds.bench.results import Cell
 from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.samplers import SAMPLERS, make_sampler
+from optuna_deepweeds.schema import choose
 from optuna_deepweeds.studies.storage import open_storage
+
+NO_PRIORS = "none"
 
 
 def grid(
     curves: Sequence[str],
     pruners: Sequence[str],
     *,
-    max_resources: Sequence[int],
-    workers: Sequence[int],
-    orders: Sequence[str],
-    noises: Sequence[float],
-    misleads: Sequence[float],
-    prior_curves: Sequence[str] = ("none",),
+    max_resources: Sequence[int] = (),
+    workers: Sequence[int] = (1,),
+    orders: Sequence[str] = ("random",),
+    noises: Sequence[float] = (0.0,),
+    misleads: Sequence[float] = (0.0,),
+    prior_curves: Sequence[str] = (NO_PRIORS,),
     storage: str = "memory",
     budget: int,
     seeds: Sequence[int],
 ) -> list[Cell]:
-    """Every combination as a cell; an empty `max_resources` means the curves' own length.
+    """Every combination as a cell, seeds slowest, so that an interrupted grid has whole seeds.
 
-    Seeds vary slowest, so that an interrupted grid has all tasks and pruners of its first seeds.
     Pruners that cannot be given prior curves run without, and so does every other one as a
     control. Where there are prior curves at all, every run leaves the same configurations out.
 
+    Args:
+        curves: Sources, see `curves.load`.
+        pruners: Descriptions, see `methods.make_pruner`.
+        max_resources: Epochs of a full training; none means the curves' own length.
+        workers: Simulated workers.
+        orders: How configurations are chosen: "random" or a sampler's name.
+        noises: Standard deviations of the noise on reports.
+        misleads: Shares of the first epochs in which the configurations' order is reversed.
+        prior_curves: What pruners are given beforehand, of `priors.CURVES`.
+        storage: Where the studies live: "memory" or "sqlite", a file of its own each.
+        budget: Full trainings to pay for.
+        seeds: Of the order, the noise, sampler and pruner, and what is held out.
+
     Raises:
-        InvalidInputError: If a pruner, an order or a kind of prior curves is unknown, curves are
-            too short, two sources have the same task name, no pruner can be given prior curves,
-            or there is no other task for related ones.
+        InvalidInputError: A name is unknown, curves are too short, two sources have the same task
+            name, no pruner can be given prior curves, or there is no other task for related ones.
     """
-    if not pruners:
-        raise InvalidInputError("at least one pruner must be named, but got none.")
-    for pruner in pruners:
-        parse(pruner)
-    known = ("random", *SAMPLERS)
+    kinds = list(dict.fromkeys((NO_PRIORS, *prior_curves)))
+    for kind in kinds:
+        choose("kind of prior curves", kind, priors.CURVES)
     for order in orders:
-        if order not in known:
-            raise InvalidInputError(f"order must be one of {', '.join(known)}, but got {order!r}.")
-    kinds = _kinds(prior_curves, pruners)
+        choose("order", order, ("random", *SAMPLERS))
+    kinds_of = {name: kinds if takes_prior_curves(name) else [NO_PRIORS] for name in pruners}
+    if not pruners or (len(kinds) > 1 and all(len(own) == 1 for own in kinds_of.values())):
+        needed = "one of dora and dora-thaw for prior curves" if pruners else "at least one"
+        raise InvalidInputError(f"--pruners must name {needed}, but got {', '.join(pruners)!r}.")
     names: dict[str, str] = {}
     cells = []
     for source in curves:
-        table = _table(source)
-        if names.setdefault(table.name, source) != source:
+        name = _table(source).name
+        if names.setdefault(name, source) != source:
             raise InvalidInputError(
                 f"every source of curves must have a name of its own, but {source} and "
-                f"{names[table.name]} are both {table.name!r}."
+                f"{names[name]} are both {name!r}."
             )
         others = tuple(other for other in curves if other != source)
         if "related" in kinds and not others:
             raise InvalidInputError(
                 f"related prior curves need curves of at least two tasks, but got {source} alone."
             )
-        for n_epochs in max_resources or (table.n_epochs,):
-            for needed in (source, *(others if "related" in kinds else ())):
-                _table(needed).cut(n_epochs)
+        for n_epochs in max_resources or (_table(source).n_epochs,):
+            table = _table(source).cut(n_epochs)
+            case = {
+                "task": name,
+                "digest": table.digest,
+                "max_resource": n_epochs,
+                "storage": storage,
+                "held_out": priors.n_held_out(table) if len(kinds) > 1 else 0,
+            }
+            digests = {
+                kind: _digest(others, n_epochs) if kind == "related" else "" for kind in kinds
+            }
             cells += [
                 Cell(
-                    source,
-                    n_epochs,
-                    pruner,
-                    n_workers,
-                    order,
-                    noise,
-                    mislead,
-                    storage,
-                    budget,
+                    {**case, "workers": n_workers, "noise": noise, "mislead": mislead},
+                    {
+                        "pruner": pruner,
+                        "order": order,
+                        "prior_curves": kind,
+                        "prior_digest": digests.get(kind, ""),
+                    },
                     seed,
-                    warm_start.n_held_out(table) if len(kinds) > 1 else 0,
-                    kind,
-                    others if kind == "related" else (),
+                    budget,
+                    (source, *(others if kind == "related" else ())),
                 )
                 for n_workers in workers
                 for order in orders
@@ -108,97 +115,52 @@ def grid(
                 for mislead in misleads
                 for seed in seeds
                 for pruner in pruners
-                for kind in (kinds if takes_prior_curves(pruner) else ("none",))
+                for kind in kinds_of[pruner]
             ]
     return sorted(cells, key=lambda cell: cell.seed)
 
 
-def _kinds(prior_curves: Sequence[str], pruners: Sequence[str]) -> list[str]:
-    """The kinds of prior curves to run, the control first."""
-    warm_start.check_kinds(prior_curves)
-    kinds = list(dict.fromkeys(("none", *prior_curves)))
-    if len(kinds) > 1 and not any(takes_prior_curves(pruner) for pruner in pruners):
-        raise InvalidInputError(
-            f"prior curves need one of the pruners {', '.join(OWN)}, but got {', '.join(pruners)}."
-        )
-    return kinds
-
-
-def run_grid(
-    cells: Sequence[Cell],
-    output: Path,
-    *,
-    processes: int = 1,
-    progress: Callable[[int, int], None] | None = None,
-) -> None:
-    """Run the cells that `output` lacks and append a row for each as it ends.
-
-    Args:
-        cells: What to run.
-        output: CSV file, created if missing.
-        processes: Processes to run cells in.
-        progress: Called with (cells done, cells in all) after each.
-
-    Raises:
-        InvalidInputError: If `output` exists and is not a file of this benchmark.
-    """
-    done = {key(row) for row in read_rows(output)} if output.exists() else set()
-    missing = [cell for cell in cells if _cell_key(cell) not in done]
-    n_done = len(cells) - len(missing)
-    prepare(output)
-    with output.open("a", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        for row in _results(missing, processes):
-            writer.writerow(row)
-            file.flush()
-            n_done += 1
-            if progress is not None:
-                progress(n_done, len(cells))
-
-
 def run_cell(cell: Cell) -> dict[str, Any]:
-    """Replay one cell and return its row."""
-    whole = _table(cell.curves).cut(cell.max_resource)
+    """Replay one cell.
+
+    Returns:
+        Figures of `replay.Outcome`; `finished` and `seen` are the courses of the regret.
+    """
+    case, method, n_epochs = cell.case, cell.method, cell.case["max_resource"]
+    whole, *related = (_table(source).cut(n_epochs) for source in cell.sources)
     started = time.perf_counter()
-    table, held_out = warm_start.hold_out(whole, cell.held_out, seed=cell.seed)
-    prior = warm_start.pruner_options(
-        cell.prior_curves, held_out, _prior_tables(cell), seed=cell.seed
-    )
+    table, held_out = priors.hold_out(whole, case["held_out"], seed=cell.seed)
+    prior = priors.pruner_options(method["prior_curves"], held_out, related, seed=cell.seed)
     reported = None
-    if cell.noise or cell.mislead:
+    if case["noise"] or case["mislead"]:
         rng = generator(cell.seed, table, 1)
-        reported = table.reported(noise=cell.noise, mislead=cell.mislead, rng=rng)
-    sampler = None
-    if cell.order != "random":
-        sampler = make_sampler(cell.order, seed=cell.seed)
-    with _storage(cell.storage) as storage:
+        reported = table.reported(noise=case["noise"], mislead=case["mislead"], rng=rng)
+    order = method["order"]
+    with _storage(case["storage"]) as storage:
         outcome, _ = replay(
             table,
-            make_peer(cell.pruner, max_resource=cell.max_resource, seed=cell.seed, prior=prior),
-            max_epochs=cell.budget * cell.max_resource,
-            workers=cell.workers,
+            make_pruner(method["pruner"], max_resource=n_epochs, seed=cell.seed, prior=prior),
+            max_epochs=cell.budget * n_epochs,
+            workers=case["workers"],
             seed=cell.seed,
-            sampler=sampler,
+            sampler=None if order == "random" else make_sampler(order, seed=cell.seed),
             reported=reported,
             storage=storage,
         )
-    is_top = table.top_tenth()
-    results = {
-        "task": table.name,
-        **_digests(cell),
+    is_top, n_decisions = table.top_tenth(), len(outcome.decision_times)
+    return {
         "epochs": outcome.epochs,
         "trials": outcome.trials,
         "continuations": outcome.continuations,
         "outside_top_tenth": 1.0 - float(outcome.paid[is_top].sum()) / outcome.epochs,
         "top_started": int((outcome.paid[is_top] > 0).sum()),
         "top_stopped": int(outcome.stopped[is_top].sum()),
-        "decisions": len(outcome.decision_times),
-        "decision_ms": 1e3 * outcome.decision_seconds / max(1, len(outcome.decision_times)),
+        "decisions": n_decisions,
+        "decision_ms": 1e3 * outcome.decision_seconds / max(1, n_decisions),
         "seconds": time.perf_counter() - started,
-        "finished": dump(outcome.finished),
-        "seen": dump(outcome.seen),
+        "finished": [[epochs, round(regret, 6)] for epochs, regret in outcome.finished],
+        "seen": [[epochs, round(regret, 6)] for epochs, regret in outcome.seen],
     }
-    return {**_fields(cell), **results}
 
 
 @contextmanager
@@ -221,44 +183,7 @@ def _table(source: str) -> Curves:
     return load(source)
 
 
-def _results(cells: Sequence[Cell], processes: int) -> Iterator[dict[str, Any]]:
-    if processes <= 1 or len(cells) < 2:
-        for cell in cells:
-            yield run_cell(cell)
-        return
-    # Spawned, because storages and thread pools do not survive a fork.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(
-        processes, mp_context=context, initializer=_quiet, initargs=()
-    ) as pool:
-        futures = [pool.submit(run_cell, cell) for cell in cells]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _quiet() -> None:
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-
-
-def _fields(cell: Cell) -> dict[str, Any]:
-    return {**asdict(cell), "prior_sources": json.dumps(cell.prior_sources)}
-
-
-def _cell_key(cell: Cell) -> tuple[Any, ...]:
-    return key({**_fields(cell), **_digests(cell)})
-
-
-def _digests(cell: Cell) -> dict[str, str]:
-    """Eight hexadecimal digits for the curves, and for those of the other tasks if any."""
-    related = "".join(table.digest for table in _prior_tables(cell))
-    return {
-        "digest": _table(cell.curves).cut(cell.max_resource).digest,
-        "prior_digest": hashlib.sha256(related.encode()).hexdigest()[:8] if related else "",
-    }
-
-
-def _prior_tables(cell: Cell) -> list[Curves]:
-    return [_table(source).cut(cell.max_resource) for source in cell.prior_sources]
+def _digest(sources: Sequence[str], n_epochs: int) -> str:
+    """Eight hexadecimal digits for the curves of several tasks."""
+    together = "".join(_table(source).cut(n_epochs).digest for source in sources)
+    return hashlib.sha256(together.encode()).hexdigest()[:8]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -318,13 +318,3 @@ class Simulation:
         storage, trial_id = self.study._storage, job.trial._trial_id
         self._table.after_trial(self.study, storage.get_trial(trial_id), state, [value])
         storage.set_trial_state_values(trial_id, state, [value])
-
-
-def regret_after(trajectory: Iterable[tuple[int, float]], epochs: int) -> float:
-    """The regret of a trajectory of `Outcome` once `epochs` are paid; 1 before its first entry."""
-    regret = 1.0
-    for at, value in trajectory:
-        if at > epochs:
-            break
-        regret = value
-    return regret

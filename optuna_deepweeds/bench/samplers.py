@@ -1,49 +1,37 @@
-"""Running samplers on problems: cells, their seeds, and many of them over processes.
+"""One run of a sampler on a problem, and the grid of them.
 
-A cell's optimiser is asked and told like any user's; what it is told, the noise of a table
+A run's optimiser is asked and told like any user's; what it is told, the noise of a table
 included, depends on (seed, task, number of the evaluation) alone, so all samplers meet the same
-luck. A cell is reproducible by itself: the order and number of processes change nothing.
+luck. The course of a run is the state of its incumbent, the configuration with the best value
+told so far, at the reporting budgets and whenever it changes.
 """
 
 from __future__ import annotations
 
-import ast
-import json
-import logging
 import math
-import os
 import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
-from dataclasses import dataclass
-from multiprocessing import get_context
-from pathlib import Path
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import optuna
 
-from optuna_deepweeds.bench import results
-from optuna_deepweeds.bench.problems import Problem, load_problem, stream
-from optuna_deepweeds.bench.results import CellKey, Row
-from optuna_deepweeds.errors import DeepWeedsError, InvalidInputError
+from optuna_deepweeds.bench import priors
+from optuna_deepweeds.bench.methods import optuna_sampler, parse
+from optuna_deepweeds.bench.problems import Problem, load_problem
+from optuna_deepweeds.bench.results import Cell
+from optuna_deepweeds.errors import InvalidInputError
+from optuna_deepweeds.samplers import make_sampler
+from optuna_deepweeds.seeds import generator
 
 BUDGETS = (5, 10, 25, 50, 75, 100)
-"""Numbers of evaluations at which every run leaves a row."""
+"""Numbers of evaluations at which every run leaves an entry."""
 
-PEERS: dict[str, Callable[..., optuna.samplers.BaseSampler]] = {
-    "random": optuna.samplers.RandomSampler,
-    "tpe": optuna.samplers.TPESampler,
-    "gp": optuna.samplers.GPSampler,
-}
-"""Optuna's samplers with Optuna's defaults: what a user would otherwise pick."""
-
-_LOG = logging.getLogger(__name__)
+NO_PRIORS = "none"
 
 
 class Optimiser(Protocol):
-    """What a cell talks to."""
+    """What a run talks to."""
 
     def ask(self) -> dict[str, Any]:
         """The next configuration, constants of the space left out."""
@@ -60,53 +48,6 @@ class Optimiser(Protocol):
     def close(self) -> None:
         """Free processes and files."""
         ...
-
-
-@dataclass(frozen=True)
-class SamplerSpec:
-    """A sampler and its options, written `name:key=value:key=value`.
-
-    `space=False` hides the conditions of a space from a sampler that could use them.
-    """
-
-    name: str
-    options: Mapping[str, Any]
-    use_space: bool = True
-
-    @classmethod
-    def parse(cls, text: str) -> SamplerSpec:
-        """Read `rf_ei` or `rf_ei:n_trees=30:space=False`; values are Python literals or words.
-
-        Raises:
-            InvalidInputError: If an option has no value.
-        """
-        name, *parts = text.split(":")
-        options: dict[str, Any] = {}
-        for part in parts:
-            key, equals, value = part.partition("=")
-            if not equals or not key:
-                raise InvalidInputError(
-                    f"a sampler is written name:key=value:key=value, but got {text!r}."
-                )
-            try:
-                options[key] = ast.literal_eval(value)
-            except (ValueError, SyntaxError):
-                options[key] = value
-        use_space = bool(options.pop("space", True))
-        return cls(name, options, use_space)
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What all cells of a benchmark share.
-
-    Attributes:
-        budget: Evaluations of a run.
-        smac_python: The interpreter that has SMAC3 installed.
-    """
-
-    budget: int = 100
-    smac_python: str | None = None
 
 
 class OptunaOptimiser:
@@ -140,182 +81,105 @@ class OptunaOptimiser:
         pass
 
 
-def make_optimiser(key: CellKey, problem: Problem, setting: Setting) -> Optimiser:
-    """The optimiser of a cell, seeded from its task and seed."""
-    spec = SamplerSpec.parse(key.sampler)
-    seed = int(stream(key.seed, "sampler", key.task).integers(2**31))
-    if spec.name == "smac":
-        from optuna_deepweeds.bench.smac import SmacOptimiser
-
-        return SmacOptimiser(
-            problem,
-            seed=seed,
-            n_trials=setting.budget,
-            python=setting.smac_python,
-            options=spec.options,
-        )
-    if spec.name in PEERS:
-        if key.priors != "none":
-            raise InvalidInputError(f"priors go to rf_ei and dngo, but got {key.sampler!r}.")
-        return OptunaOptimiser(problem, PEERS[spec.name](seed=seed, **spec.options))
-    from optuna_deepweeds.samplers import make_sampler
-
-    options: dict[str, Any] = dict(spec.options)
-    if problem.is_conditional and spec.use_space:
-        options["space"] = problem.space
-    enqueued: Sequence[Mapping[str, Any]] = ()
-    if key.priors != "none":
-        from optuna_deepweeds.bench.transfer import prior_sources
-
-        kind, _, n_enqueued = key.priors.partition("/")
-        priors = prior_sources(key.task, seed=key.seed, kind=kind)
-        options["priors"] = priors.sources
-        enqueued = priors.best(int(n_enqueued))
-    return OptunaOptimiser(problem, make_sampler(spec.name, seed=seed, **options), enqueued)
-
-
-def run_cell(key: CellKey, setting: Setting) -> list[Row]:
-    """Run one cell and return its rows.
-
-    Raises:
-        DeepWeedsError: If a table or a sampler's package is missing.
-    """
-    problem = load_problem(key.task)
-    noise = stream(key.seed, "noise", key.task).random(setting.budget)
-    rows: list[Row] = []
-    seconds = 0.0
-    best_loss, best_params, best_value = math.inf, {}, math.nan
-    with quiet():
-        optimiser = make_optimiser(key, problem, setting)
-        try:
-            for n in range(1, setting.budget + 1):
-                start = optimiser.clock()
-                params = optimiser.ask()
-                seconds += optimiser.clock() - start
-                value = problem.evaluate(params, float(noise[n - 1]))
-                start = optimiser.clock()
-                optimiser.tell(value)
-                seconds += optimiser.clock() - start
-                improved = problem.sign * value < best_loss
-                if improved:
-                    best_loss, best_params, best_value = problem.sign * value, params, value
-                if improved or n in BUDGETS or n == setting.budget:
-                    score = problem.score(best_params)
-                    rows.append(
-                        Row(
-                            family=problem.family,
-                            task=key.task,
-                            sampler=key.sampler,
-                            priors=key.priors,
-                            seed=key.seed,
-                            budget=setting.budget,
-                            evaluations=n,
-                            value=best_value,
-                            score=score,
-                            fraction=problem.fraction_better(score),
-                            regret=problem.regret(score),
-                            milliseconds=round(1000 * seconds / n, 3),
-                            params=json.dumps(best_params),
-                        )
-                    )
-        finally:
-            optimiser.close()
-    return rows
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Optuna without a log line a trial and without warnings about experimental samplers."""
-    verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            yield
-    finally:
-        optuna.logging.set_verbosity(verbosity)
-
-
-def run(
-    keys: Sequence[CellKey],
-    setting: Setting,
-    output: Path,
+def grid(
+    tasks: Sequence[str],
+    samplers: Sequence[str],
+    seeds: Sequence[int],
     *,
-    processes: int = 1,
-    on_cell: Callable[[CellKey, int, int], None] | None = None,
-) -> int:
-    """Run the cells that `output` lacks and append each as it finishes.
-
-    A cell that fails is logged and left out; the others go on.
+    budget: int,
+    given: str = NO_PRIORS,
+) -> list[Cell]:
+    """Every combination as a cell, seeds slowest.
 
     Args:
-        keys: The cells wanted, in the order to run them.
-        setting: What they share.
-        output: The CSV file.
-        processes: How many cells run at the same time.
-        on_cell: Called after each cell with it, the number done and the number to do.
+        tasks: Names of problems.
+        samplers: Descriptions, see `methods.parse`.
+        seeds: Of order and noise.
+        budget: Evaluations.
+        given: Priors of all samplers, as "good/3": kind and number of enqueued configurations.
+    """
+    return [
+        Cell({"task": task}, {"sampler": sampler, "priors": given}, seed, budget)
+        for seed in seeds
+        for task in tasks
+        for sampler in samplers
+    ]
+
+
+def make_optimiser(cell: Cell, problem: Problem, *, smac_python: str | None = None) -> Optimiser:
+    """The optimiser of a cell, seeded from its task and seed.
+
+    The option `space=False` hides the conditions of a space from a sampler that could use them.
+    """
+    text, given = cell.method["sampler"], cell.method["priors"]
+    description = parse(text)
+    seed = int(generator(cell.seed, "sampler", problem.name).integers(2**31))
+    if description.name == "smac":
+        from optuna_deepweeds.bench.smac import SmacOptimiser
+
+        options = description.options
+        return SmacOptimiser(
+            problem, seed=seed, n_trials=cell.budget, python=smac_python, options=options
+        )
+    sampler = optuna_sampler(description, seed)
+    if sampler is not None:
+        if given != NO_PRIORS:
+            raise InvalidInputError(f"priors go to rf_ei and dngo, but got {text!r}.")
+        return OptunaOptimiser(problem, sampler)
+    options = dict(description.options)
+    if options.pop("space", True) and problem.is_conditional:
+        options["space"] = problem.space
+    enqueued: Sequence[Mapping[str, Any]] = ()
+    if given != NO_PRIORS:
+        kind, _, n_enqueued = given.partition("/")
+        options["priors"] = priors.sources(problem.name, seed=cell.seed, kind=kind)
+        enqueued = priors.best(options["priors"], int(n_enqueued))
+    return OptunaOptimiser(problem, make_sampler(description.name, seed=seed, **options), enqueued)
+
+
+def run_cell(cell: Cell, smac_python: str | None = None) -> dict[str, Any]:
+    """Run one cell.
 
     Returns:
-        How many cells were run.
+        `course`, equally long lists: evaluations so far; value that was told of the incumbent
+        (one noisy repeat); its true score; the share of all configurations that are strictly
+        better; its regret (0 at the optimum, 1 at the median configuration); mean CPU
+        milliseconds of a suggestion so far (ask, suggest and tell); its params.
 
     Raises:
-        DeepWeedsError: If cells failed, after all others were run.
+        DeepWeedsError: A table or a sampler's package is missing.
     """
-    done = results.finished(output, setting.budget)
-    todo = [key for key in dict.fromkeys(keys) if key not in done]
-    failures: list[str] = []
-    for n, (key, rows, failure) in enumerate(_outcomes(todo, setting, processes), start=1):
-        if failure is not None:
-            _LOG.error("%s on %s, seed %d: %s", key.sampler, key.task, key.seed, failure)
-            failures.append(f"{key.sampler} on {key.task}, seed {key.seed}: {failure}")
-        else:
-            results.append(output, rows)
-        if on_cell is not None:
-            on_cell(key, n, len(todo))
-    if failures:
-        raise DeepWeedsError(f"{len(failures)} of {len(todo)} runs failed; first: {failures[0]}")
-    return len(todo)
-
-
-def _outcomes(
-    todo: Sequence[CellKey], setting: Setting, processes: int
-) -> Iterator[tuple[CellKey, list[Row], str | None]]:
-    if processes == 1 or len(todo) <= 1:
-        for key in todo:
-            yield key, *_attempt(key, setting)
-        return
-    # Spawned, not forked: a fork would copy the locks of numerical thread pools.
-    with single_threaded_children():
-        executor = ProcessPoolExecutor(processes, mp_context=get_context("spawn"))
-        try:
-            futures = {executor.submit(_attempt, key, setting): key for key in todo}
-            for future in as_completed(futures):
-                yield futures[future], *future.result()
-        finally:
-            executor.shutdown(wait=True, cancel_futures=True)
-
-
-def _attempt(key: CellKey, setting: Setting) -> tuple[list[Row], str | None]:
+    problem = load_problem(cell.case["task"])
+    noise = generator(cell.seed, "noise", problem.name).random(cell.budget)
+    course: dict[str, list[Any]] = defaultdict(list)
+    seconds, best_loss = 0.0, math.inf
+    best: tuple[float, float, dict[str, Any]] = (math.nan, math.nan, {})
+    optimiser = make_optimiser(cell, problem, smac_python=smac_python)
     try:
-        return run_cell(key, setting), None
-    except DeepWeedsError as error:
-        return [], str(error)
-    except Exception as error:
-        _LOG.debug("cell failed", exc_info=True)
-        return [], f"{type(error).__name__}: {error}"
-
-
-@contextmanager
-def single_threaded_children() -> Iterator[None]:
-    """Processes started inside use one thread each, or they would fight for the cores."""
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update({name: "1" for name in names})
-    try:
-        yield
+        for n in range(1, cell.budget + 1):
+            start = optimiser.clock()
+            params = optimiser.ask()
+            seconds += optimiser.clock() - start
+            value = problem.evaluate(params, float(noise[n - 1]))
+            start = optimiser.clock()
+            optimiser.tell(value)
+            seconds += optimiser.clock() - start
+            has_improved = problem.sign * value < best_loss
+            if has_improved:
+                best_loss, best = problem.sign * value, (value, problem.score(params), params)
+            if has_improved or n in BUDGETS or n == cell.budget:
+                told, score, config = best
+                entry = {
+                    "evaluations": n,
+                    "value": told,
+                    "score": score,
+                    "fraction": problem.fraction_better(score),
+                    "regret": problem.regret(score),
+                    "milliseconds": round(1000 * seconds / n, 3),
+                    "params": config,
+                }
+                for name, entry_value in entry.items():
+                    course[name].append(entry_value)
     finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        optimiser.close()
+    return {"course": dict(course)}

@@ -28,7 +28,6 @@ from sqlalchemy import event
 
 from optuna_deepweeds import attributes
 from optuna_deepweeds.bench.problems import random_params
-from optuna_deepweeds.datasets.dataset import Dataset
 from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.spaces import SPACES
 from optuna_deepweeds.studies import manager, worker
@@ -36,7 +35,7 @@ from optuna_deepweeds.studies.spec import Budget, StudySpec
 from optuna_deepweeds.studies.storage import open_storage
 from optuna_deepweeds.studies.storage.bulk import bulk_add_trials
 from optuna_deepweeds.studies.storage.engine import STORAGE_VARIABLE, resolve_url
-from optuna_deepweeds.tasks import ImageTask
+from optuna_deepweeds.tasks import FunctionTask, Run
 
 BIG = "big"
 """Name of the study whose commands are timed."""
@@ -116,48 +115,27 @@ def overhead(storage: optuna.storages.RDBStorage, stock_url: str, folder: Path) 
     return [Speed("trial", *trials), Speed("report", *reports)]
 
 
-def no_training(
-    config: Any,
-    data: Any,
-    *,
-    epochs: int,
-    on_epoch: Callable[[Any], None],
-    resume_from: Path | None,
-    **others: Any,
-) -> Any:
-    """Stands in for `training.train`: reports every epoch at once and saves an empty file."""
+def no_training(trial: optuna.Trial, run: Run) -> float:
+    """An objective that reports every epoch at once and saves an empty file."""
 
     def save(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
 
-    for epoch in range(1, epochs + 1):
-        on_epoch(SimpleNamespace(epoch=epoch, valid_accuracy=0.5, save=save))
-    return SimpleNamespace(valid_accuracy=0.5)
+    for epoch in range(1, run.epochs + 1):
+        run.report(0.5, epoch, save=save)
+    return 0.5
 
 
-def run_worker(study: optuna.Study, train: Callable[..., Any], **options: Any) -> None:
-    """Work on a study in this process until its total is reached, with `train` as training."""
+def run_worker(
+    study: optuna.Study, objective: Callable[[optuna.Trial, Run], float], **options: Any
+) -> None:
+    """Work on a study in this process until its total is reached."""
     observer = SimpleNamespace(
         trial_started=lambda *_: None, epoch_finished=lambda *_: None, trial_ended=lambda *_: None
     )
-    spec = manager.study_spec(study)
-    task = ImageTask(tiny_images(), spec.search_space, spec.epochs, train=train)
+    task = FunctionTask(objective, space=manager.study_spec(study).search_space)
     worker.Worker(study, task, observer=observer, device="cpu", **options).run()
-
-
-def tiny_images() -> Dataset:
-    """A few random pictures: enough to train on, nothing to learn."""
-    generator, order = np.random.default_rng(0), np.arange(48)
-    return Dataset(
-        name="demo",
-        images=generator.integers(0, 256, (48, 32, 32, 3), dtype=np.uint8),
-        labels=generator.integers(0, 4, 48),
-        classes=tuple("abcd"),
-        train=order[:32],
-        valid=order[32:40],
-        test=order[40:],
-    )
 
 
 def _our_round(storage: optuna.storages.RDBStorage, n_reports: int) -> Callable[[], object]:

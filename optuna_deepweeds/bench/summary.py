@@ -1,143 +1,147 @@
-"""From the rows of a sampler benchmark to its table of measures; reads, never runs.
+"""From the runs of a results file to tables of measures; reads, never runs.
 
-Measures, each over the tasks of a group (a family, or all):
+Samplers. Measures over the tasks of a group (a family, or all), with bootstrap errors over the
+seeds of each task and sampler:
     fraction   geometric mean of (share of configurations strictly better + 1e-5), in 1e-4
+    ratio      of fraction to the reference's on the same tasks
     regret     mean of the normalised regret
+    reach      evaluations after which the fraction is as good as the reference's at the end
     P          probability that a run beats a peer's run, ties 1/2, mean over tasks
-    reach      evaluations after which the fraction is as good as the reference sampler's
-               at the end
-Standard errors are bootstrapped over the seeds of each task and sampler.
+Pruners. Measures are means over seeds with their standard errors; tasks are first averaged within
+a seed, so that the error of the row "mean" is that of the mean over tasks. A setting is
+everything that all pruners of one comparison share:
+    regret, seen     of the best finished trial, and of the best value seen at any epoch; means
+                     over the budgets
+    vs_asha          paired difference of regret to ASHA's, divided by it; ASHA is the better of
+                     `methods.ASHA` by the mean over tasks
+    vs_cold          paired difference to the same pruner without prior curves: below 0 they help
+    fewer_than_none, faster_than_asha
+                     how many times fewer epochs the mean course needs to reach what no pruning
+                     and ASHA reach with the last budget
+    outside          share of epochs outside the top tenth
+    good_stopped     share of started configurations of the top tenth that stay stopped
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
 
-from optuna_deepweeds.bench import statistics
-from optuna_deepweeds.bench.problems import family_of, stream
-from optuna_deepweeds.bench.results import Row, trajectories
+from optuna_deepweeds.bench.methods import ASHA
+from optuna_deepweeds.bench.problems import family_of
+from optuna_deepweeds.bench.results import Run
+from optuna_deepweeds.errors import InvalidInputError
+from optuna_deepweeds.seeds import generator
 
 FLOOR = 1e-5
 """Added to fractions before the logarithm, so that the optimum itself has a finite one."""
 UNIT = 1e-4
-REFERENCE = "tpe"
+SETTING = ("max_resource", "workers", "order", "noise", "mislead", "storage", "held_out")
+MEAN = "mean"
+"""In the column `task`: the mean over tasks."""
+
+_N_RESAMPLES = 1000
+_FEW_RESAMPLES = 200
+_NO_PRIORS = "none"
+
+Array = NDArray[np.float64]
+_ENTRY = ("pruner", "prior_curves")
+_Entry = tuple[str, str]  # their values
 
 
-@dataclass(frozen=True)
-class Measures:
-    """One sampler on one group of tasks after `budget` evaluations.
-
-    Attributes:
-        group: "all" or a family.
-        sampler: Its label.
-        priors: Which priors it was given.
-        n_tasks: Tasks of the group that it was run on, together with the reference.
-        n_seeds: The smallest number of seeds over these tasks.
-        budget: Evaluations.
-        fraction: See the module, in 1e-4; `fraction_error` its standard error.
-        ratio: `fraction` divided by the reference's on the same tasks; NaN without reference.
-        regret: See the module.
-        reach: See the module; infinite if it never got there.
-        milliseconds: Mean CPU time of a suggestion.
-        beats: Peer -> (probability of beating it, standard error) on the tasks of both.
-    """
-
-    group: str
-    sampler: str
-    priors: str
-    n_tasks: int
-    n_seeds: int
-    budget: int
-    fraction: float
-    fraction_error: float
-    ratio: float
-    ratio_error: float
-    regret: float
-    regret_error: float
-    reach: float
-    reach_error: float
-    milliseconds: float
-    beats: Mapping[str, tuple[float, float]]
-
-    def as_row(self) -> dict[str, Any]:
-        """One flat record; a standard error follows its figure as `<name>_se`."""
-        row: dict[str, Any] = {
-            "group": self.group,
-            "sampler": self.sampler,
-            "priors": self.priors,
-            "tasks": self.n_tasks,
-            "seeds": self.n_seeds,
-            "after": self.budget,
-            "fraction": self.fraction,
-            "fraction_se": self.fraction_error,
-            "ratio": self.ratio,
-            "ratio_se": self.ratio_error,
-            "regret": self.regret,
-            "regret_se": self.regret_error,
-            "reach": self.reach,
-            "reach_se": self.reach_error,
-            "ms": self.milliseconds,
-        }
-        for peer, (probability, error) in self.beats.items():
-            row[f"P_{peer}"] = probability
-            row[f"P_{peer}_se"] = error
-        return row
+def course(at: Sequence[int], values: Sequence[float], n: int, *, before: float = np.nan) -> Array:
+    """(n,): the value that holds after 1, 2, ... n, given those from `at` on."""
+    filled = np.full(n, before)
+    for first, value in zip(at, values, strict=True):
+        filled[first - 1 :] = value
+    return filled
 
 
-@dataclass(frozen=True)
-class _Runs:
+class SamplerRuns:
     """The runs of one sampler on one task, with the weights of their resamples.
 
+    A resample of n runs is a row of n weights that sum to one, so that a mean over runs becomes
+    a product of matrices. Independent samples take independent weights.
+
     Attributes:
-        weights: (1 + n_resamples, n_seeds), see `statistics.bootstrap_weights`.
-        log: (n_seeds, budget) log(fraction + FLOOR).
-        regret: (n_seeds, budget).
-        milliseconds: (n_seeds, budget).
+        weights: (1 + n_resamples, n_seeds); the first row is the sample itself.
+        fraction, regret, score, milliseconds: (n_seeds, budget), see `samplers.run_cell`.
     """
 
-    weights: NDArray[np.float64]
-    log: NDArray[np.float64]
-    regret: NDArray[np.float64]
-    milliseconds: NDArray[np.float64]
+    def __init__(self, runs: Sequence[Run], budget: int, label: str) -> None:
+        runs = sorted(runs, key=lambda run: run.seed)
+        self.fraction, self.regret, self.score, self.milliseconds = (
+            np.array(
+                [
+                    course(
+                        run.results["course"]["evaluations"], run.results["course"][name], budget
+                    )
+                    for run in runs
+                ]
+            )
+            for name in ("fraction", "regret", "score", "milliseconds")
+        )
+        n = len(runs)
+        rng = generator(0, "bootstrap", label, runs[0].case["task"])
+        resamples = rng.multinomial(n, np.full(n, 1 / n), size=_N_RESAMPLES) / n
+        self.weights = np.vstack([np.full((1, n), 1 / n), resamples])
+
+    def mean(self, values: Array) -> Array:
+        """(1 + n_resamples, ...) means of (n_seeds, ...) values in every resample."""
+        return np.asarray(self.weights @ values)
 
 
-_Table = Mapping[str, Mapping[str, _Runs]]
+def sampler_runs(runs: Sequence[Run], budget: int) -> dict[str, dict[str, SamplerRuns]]:
+    """Label (sampler, with its priors if it had some) -> task -> runs of at least `budget`."""
+    grouped: dict[str, dict[str, list[Run]]] = defaultdict(lambda: defaultdict(list))
+    for run in runs:
+        if run.budget >= budget:
+            sampler, priors = run.method["sampler"], run.method["priors"]
+            label = sampler if priors == _NO_PRIORS else f"{sampler} +{priors}"
+            grouped[label][run.case["task"]].append(run)
+    return {
+        label: {task: SamplerRuns(members, budget, label) for task, members in tasks.items()}
+        for label, tasks in grouped.items()
+    }
 
 
-def summarise(
-    rows: Sequence[Row],
+def summarise_samplers(
+    runs: Sequence[Run],
     *,
     budgets: Sequence[int] = (50, 100),
-    reference: str = REFERENCE,
+    reference: str = "tpe",
     by_task: bool = False,
-) -> list[Measures]:
-    """Measures of every sampler, for all tasks together and family by family.
+) -> list[dict[str, Any]]:
+    """A record for every group of tasks, number of evaluations and sampler.
+
+    A standard error follows its figure as `NAME_se`.
 
     Args:
-        rows: As `results.read` returns them.
+        runs: As `results.read` returns them.
         budgets: After how many evaluations; one that no run reached is left out.
         reference: The sampler of `ratio` and `reach`; `reach` is the number of evaluations
             needed for what the reference has after the largest of `budgets`.
         by_task: Also a group for each task.
     """
-    longest = max((row.budget for row in rows), default=0)
+    longest = max((run.budget for run in runs), default=0)
     budgets = sorted(b for b in budgets if b <= longest)
     if not budgets:
         return []
-    table = _labelled(rows, budgets[-1])
-    tasks = list(dict.fromkeys(row.task for row in rows))
-    families = list(dict.fromkeys(family_of(task) for task in tasks))
+    table = sampler_runs(runs, budgets[-1])
+    tasks = list(dict.fromkeys(run.case["task"] for run in runs))
+    families = list(dict.fromkeys(map(family_of, tasks)))
     groups: dict[str, list[str]] = {"all": tasks} if len(families) > 1 else {}
     groups |= {f: [t for t in tasks if family_of(t) == f] for f in families}
     if by_task:
         groups |= {task: [task] for task in tasks}
     return [
-        _measure(table, label, group, members, budget, reference)
+        {"group": group, **_sampler_record(table, label, members, budget, reference)}
         for group, members in groups.items()
         for budget in budgets
         for label in table
@@ -145,83 +149,259 @@ def summarise(
     ]
 
 
-def _labelled(rows: Sequence[Row], budget: int) -> dict[str, dict[str, _Runs]]:
-    """Label (sampler, with its priors if it had some) -> task -> runs."""
-    table: dict[str, dict[str, _Runs]] = {}
-    for priors in dict.fromkeys(row.priors for row in rows):
-        for sampler, tasks in trajectories(rows, budget, priors=priors).items():
-            label = sampler if priors == "none" else f"{sampler} +{priors}"
-            table[label] = {
-                task: _Runs(
-                    statistics.bootstrap_weights(
-                        len(run.seeds), stream(0, "bootstrap", label, task)
-                    ),
-                    np.log(run.fraction + FLOOR),
-                    run.regret,
-                    run.milliseconds,
-                )
-                for task, run in tasks.items()
-            }
-    return table
-
-
-def _measure(
-    table: _Table, label: str, group: str, members: Sequence[str], budget: int, reference: str
-) -> Measures:
+def _sampler_record(
+    table: Mapping[str, Mapping[str, SamplerRuns]],
+    label: str,
+    members: Sequence[str],
+    budget: int,
+    reference: str,
+) -> dict[str, Any]:
+    at = budget - 1
     peers = table.get(reference, {})
     ours = {t: table[label][t] for t in members if t in table[label]}
     shared = [t for t in ours if t in peers]
+    own = [ours[t] for t in shared or ours]
+    curves = np.mean([run.mean(np.log(run.fraction + FLOOR)) for run in own], axis=0)
+    ratio = reach = np.full(2, np.nan)
     if shared:
-        ours = {t: ours[t] for t in shared}
-    runs = list(ours.values())
-    curves = np.mean([run.weights @ run.log for run in runs], axis=0)
-    fraction, fraction_error = statistics.estimate(np.exp(curves[:, budget - 1]) / UNIT)
-    regret, regret_error = statistics.estimate(
-        np.mean([run.weights @ run.regret[:, budget - 1] for run in runs], axis=0)
-    )
-    ratio = ratio_error = reach = reach_error = float("nan")
-    if shared:
-        goal = np.mean([peers[t].weights @ peers[t].log for t in shared], axis=0)
+        goal = np.mean([peers[t].mean(np.log(peers[t].fraction + FLOOR)) for t in shared], axis=0)
         reached = curves <= goal[:, -1:]
-        first = np.where(reached.any(axis=1), reached.argmax(axis=1) + 1.0, np.inf)
-        reach, reach_error = statistics.estimate(first)
-        ratio, ratio_error = statistics.estimate(
-            np.exp(curves[:, budget - 1] - goal[:, budget - 1])
-        )
+        reach = np.where(reached.any(axis=1), reached.argmax(axis=1) + 1.0, np.inf)
+        ratio = np.exp(curves[:, at] - goal[:, at])
     name, _, priors = label.partition(" +")
-    return Measures(
-        group=group,
-        sampler=name,
-        priors=priors or "none",
-        n_tasks=len(runs),
-        n_seeds=min(len(run.log) for run in runs),
-        budget=budget,
-        fraction=fraction,
-        fraction_error=fraction_error,
-        ratio=ratio,
-        ratio_error=ratio_error if label != reference else float("nan"),
-        regret=regret,
-        regret_error=regret_error,
-        reach=reach,
-        reach_error=reach_error,
-        milliseconds=float(np.mean([run.milliseconds[:, budget - 1].mean() for run in runs])),
-        beats={
-            peer: _beats(table[label], table[peer], members, budget)
-            for peer in table
-            if peer != label and set(members) & set(table[peer]) & set(table[label])
-        },
+    record = {
+        "sampler": name,
+        "priors": priors or _NO_PRIORS,
+        "tasks": len(own),
+        "seeds": min(len(run.score) for run in own),
+        "after": budget,
+        **_with_spread("fraction", np.exp(curves[:, at]) / UNIT),
+        **_with_spread("ratio", ratio),
+        **_with_spread("regret", np.mean([run.mean(run.regret[:, at]) for run in own], axis=0)),
+        **_with_spread("reach", reach),
+        "ms": float(np.mean([run.milliseconds[:, at].mean() for run in own])),
+    }
+    if label == reference:
+        record["ratio_se"] = math.nan
+    for peer, theirs in table.items():
+        common = [t for t in members if t in table[label] and t in theirs]
+        if peer != label and common:
+            wins = [_wins(table[label][t], theirs[t], at) for t in common]
+            record |= _with_spread(f"P_{peer}", np.mean(wins, axis=0))
+    return record
+
+
+def _wins(ours: SamplerRuns, theirs: SamplerRuns, at: int) -> Array:
+    """(1 + n_resamples,) probability that a run of ours beats one of theirs."""
+    # Regret orders as the score does, whatever the direction of the task.
+    a, b = ours.regret[:, at, None], theirs.regret[None, :, at]
+    return np.asarray((ours.mean((a < b) + 0.5 * (a == b)) * theirs.weights).sum(axis=1))
+
+
+def _with_spread(name: str, outcomes: Array) -> dict[str, float]:
+    """A figure, the first outcome, and as its error the spread of the others.
+
+    NaN where a resample has no finite outcome; 0 for a single run, whose spread is unknown.
+    """
+    others = outcomes[1:]
+    error = float(others.std(ddof=1)) if np.isfinite(others).all() else math.nan
+    return {name: float(outcomes[0]), f"{name}_se": error}
+
+
+def pruner_columns(budgets: Sequence[int]) -> tuple[str, ...]:
+    """Columns of `summarise_pruners`, in order."""
+    return (
+        *("task", *SETTING, *_ENTRY, "seeds"),
+        *_with_errors("regret", "seen", "vs_asha"),
+        *(f"regret_{budget}" for budget in budgets),
+        *_with_errors("fewer_than_none", "faster_than_asha"),
+        *_with_errors("outside", "good_stopped", "decision_ms"),
     )
 
 
-def _beats(
-    ours: Mapping[str, _Runs], theirs: Mapping[str, _Runs], members: Sequence[str], budget: int
-) -> tuple[float, float]:
-    """Probability that a run of ours beats one of theirs, and its standard error."""
-    outcomes = []
-    for task in members:
-        if task in ours and task in theirs:
-            a, b = ours[task], theirs[task]
-            # Regret orders as the score does, whatever the direction of the task.
-            wins = statistics.win_matrix(a.regret[:, budget - 1], b.regret[:, budget - 1])
-            outcomes.append(((a.weights @ wins) * b.weights).sum(axis=1))
-    return statistics.estimate(np.mean(outcomes, axis=0))
+def warm_start_columns(budgets: Sequence[int]) -> tuple[str, ...]:
+    """Columns that show what prior curves do, in order."""
+    after_each = [(f"regret_{b}", *_with_errors(f"vs_cold_{b}")) for b in budgets]
+    first = ("task", *SETTING, *_ENTRY, "seeds")
+    return (*first, *_with_errors("regret", "vs_cold"), *sum(after_each, ()))
+
+
+def _with_errors(*keys: str) -> tuple[str, ...]:
+    return tuple(name for key in keys for name in (key, f"{key}_se"))
+
+
+def summarise_pruners(runs: Sequence[Run], *, budgets: Sequence[int]) -> list[dict[str, Any]]:
+    """A record for each setting, task (and the mean over tasks), pruner and kind of prior curves.
+
+    Args:
+        runs: As `results.read` returns them.
+        budgets: Full trainings at which regret is taken; smaller runs are ignored.
+
+    Raises:
+        InvalidInputError: Runs of one task and length come from different curves, or were given
+            curves of different other tasks.
+    """
+    digests: dict[tuple[Any, ...], str] = {}
+    settings: dict[tuple[Any, ...], list[Run]] = defaultdict(list)
+    for run in runs:
+        case, method = run.case, run.method
+        curves = (case["task"], case["max_resource"])
+        for kind, digest in (
+            ("", case["digest"]),
+            (method["prior_curves"], method["prior_digest"]),
+        ):
+            if digests.setdefault((*curves, kind), digest) != digest:
+                raise InvalidInputError(
+                    f"all runs of a task must come from the same curves, but those of "
+                    f"{case['task']} come from two; use another output file."
+                )
+        if run.budget >= max(budgets):
+            settings[tuple({**case, **method}[key] for key in SETTING)].append(run)
+    return [
+        {**dict(zip(SETTING, setting, strict=True)), **record}
+        for setting, members in sorted(settings.items())
+        for record in _Comparison(members, budgets).records()
+    ]
+
+
+class _Comparison:
+    """The runs of one setting, arranged as entry -> task -> seed -> run."""
+
+    def __init__(self, runs: Sequence[Run], budgets: Sequence[int]) -> None:
+        length = int(runs[0].case["max_resource"])
+        self._budgets = budgets
+        self._at = [budget * length - 1 for budget in budgets]
+        self._n_epochs = max(budgets) * length
+        self._runs: dict[_Entry, dict[str, dict[int, Run]]] = defaultdict(
+            lambda: defaultdict(dict)
+        )
+        for run in runs:
+            entry: _Entry = (run.method["pruner"], run.method["prior_curves"])
+            self._runs[entry][run.case["task"]][run.seed] = run
+        self._tasks = sorted({run.case["task"] for run in runs})
+        means = {
+            entry: self._regret(entry, self._tasks, seeds).mean()
+            for name in ASHA
+            if (entry := (name, _NO_PRIORS)) in self._runs
+            and (seeds := self._seeds(self._tasks, entry))
+        }
+        self._asha = min(means, key=lambda entry: means[entry]) if means else None
+
+    def records(self) -> list[dict[str, Any]]:
+        scopes = [(MEAN, self._tasks)] if len(self._tasks) > 1 else []
+        scopes += [(task, [task]) for task in self._tasks]
+        return [
+            {
+                "task": label,
+                "pruner": entry[0],
+                "prior_curves": entry[1],
+                **self._record(entry, tasks),
+            }
+            for label, tasks in scopes
+            for entry in self._runs
+            if self._seeds(tasks, entry)
+        ]
+
+    def _seeds(self, tasks: Sequence[str], *entries: _Entry) -> list[int]:
+        """Seeds that all `entries` were run with on all of `tasks`."""
+        if not all(entry in self._runs for entry in entries):
+            return []
+        of_each = [set(self._runs[entry].get(task, ())) for entry in entries for task in tasks]
+        return sorted(set.intersection(*of_each))
+
+    def _record(self, entry: _Entry, tasks: Sequence[str]) -> dict[str, Any]:
+        seeds = self._seeds(tasks, entry)
+        regret = self._regret(entry, tasks, seeds)
+        seen = self._mean(entry, tasks, seeds, lambda run: self._course(run, "seen"))[:, self._at]
+        record: dict[str, Any] = {"seeds": len(seeds)}
+        record |= _mean("regret", regret.mean(axis=1)) | _mean("seen", seen.mean(axis=1))
+        for budget, values in zip(self._budgets, regret.T, strict=True):
+            record[f"regret_{budget}"] = float(values.mean())
+        record |= self._against_asha(entry, tasks) | self._against_cold(entry, tasks)
+        record |= self._speed_up("fewer_than_none", entry, ("none", _NO_PRIORS), tasks)
+        record |= self._speed_up("faster_than_asha", entry, self._asha, tasks)
+
+        def figure(name: str) -> Array:
+            return self._mean(entry, tasks, seeds, lambda run: run.results[name])
+
+        record |= _mean("outside", figure("outside_top_tenth"))
+        record |= _mean("decision_ms", figure("decision_ms"))
+        started, stopped = figure("top_started"), figure("top_stopped")
+        if (started > 0).any():
+            record |= _mean("good_stopped", stopped[started > 0] / started[started > 0])
+        return record
+
+    def _mean(
+        self,
+        entry: _Entry,
+        tasks: Sequence[str],
+        seeds: Sequence[int],
+        figure: Callable[[Run], Any],
+    ) -> Array:
+        """(n_seeds, ...): the figure's mean over tasks."""
+        runs = self._runs[entry]
+        return np.array(
+            [np.mean([figure(runs[task][seed]) for task in tasks], axis=0) for seed in seeds]
+        )
+
+    def _course(self, run: Run, which: str = "finished") -> Array:
+        """(n_epochs,): the regret after each epoch paid; 1 before there is any."""
+        at, regret = zip(*run.results[which], strict=True) if run.results[which] else ((), ())
+        return course(at, regret, self._n_epochs, before=1.0)
+
+    def _regret(self, entry: _Entry, tasks: Sequence[str], seeds: Sequence[int]) -> Array:
+        """(n_seeds, n_budgets): mean over tasks."""
+        return self._mean(entry, tasks, seeds, self._course)[:, self._at]
+
+    def _against_asha(self, entry: _Entry, tasks: Sequence[str]) -> dict[str, Any]:
+        if self._asha is None or not (seeds := self._seeds(tasks, entry, self._asha)):
+            return {}
+        own, other = (self._regret(e, tasks, seeds).mean(axis=1) for e in (entry, self._asha))
+        return _mean("vs_asha", (own - other) / other.mean()) if other.mean() > 0 else {}
+
+    def _against_cold(self, entry: _Entry, tasks: Sequence[str]) -> dict[str, Any]:
+        control = (entry[0], _NO_PRIORS)
+        if entry == control or not (seeds := self._seeds(tasks, entry, control)):
+            return {}
+        effect = self._regret(entry, tasks, seeds) - self._regret(control, tasks, seeds)
+        record = _mean("vs_cold", effect.mean(axis=1))
+        for budget, values in zip(self._budgets, effect.T, strict=True):
+            record |= _mean(f"vs_cold_{budget}", values)
+        return record
+
+    def _speed_up(
+        self, key: str, entry: _Entry, other: _Entry | None, tasks: Sequence[str]
+    ) -> dict[str, Any]:
+        """Epochs of the last budget over those to reach the other's mean regret with it."""
+        if other is None or not (seeds := self._seeds(tasks, entry, other)):
+            return {}
+        own, target = (self._mean(e, tasks, seeds, self._course) for e in (entry, other))
+
+        def factor(index: NDArray[np.int64]) -> float:
+            reached = own[index].mean(axis=0) <= target[index, -1].mean() + 1e-12
+            return len(reached) / (int(np.argmax(reached)) + 1) if reached.any() else math.nan
+
+        index = np.arange(len(seeds))
+        value = factor(index)
+        if math.isnan(value):
+            return {}
+        error = math.nan
+        if len(seeds) > 1:
+            resampled = stats.bootstrap(
+                (index,),
+                factor,
+                vectorized=False,
+                n_resamples=_FEW_RESAMPLES,
+                method="percentile",
+                rng=np.random.default_rng(0),
+            )
+            error = resampled.standard_error
+        # NaN where a resample never reaches the target: the error is then unknown.
+        return {key: value, f"{key}_se": None if math.isnan(error) else float(error)}
+
+
+def _mean(key: str, values: ArrayLike) -> dict[str, Any]:
+    """Mean of (n,) values and its standard error; None for fewer than two."""
+    array = np.asarray(values, dtype=float)
+    error = float(stats.sem(array)) if len(array) > 1 else None
+    return {key: float(array.mean()), f"{key}_se": error}

@@ -12,10 +12,9 @@ own; starting the process and its first step are not counted, capturing graphs i
 
 from __future__ import annotations
 
-import csv
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -210,22 +209,6 @@ def measure(
             if on_result is not None:
                 on_result(result)
     return results
-
-
-def write_csv(results: Sequence[Measurement], path: Path) -> None:
-    """Write one row a measurement.
-
-    Raises:
-        InvalidInputError: If the file cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(asdict(result) for result in results)
-    except OSError as error:
-        raise InvalidInputError(f"{path} must be writable, but: {error.strerror}.") from None
 
 
 def flops_an_image(config: Mapping[str, Any]) -> float:

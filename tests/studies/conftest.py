@@ -17,7 +17,9 @@ from optuna_deepweeds.studies.ending import Ending
 from optuna_deepweeds.studies.spec import Budget, StudySpec
 from optuna_deepweeds.studies.storage import open_storage
 from optuna_deepweeds.studies.worker import Worker
-from optuna_deepweeds.tasks import ImageTask
+from optuna_deepweeds.tasks import FunctionTask, ImageTask, Task
+
+Objective = Callable[..., float]
 
 
 class Recorder:
@@ -55,20 +57,22 @@ class Bench:
         study, _ = manager.create_or_continue(name, whole, Budget(trials=trials), storage)
         return study
 
-    def task(self, study: optuna.Study, train: Callable[..., Any] | None = None) -> ImageTask:
-        """What a study trains."""
+    def task(self, study: optuna.Study, train: Objective | None = None) -> Task:
+        """What a study trains; `train` stands in for networks."""
         spec = manager.study_spec(study)
-        return ImageTask(self.images, spec.search_space, spec.epochs, train=train)
+        if train is not None:
+            return FunctionTask(train, space=spec.search_space, max_resource=spec.epochs)
+        return ImageTask(self.images, spec.search_space, spec.epochs)
 
     def work(
         self,
         study: optuna.Study,
         recorder: Recorder | None = None,
         *,
-        train: Callable[..., Any] | None = None,
+        train: Objective | None = None,
         **options: Any,
     ) -> tuple[Ending, Recorder]:
-        """Run a worker on the CPU until it leaves; `train` stands in for training."""
+        """Run a worker on the CPU until it leaves."""
         recorder = recorder or Recorder()
         worker = Worker(
             study,
@@ -80,9 +84,7 @@ class Bench:
         )
         return worker.run(), recorder
 
-    def crowd(
-        self, n_workers: int, budget: Budget, train: Callable[..., Any], **spec: Any
-    ) -> optuna.Study:
+    def crowd(self, n_workers: int, budget: Budget, train: Objective, **spec: Any) -> optuna.Study:
         """Run several workers at once, each on its own connection, until all leave."""
         study = self.study(trials=None, **spec)
         manager.set_budget(study, budget)

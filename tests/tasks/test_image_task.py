@@ -9,7 +9,7 @@ import optuna
 import pytest
 
 from optuna_deepweeds.datasets import Dataset
-from optuna_deepweeds.errors import DivergedError, InvalidInputError, NotFoundError
+from optuna_deepweeds.errors import DivergedError, InvalidInputError
 from optuna_deepweeds.spaces import SPACES
 from optuna_deepweeds.tasks import ImageTask, Run, make_task
 
@@ -85,5 +85,5 @@ def test_a_task_is_made_by_names_and_told_from_others() -> None:
     assert same.fingerprint == task.fingerprint
     with pytest.raises(InvalidInputError, match="must be those that the study began with"):
         make_task("demo", space="course", epochs=2, fingerprint="another")
-    with pytest.raises(NotFoundError, match="Did you mean demo"):
+    with pytest.raises(InvalidInputError, match="Did you mean 'demo'"):
         make_task("dmo", space="course", epochs=2)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import threading
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
 from typing import Any
@@ -35,6 +35,7 @@ from optuna_deepweeds.studies.storage._optuna import (
 )
 from optuna_deepweeds.studies.storage.engine import shown, sqlite_path
 from optuna_deepweeds.studies.storage.retry import Retrier
+from optuna_deepweeds.studies.storage.rows import read_trials
 
 # Trial id, name, value as stored, distribution, and the study's distribution where it is known.
 _Param = tuple[int, str, float, BaseDistribution, BaseDistribution | None]
@@ -235,6 +236,8 @@ class ResilientStorage(RDBStorage):
         def write() -> None:
             # When a repeated attempt meets what the first one wrote, it wrote all of it.
             with self.writing(), scoped_transaction(self.scoped_session, True) as session:
+                trial: Any = models.TrialModel.find_or_raise_by_id(params[0][0], session)
+                self.check_trial_is_updatable(params[0][0], trial.state)
                 rows = []
                 for trial_id, name, value, distribution, previous in params:
                     if previous is None:  # The study's first trial: look it up.
@@ -246,8 +249,6 @@ class ResilientStorage(RDBStorage):
                     row = {"trial_id": trial_id, "param_name": name, "param_value": value}
                     rows.append(row | {"distribution_json": distribution_to_json(distribution)})
                 if rows:
-                    trial: Any = models.TrialModel.find_or_raise_by_id(params[0][0], session)
-                    self.check_trial_is_updatable(params[0][0], trial.state)
                     session.execute(sqlalchemy.insert(models.TrialParamModel), rows)
 
         self.retrier.call(write)
@@ -263,6 +264,42 @@ class ResilientStorage(RDBStorage):
                     )
 
         self.retrier.call(change)
+
+    def get_trial(self, trial_id: int) -> FrozenTrial:
+        """As Optuna's, by plain statements."""
+        found = self._read_trials(f"trial_id = {int(trial_id)}")
+        if not found:
+            raise KeyError(models.NOT_FOUND_MSG)
+        return found[0]
+
+    def _get_trials(
+        self,
+        study_id: int,
+        states: Container[TrialState] | None,
+        included_trial_ids: set[int],
+        trial_id_greater_than: int,
+    ) -> list[FrozenTrial]:
+        where = f"study_id = {int(study_id)} AND trial_id > {int(trial_id_greater_than)}"
+        earlier = [f"({int(i)})" for i in included_trial_ids if i <= trial_id_greater_than]
+        if earlier:  # A union, since SQLite goes through the whole study for an OR.
+            earlier_ids = ", ".join(earlier)
+            where = f"trial_id IN (SELECT trial_id FROM trials WHERE {where} "
+            where += f"UNION ALL VALUES {earlier_ids})"
+        if states is not None:
+            names = [f"'{state.name}'" for state in TrialState if state in states]
+            where += f" AND state IN ({', '.join(names)})" if names else " AND 1 = 0"
+        trials = self._read_trials(where)
+        if not trials:
+            self.get_study_name_from_id(study_id)  # Optuna raises KeyError without the study.
+        return trials
+
+    def _read_trials(self, where: str) -> list[FrozenTrial]:
+        def read() -> list[FrozenTrial]:
+            # In the thread's session: Optuna asks for a trial in the midst of changing it.
+            with scoped_transaction(self.scoped_session) as session:
+                return read_trials(session.connection(), where)
+
+        return self.retrier.call(read)
 
     def beat(self, trial_id: int) -> None:
         """Record a heartbeat, in a single attempt."""
@@ -348,8 +385,6 @@ for _name in (
     "get_all_studies",
     "get_trial_param",
     "get_trial_id_from_study_id_trial_number",
-    "get_trial",
-    "_get_trials",
     "_get_best_trial_id",
 ):
     setattr(ResilientStorage, _name, _resilient(_name, writes=False))

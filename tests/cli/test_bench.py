@@ -1,15 +1,16 @@
-"""`bench samplers` and `bench fcnet` from the command line."""
+"""`bench samplers` and `bench cost` from the command line."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
-from optuna_deepweeds.cli.bench_samplers import cost, parse_seeds, samplers
-from optuna_deepweeds.errors import InvalidInputError, NotFoundError
+from optuna_deepweeds.cli.bench_methods import cost, parse_seeds, samplers
+from optuna_deepweeds.errors import NotFoundError
 
 
 def _run(*arguments: str) -> tuple[str, str]:
@@ -19,7 +20,7 @@ def _run(*arguments: str) -> tuple[str, str]:
 
 
 def test_quick_run_saves_rows_and_prints_the_summary(tmp_path: Path) -> None:
-    output = tmp_path / "results.csv"
+    output = tmp_path / "results.jsonl"
     common = ("--tasks", "branches", "--samplers", "random,tpe", "--output", str(output))
     stdout, stderr = _run(*common, "--quick", "-f", "json")
     assert "[4/4]" in stderr
@@ -41,16 +42,16 @@ def test_quick_run_saves_rows_and_prints_the_summary(tmp_path: Path) -> None:
 
 
 def test_summarise_needs_a_file(tmp_path: Path) -> None:
-    with pytest.raises(NotFoundError, match="none.csv"):
-        _run("--summarise", "--output", str(tmp_path / "none.csv"))
+    with pytest.raises(NotFoundError, match="none.jsonl"):
+        _run("--summarise", "--output", str(tmp_path / "none.jsonl"))
 
 
 def test_seeds_are_a_number_or_a_range() -> None:
-    assert parse_seeds("3") == [0, 1, 2]
-    assert parse_seeds("20-22") == [20, 21, 22]
+    assert list(parse_seeds(None, None, "3")) == [0, 1, 2]
+    assert list(parse_seeds(None, None, "20-22")) == [20, 21, 22]
     for text in ("0", "5-2", "many"):
-        with pytest.raises(InvalidInputError, match="seeds are"):
-            parse_seeds(text)
+        with pytest.raises(click.BadParameter, match="seeds are"):
+            parse_seeds(None, None, text)
 
 
 def test_cost_gives_a_row_for_every_sampler_and_size() -> None:
@@ -63,6 +64,7 @@ def test_cost_gives_a_row_for_every_sampler_and_size() -> None:
     ]
 
 
-def test_cost_refuses_sizes_that_are_no_numbers() -> None:
-    with pytest.raises(InvalidInputError, match="--trials takes whole numbers"):
-        CliRunner().invoke(cost, ["--trials", "many"], catch_exceptions=False)
+@pytest.mark.parametrize("option", ["--trials", "--task", "--samplers"])
+def test_cost_refuses_what_is_no_size_task_or_sampler(option: str) -> None:
+    result = CliRunner().invoke(cost, [option, ","])
+    assert result.exit_code != 0

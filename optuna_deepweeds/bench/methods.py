@@ -1,0 +1,126 @@
+"""Samplers and pruners by a description `name:key=value:key=value`.
+
+Names are those of the rooms `samplers` and `pruners`, and of `PRUNERS` and "smac" here for what
+is only compared with.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from optuna.pruners import BasePruner
+from optuna.samplers import BaseSampler
+
+from optuna_deepweeds import pruners, samplers
+from optuna_deepweeds.errors import InvalidInputError
+from optuna_deepweeds.schema import choose
+
+PRUNERS: dict[str, tuple[str, dict[str, Any], str]] = {
+    "none": ("none", {}, "no pruning"),
+    "median": ("optuna.pruners:MedianPruner", {}, "Optuna's median rule"),
+    "hyperband": ("hyperband", {}, "Optuna's Hyperband, reduction 3"),
+    "asha-default": (
+        "optuna.pruners:SuccessiveHalvingPruner",
+        {},
+        "Optuna's SuccessiveHalving as it comes: reduction 4, min_resource auto",
+    ),
+    "asha-3-1": ("asha", {}, "Optuna's SuccessiveHalving, reduction 3, min_resource 1"),
+    "dora-published": (
+        "optuna_deepweeds.bench.peers:PublishedDoraPruner",
+        {},
+        "forest on parameters, epoch and time; stops what it sees beating nothing",
+    ),
+    "promotion-3": (
+        "optuna_deepweeds.bench.peers:PromotionPruner",
+        {"reduction_factor": 3},
+        "promotion-type ASHA, reduction 3 (pauses and continues)",
+    ),
+    "promotion-4": (
+        "optuna_deepweeds.bench.peers:PromotionPruner",
+        {"reduction_factor": 4},
+        "promotion-type ASHA, reduction 4 (pauses and continues)",
+    ),
+    "dora": ("dora", {}, "anticipation, stopping only"),
+    "dora-thaw": ("dora", {"thaw": True}, "anticipation, stopping and continuing"),
+}
+"""By name, the class or the name of `pruners.PRUNERS`, its options, and what it is."""
+
+ASHA = ("asha-default", "asha-3-1")
+"""The two settings of SuccessiveHalving, the better of which others are compared with."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """A name and its options."""
+
+    name: str
+    options: Mapping[str, Any]
+
+
+def parse(text: str) -> Description:
+    """Read `rf_ei` or `rf_ei:n_trees=30:space=False`; values are Python literals or words.
+
+    Raises:
+        InvalidInputError: An option is not `key=value`.
+    """
+    name, *parts = text.split(":")
+    options: dict[str, Any] = {}
+    for part in parts:
+        key, equals, value = part.partition("=")
+        if not equals or not key.isidentifier():
+            raise InvalidInputError(
+                f"a method is written name:key=value:key=value, but got {text!r}."
+            )
+        try:
+            options[key] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            options[key] = value
+    return Description(name, options)
+
+
+def optuna_sampler(description: Description, seed: int) -> BaseSampler | None:
+    """Optuna's own sampler with its defaults, what a user would otherwise pick; None if ours."""
+    path, _ = samplers.SAMPLERS[choose("sampler", description.name, samplers.SAMPLERS)]
+    if not path.startswith("optuna."):
+        return None
+    sampler: BaseSampler = pkgutil.resolve_name(path)(seed=seed, **description.options)
+    return sampler
+
+
+def make_pruner(
+    text: str, *, max_resource: int, seed: int, prior: Mapping[str, Any] | None = None
+) -> BasePruner:
+    """A fresh pruner for trials of `max_resource` epochs.
+
+    Args:
+        text: The description; the name is one of `PRUNERS`.
+        max_resource: Epochs of a full training.
+        seed: Of the pruner, if it draws anything.
+        prior: Arguments of `DoraPruner` with curves of earlier studies.
+
+    Raises:
+        InvalidInputError: The name is unknown, or the pruner does not take the options.
+    """
+    description = parse(text)
+    target, preset, _ = PRUNERS[choose("pruner", description.name, PRUNERS)]
+    options = {**preset, **description.options, **(prior or {})}
+    if target in pruners.PRUNERS:
+        return pruners.make_pruner(target, max_resource=max_resource, **options)
+    create = pkgutil.resolve_name(target)
+    fitting = {"max_resource": max_resource, "seed": seed}
+    takes = inspect.signature(create).parameters
+    try:
+        pruner: BasePruner = create(**{k: v for k, v in fitting.items() if k in takes}, **options)
+    except TypeError as error:
+        raise InvalidInputError(f"{text}: {error}.") from None
+    return pruner
+
+
+def takes_prior_curves(text: str) -> bool:
+    """Whether the pruner can be given curves of earlier studies."""
+    return PRUNERS[choose("pruner", parse(text).name, PRUNERS)][0] == "dora"

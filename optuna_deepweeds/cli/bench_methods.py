@@ -1,0 +1,444 @@
+"""`bench samplers`, `pruners`, `fcnet` and `cost`: methods compared on tables and curves."""
+
+from __future__ import annotations
+
+import glob
+import math
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from optuna_deepweeds.cli._output import emit, format_option, info
+from optuna_deepweeds.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from optuna_deepweeds.bench.results import Cell
+
+_QUICK_BUDGET = 15
+_PRUNERS = "none,median,hyperband,asha-default,asha-3-1,promotion-3,dora,dora-thaw"
+_QUICK_PRUNERS = "none,asha-3-1,dora"
+_COST_COLUMNS = ("pruner", "trials", "decisions", "milliseconds", "median", "worst", "choice")
+
+_file = click.Path(dir_okay=False, path_type=Path)
+
+
+def _listed(
+    kind: Callable[[str], Any], *, least: float = -math.inf, below: float = math.inf
+) -> Callable[..., Any]:
+    """A callback that reads values separated by commas, each within [least, below)."""
+
+    def parse(ctx: click.Context, param: click.Parameter, text: str | None) -> list[Any] | None:
+        if text is None:
+            return None
+        try:
+            values = [kind(item.strip()) for item in text.split(",") if item.strip()]
+        except ValueError:
+            values = []
+        if not values or (kind is not str and not all(least <= v < below for v in values)):
+            what = {int: "whole numbers", float: "numbers"}.get(kind, "names")  # type: ignore[call-overload]
+            limits = f" from {least:g} on" if least > -math.inf else ""
+            limits += f", below {below:g}" if below < math.inf else ""
+            raise click.BadParameter(f"must be {what}{limits} separated by commas, got {text!r}.")
+        return values
+
+    return parse
+
+
+_names = _listed(str)
+_counts = _listed(int, least=1)
+
+
+def parse_seeds(ctx: click.Context | None, param: click.Parameter | None, text: str) -> range:
+    """`N` means 0 to N-1, `a-b` means a to b, both ends included."""
+    first, dash, last = text.partition("-")
+    try:
+        seeds = range(int(first), int(last) + 1) if dash else range(int(first))
+    except ValueError:
+        seeds = range(0)
+    if not seeds:
+        raise click.BadParameter(
+            f"seeds are a number (20: seeds 0 to 19) or a range (20-39), but got {text!r}."
+        )
+    return seeds
+
+
+def seeds_option(default: str) -> Callable[..., Any]:
+    """Add `--seeds`, passed on as a range."""
+    return click.option(
+        "--seeds",
+        default=default,
+        show_default=True,
+        callback=parse_seeds,
+        help="How many seeds, or a range a-b.",
+    )
+
+
+_processes = click.option(
+    "--processes", default=1, show_default=True, type=click.IntRange(min=1), help="Runs at a time."
+)
+
+
+@click.command()
+@click.option(
+    "--tasks",
+    default="fcnet",
+    show_default=True,
+    callback=_names,
+    help="Families (fcnet, hpobench, nasbench201: tables of real trainings; grids, cells: "
+    "generated tables; synthetic: functions) or tasks, separated by commas.",
+)
+@click.option(
+    "--samplers",
+    "sampler_names",
+    default="random,tpe,rf_ei",
+    show_default=True,
+    callback=_names,
+    help="Samplers, separated by commas: random, tpe, gp, rf_ei, dngo, smac; with options as "
+    "rf_ei:n_trees=30 (space=False hides the conditions of a space).",
+)
+@seeds_option("20")
+@click.option("--budget", default=100, show_default=True, type=click.IntRange(min=1))
+@_processes
+@click.option(
+    "--output",
+    type=_file,
+    default=Path("bench_samplers.jsonl"),
+    show_default=True,
+    help="Results file (JSON lines); finished runs in it are not run again.",
+)
+@click.option(
+    "--priors",
+    type=click.Choice(["good", "negated", "shuffled", "none"]),
+    default="none",
+    show_default=True,
+    help="Give the samplers (rf_ei, dngo) trials of the other tasks of the family, honest, or "
+    "with negated or shuffled values.",
+)
+@click.option(
+    "--enqueue-best",
+    "n_enqueued",
+    default=3,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="With priors: how many of their best configurations to evaluate first.",
+)
+@click.option("--smac-python", help="Interpreter of an environment with SMAC3 (sampler smac).")
+@click.option("--quick", is_flag=True, help="At most 2 seeds and 15 evaluations.")
+@click.option(
+    "--summarise",
+    "only_summarise",
+    is_flag=True,
+    help="Run nothing; read --output, with all seeds in it.",
+)
+@click.option(
+    "--after",
+    callback=_counts,
+    help="Numbers of evaluations to summarise, separated by commas; default: the last two of "
+    "5, 10, 25, 50, 100 within the budget.",
+)
+@click.option(
+    "--reference",
+    default="tpe",
+    show_default=True,
+    help="The sampler of the columns ratio and reach; with --priors, the sampler itself gives "
+    "the head start and the harm.",
+)
+@click.option("--by-task", is_flag=True, help="Summarise each task as well.")
+@format_option
+def samplers(
+    tasks: list[str],
+    sampler_names: list[str],
+    seeds: range,
+    budget: int,
+    processes: int,
+    output: Path,
+    priors: str,
+    n_enqueued: int,
+    smac_python: str | None,
+    quick: bool,
+    only_summarise: bool,
+    after: list[int] | None,
+    reference: str,
+    by_task: bool,
+    fmt: str,
+) -> None:
+    """Run samplers on problems, save a line per task, sampler and seed, and compare.
+
+    The summary gives, with bootstrap errors over seeds: the geometric mean of the fraction of
+    configurations strictly better (in 1e-4) and its ratio to TPE's, the normalised regret (0 at
+    the optimum, 1 at the median), evaluations to reach TPE's final result, CPU milliseconds
+    a suggestion, and the probability P of beating each other sampler.
+    """
+    from optuna_deepweeds.bench import problems, results, runner, summary
+    from optuna_deepweeds.bench import samplers as bench
+
+    chosen = problems.resolve_tasks(tasks)
+    if quick:
+        seeds, budget = seeds[:2], min(budget, _QUICK_BUDGET)
+    if not only_summarise:
+        given = bench.NO_PRIORS if priors == "none" else f"{priors}/{n_enqueued}"
+        cells = bench.grid(chosen, sampler_names, seeds, budget=budget, given=given)
+        execute = partial(bench.run_cell, smac_python=smac_python)
+        runner.run(cells, execute, output, processes=processes, on_run=_tell)
+    runs = [run for run in results.read(output) if run.case["task"] in chosen]
+    records = summary.summarise_samplers(
+        runs,
+        budgets=after or [*(b for b in (5, 10, 25, 50, 100) if b < budget), budget][-2:],
+        reference=reference,
+        by_task=by_task,
+    )
+    if fmt == "table":
+        records = [_with_errors(record) for record in records]
+    emit(records, columns=list(dict.fromkeys(c for r in records for c in r)), fmt=fmt)
+
+
+def _tell(cell: Cell, n: int, total: int) -> None:
+    info(f"[{n}/{total}] {cell}")
+
+
+def _with_errors(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record for people: every figure and its standard error in one column."""
+    merged: dict[str, Any] = {}
+    for name, value in record.items():
+        if name.endswith("_se"):
+            continue
+        error = record.get(f"{name}_se")
+        if error is None or not math.isfinite(value):
+            merged[name] = value
+        else:
+            merged[name] = f"{value:.3g} ±{error:.2g}" if math.isfinite(error) else f"{value:.3g}"
+    return merged
+
+
+@click.command()
+@click.option(
+    "--curves",
+    "patterns",
+    multiple=True,
+    required=True,
+    metavar="SOURCE",
+    help="Learning curves: a TaskSet .npz, a prior file .csv, URL#STUDY, or a pattern such as "
+    "'taskset/*.npz'. May be given several times.",
+)
+@click.option(
+    "--pruners",
+    default=_PRUNERS,
+    show_default=True,
+    callback=_names,
+    help="Pruners, separated by commas, with options as dora:min_resource=2.",
+)
+@click.option("--workers", default="1", show_default=True, callback=_counts)
+@seeds_option("20")
+@click.option(
+    "--max-resource",
+    "max_resources",
+    callback=_counts,
+    help="Epochs of a full training, longer curves are cut; the curves' length by default.",
+)
+@click.option(
+    "--budgets",
+    default="10,15,20,30",
+    show_default=True,
+    callback=_counts,
+    help="Full trainings after which regret is taken.",
+)
+@click.option(
+    "--order",
+    "orders",
+    default="random",
+    show_default=True,
+    callback=_names,
+    help="How configurations are chosen: random or a sampler (rf_ei, tpe, gp).",
+)
+@click.option(
+    "--noise",
+    "noises",
+    default="0",
+    show_default=True,
+    callback=_listed(float, least=0.0),
+    help="Standard deviation of normal noise on every report.",
+)
+@click.option(
+    "--mislead",
+    "misleads",
+    default="0",
+    show_default=True,
+    callback=_listed(float, least=0.0, below=1.0),
+    help="Share of the first epochs in which the order of the configurations is reversed.",
+)
+@click.option(
+    "--prior-curves",
+    default="none",
+    show_default=True,
+    callback=_names,
+    metavar="KIND,...",
+    help="Curves that dora and dora-thaw are given beforehand: none; same (100 configurations of "
+    "the task without their best fifth); related (100 of each other task in --curves); or "
+    "misleading ones: shifted (same, .3 too high), lowered (.3 too low), negated (upside down). "
+    "Configurations whose curves may be given are replayed in no run, and none is always run, "
+    "so that the effect is paired.",
+)
+@_processes
+@click.option(
+    "--sqlite", is_flag=True, help="Studies in SQLite files: slower, with real times of decisions."
+)
+@click.option(
+    "--decision-cost",
+    "cost_at",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Measure only what a decision costs on SQLite once N trials are stored, on the first "
+    "curves.",
+)
+@click.option(
+    "--output",
+    type=_file,
+    help="Results file (JSON lines) of all runs; those already in it are not run again.",
+)
+@click.option("--per-task", is_flag=True, help="Print the tasks' rows too, not only their mean.")
+@click.option("--quick", is_flag=True, help="Few pruners and 3 seeds: a look, no result.")
+@format_option
+def pruners(
+    patterns: tuple[str, ...],
+    pruners: list[str],
+    seeds: range,
+    max_resources: list[int] | None,
+    budgets: list[int],
+    processes: int,
+    sqlite: bool,
+    cost_at: int | None,
+    output: Path | None,
+    per_task: bool,
+    quick: bool,
+    fmt: str,
+    **grid: Any,
+) -> None:
+    """Compare pruners on recorded learning curves.
+
+    Every pruner sees the same configurations in the same order through a real Optuna study, with
+    simulated asynchronous workers. Regret is 0 for the best configuration of the table and 1 for
+    knowing nothing; it is averaged over the budgets. The summary is computed from the results
+    file; with prior curves it shows what they change (vs_cold: below 0 where they help).
+    """
+    from optuna_deepweeds.bench import pruners as bench
+    from optuna_deepweeds.bench import results, runner, summary
+
+    sources = _expand(patterns)
+    if quick:
+        pruners = _QUICK_PRUNERS.split(",") if pruners == _PRUNERS.split(",") else pruners
+        seeds = seeds[:3]
+    if cost_at is not None:
+        from optuna_deepweeds.bench.cost import of_decisions
+        from optuna_deepweeds.bench.curves import load
+
+        curves = load(sources[0])
+        curves = curves.cut(max_resources[0]) if max_resources else curves
+        rows = [of_decisions(curves, name, cost_at, seed=seeds[0]) for name in pruners]
+        emit(rows, columns=_COST_COLUMNS, fmt=fmt)
+        return
+    cells = bench.grid(
+        sources,
+        pruners,
+        max_resources=max_resources or (),
+        storage="sqlite" if sqlite else "memory",
+        budget=max(budgets),
+        seeds=seeds,
+        **grid,
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        path = output or Path(scratch) / "runs.jsonl"
+        runner.run(cells, bench.run_cell, path, processes=processes, on_run=_tell)
+        runs = results.read(path)
+    table = summary.summarise_pruners(runs, budgets=budgets)
+    if not per_task:
+        table = [row for row in table if row["task"] == summary.MEAN] or table
+    is_warm = any(run.method["prior_curves"] != bench.NO_PRIORS for run in runs)
+    columns = summary.warm_start_columns if is_warm else summary.pruner_columns
+    emit(table, columns=columns(budgets), fmt=fmt)
+
+
+def _expand(sources: Sequence[str]) -> list[str]:
+    """Patterns replaced by the files they match; anything else as it is."""
+    expanded: list[str] = []
+    for source in sources:
+        if "://" in source or not glob.has_magic(source):
+            expanded.append(source)
+        elif matches := sorted(glob.glob(source)):
+            expanded += matches
+        else:
+            raise InvalidInputError(f"--curves must match at least one file, but got {source!r}.")
+    return list(dict.fromkeys(expanded))
+
+
+@click.command()
+@click.option(
+    "--samplers",
+    "sampler_names",
+    default="random,tpe,rf_ei",
+    show_default=True,
+    callback=_names,
+    help="As of `bench samplers`, without smac.",
+)
+@click.option("--task", default="protein_structure", show_default=True)
+@click.option(
+    "--trials",
+    default="200,1000,5000,10000",
+    show_default=True,
+    callback=_counts,
+    help="Sizes of the study, separated by commas.",
+)
+@format_option
+def cost(sampler_names: list[str], task: str, trials: list[int], fmt: str) -> None:
+    """Measure what a suggestion costs as a study grows: CPU milliseconds and memory.
+
+    Each sampler lives in a process of its own through one study that is filled with random
+    trials up to each size. The trials themselves take memory; compare with `random`, which
+    keeps none.
+    """
+    from optuna_deepweeds.bench.cost import of_suggestions
+    from optuna_deepweeds.bench.problems import resolve_tasks
+
+    (name,) = resolve_tasks([task])
+    records = [r for label in sampler_names for r in of_suggestions(name, label, trials)]
+    emit(records, columns=list(records[0]), fmt=fmt)
+
+
+@click.command()
+@click.option(
+    "--output",
+    "directory",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("bench_fcnet"),
+    show_default=True,
+    help="Directory of the runs (runs.jsonl) and the figures; finished runs in it are not run "
+    "again.",
+)
+@_processes
+@click.option("--quick", is_flag=True, help="3 runs of 15 and 2 of 20 evaluations.")
+@format_option
+def fcnet(directory: Path, processes: int, quick: bool, fmt: str) -> None:
+    """Reproduce the FCNet report: random search, forest and DNGO on protein structure.
+
+    Draws the mean and spread of the incumbent over 50 runs of 50 evaluations for each, and of
+    all three over 30 runs of 100 evaluations, and prints the best configurations beside the
+    published ones. Ours are validation errors: the mean of the table's four repeats. The
+    published errors are said to be test errors, so compare `valid_mse` with `its_valid_mse`,
+    the table's mean for the published configuration.
+    """
+    from optuna_deepweeds.bench import fcnet as report
+    from optuna_deepweeds.bench import results, runner
+    from optuna_deepweeds.bench.samplers import run_cell
+
+    plan = report.QUICK if quick else report.Plan()
+    path = directory / ("runs_quick.jsonl" if quick else "runs.jsonl")
+    for budget in (plan.long, plan.short):
+        runner.run(plan.cells(budget), run_cell, path, processes=processes, on_run=_tell)
+    runs = results.read(path)
+    for figure in report.draw(runs, plan, directory):
+        info(f"drew {figure}")
+    records = report.best_configurations(runs, plan)
+    emit(records, columns=list(records[0]), fmt=fmt)
