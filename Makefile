@@ -21,7 +21,7 @@ export OPTUNA_STORAGE := $(STORAGE)
 endif
 
 STUDY_OPTIONS = --sampler $(SAMPLER) --pruner $(PRUNER) --seed $(SEED) --workers $(WORKERS) \
-	$(if $(NAME),--name '$(NAME)') $(if $(DATASET),--dataset $(DATASET)) \
+	$(if $(DATASET),--dataset $(DATASET)) \
 	$(if $(SPACE),--space $(SPACE)) $(if $(TRIALS),--trials $(TRIALS)) \
 	$(if $(TIMEOUT),--timeout $(TIMEOUT)) $(if $(PRIORS),--priors '$(PRIORS)') \
 	$(if $(ENQUEUE),--enqueue-best $(ENQUEUE)) $(if $(DEVICE),--device $(DEVICE)) $(ARGS)
@@ -54,7 +54,7 @@ data: install ## Download and prepare DeepWeeds (468 MiB)
 	$(RUN) data prepare
 
 study: install ## Start or go on with a study: SAMPLER= PRUNER= SEED= TRIALS= TIMEOUT= NAME= STORAGE=
-	$(RUN) study run $(STUDY_OPTIONS)
+	$(RUN) study run $(if $(NAME),'$(NAME)') $(STUDY_OPTIONS)
 
 resume: install ## Go on with the study NAME=
 	@test -n '$(NAME)' || { echo 'Error: make resume needs NAME=STUDY; see: $(RUN) study list' >&2; exit 2; }

@@ -17,8 +17,8 @@ SPEC = _PREFIX + "spec"
 
 # Trials, user attributes.
 PRIOR = _PREFIX + "prior"
-"""str: the source of an imported trial. Such a trial never counts towards budget, best trial,
-report or pruning decisions."""
+"""str: the source of an imported trial. Such trials lie in a study's companion (the study that
+`StudySpec.priors` names), never in the study itself."""
 SEED = _PREFIX + "seed"
 """int: the seed of the trial's training run."""
 FAILURE = _PREFIX + "failure"

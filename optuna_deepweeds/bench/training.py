@@ -22,51 +22,22 @@ from optuna_deepweeds.bench.training_runs import (
     N_CLASSES,
     apart,
     arithmetic_limit,
+    course_config,
     images,
     ours,
     usual,
     write_photographs,
 )
-from optuna_deepweeds.errors import InvalidInputError
+from optuna_deepweeds.schema import choose, require
 from optuna_deepweeds.studies.launch.gpu_sharing import shared_gpu
 
-_SHARED = {"kernel_size": 3, "dropout_rate": 0.2, "use_BN": True, "global_avg_pooling": True}
 CONFIGS: dict[str, dict[str, Any]] = {
-    "published-best": {
-        **_SHARED,
-        "n_conv_layers": 3,
-        "n_channels_conv_0": 505,
-        "n_channels_conv_1": 298,
-        "n_channels_conv_2": 438,
-        "n_fc_layers": 1,
-        "n_channels_fc_0": 344,
-        "batch_size": 103,
-        "learning_rate_init": 0.000196,
-    },
-    "small": {
-        **_SHARED,
-        "n_conv_layers": 2,
-        "n_channels_conv_0": 32,
-        "n_channels_conv_1": 32,
-        "n_fc_layers": 1,
-        "n_channels_fc_0": 64,
-        "batch_size": 128,
-        "learning_rate_init": 0.001,
-    },
+    "published-best": course_config((505, 298, 438), (344,), batch_size=103, rate=0.000196),
+    "small": course_config((32, 32), (64,), batch_size=128, rate=0.001),
     # Every parameter at the middle of its range, on its own scale.
-    "median": {
-        **_SHARED,
-        "n_conv_layers": 2,
-        "n_channels_conv_0": 128,
-        "n_channels_conv_1": 90,
-        "n_fc_layers": 2,
-        "n_channels_fc_0": 128,
-        "n_channels_fc_1": 90,
-        "batch_size": 32,
-        "learning_rate_init": 0.003,
-    },
+    "median": course_config((128, 90), (128, 90), batch_size=32, rate=0.003),
+    "batch-7": course_config((32, 32), (64,), batch_size=7, rate=0.001),
 }
-CONFIGS["batch-7"] = {**CONFIGS["small"], "batch_size": 7}
 """Name -> configuration of the `course` space."""
 
 N_TRAIN, N_VALID = 5440, 1360
@@ -129,7 +100,7 @@ def measure(
     workers: int = 1,
     n_train: int = N_TRAIN,
     n_valid: int = N_VALID,
-    on_result: Callable[[Measurement], None] | None = None,
+    on_result: Callable[[Measurement], None] = lambda result: None,
 ) -> list[Measurement]:
     """Measure each configuration of `names`.
 
@@ -150,15 +121,10 @@ def measure(
     from optuna_deepweeds.training.runtime import choose_device
 
     for name in names:
-        if name not in CONFIGS:
-            raise InvalidInputError(f"no configuration {name!r}; there are {', '.join(CONFIGS)}.")
-    for what, number, least in (
-        ("epochs", epochs, 1),
-        ("usual_epochs", usual_epochs, 0),
-        ("workers", workers, 1),
-    ):
-        if number < least:
-            raise InvalidInputError(f"`{what} >= {least}` must hold, but got {what}={number}.")
+        choose("configuration", name, CONFIGS)
+    require(epochs >= 1, "epochs >= 1", epochs=epochs)
+    require(usual_epochs >= 0, "usual_epochs >= 0", usual_epochs=usual_epochs)
+    require(workers >= 1, "workers >= 1", workers=workers)
     target = str(choose_device(device))
     results = []
     with tempfile.TemporaryDirectory(prefix="bench-training-") as scratch:
@@ -167,47 +133,36 @@ def measure(
             write_photographs(images(n_train, n_valid), folder)
         (limit,) = apart(arithmetic_limit, device=target)
         for name in names:
-            config = CONFIGS[name]
+            config, sizes = CONFIGS[name], (n_train, n_valid)
             with shared_gpu(workers, target) as environment:
-                runs = apart(
-                    ours,
-                    config,
-                    epochs,
-                    (n_train, n_valid),
-                    device=target,
-                    n=workers,
-                    environment=environment,
-                )
-            seconds = max(run["seconds"] for run in runs)
-            cpu_seconds = max(run["cpu_seconds"] for run in runs)
-            peer: dict[str, Any] = {}
-            ratio = cpu_ratio = None
+                options: dict[str, Any] = {"n": workers, "environment": environment}
+                runs = apart(ours, config, epochs, sizes, device=target, **options)
+            own = {key: max(run[key] for run in runs) for key in runs[0]}
+            peer: dict[str, float] = {}
             if usual_epochs:
                 (peer,) = apart(usual, config, usual_epochs, folder, device=target)
-                ratio = (peer["seconds"] / usual_epochs) / (seconds / epochs)
-                cpu_ratio = (peer["cpu_seconds"] / usual_epochs) / (cpu_seconds / epochs)
-            work = flops_an_image(config) * n_train * epochs * workers
+            ratios = {key: peer[key] / usual_epochs / (own[key] / epochs) for key in peer}
+            images_per_second = n_train * epochs * workers / own["seconds"]
             result = Measurement(
                 config=name,
                 device=limit["device"],
                 workers=workers,
                 epochs=epochs,
-                seconds=seconds,
-                seconds_of_20=seconds / epochs * _FULL_EPOCHS,
-                cpu_seconds=cpu_seconds,
-                images_per_second=n_train * epochs * workers / seconds,
-                peak_mib=max(run["peak_mib"] for run in runs),
-                limit_share=work / seconds / limit["flops"],
+                seconds=own["seconds"],
+                seconds_of_20=own["seconds"] / epochs * _FULL_EPOCHS,
+                cpu_seconds=own["cpu_seconds"],
+                images_per_second=images_per_second,
+                peak_mib=own["peak_mib"],
+                limit_share=flops_an_image(config) * images_per_second / limit["flops"],
                 usual_epochs=usual_epochs,
                 usual_seconds=peer.get("seconds"),
                 usual_cpu_seconds=peer.get("cpu_seconds"),
                 usual_peak_mib=peer.get("peak_mib"),
-                ratio=ratio,
-                cpu_ratio=cpu_ratio,
+                ratio=ratios.get("seconds"),
+                cpu_ratio=ratios.get("cpu_seconds"),
             )
             results.append(result)
-            if on_result is not None:
-                on_result(result)
+            on_result(result)
     return results
 
 

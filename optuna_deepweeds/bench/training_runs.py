@@ -7,8 +7,9 @@ import os
 import resource
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +20,28 @@ from optuna_deepweeds.datasets.dataset import Dataset
 N_CLASSES = 8
 _PHOTOGRAPH_SIDE = 256
 _LOADER_WORKERS = 4
+
+
+def course_config(
+    convolutions: Sequence[int], dense: Sequence[int], *, batch_size: int, rate: float
+) -> dict[str, Any]:
+    """A point of the `course` space: channels of its layers, batch size and learning rate."""
+    return {
+        "kernel_size": 3,
+        "dropout_rate": 0.2,
+        "use_BN": True,
+        "global_avg_pooling": True,
+        "n_conv_layers": len(convolutions),
+        **{f"n_channels_conv_{i}": n for i, n in enumerate(convolutions)},
+        "n_fc_layers": len(dense),
+        **{f"n_channels_fc_{i}": n for i, n in enumerate(dense)},
+        "batch_size": batch_size,
+        "learning_rate_init": rate,
+    }
+
+
 # Narrow and wide: kernels are compiled for either, once on a machine.
-_WARM_UP: dict[str, Any] = {
-    "n_conv_layers": 2,
-    "use_BN": True,
-    "global_avg_pooling": True,
-    "n_channels_conv_0": 32,
-    "n_channels_conv_1": 64,
-    "n_fc_layers": 1,
-    "n_channels_fc_0": 32,
-    "kernel_size": 3,
-    "dropout_rate": 0.2,
-    "batch_size": 32,
-    "learning_rate_init": 0.001,
-}
+_WARM_UP = course_config((32, 64), (32,), batch_size=32, rate=0.001)
 
 
 def images(n_train: int, n_valid: int) -> Dataset:
@@ -159,37 +168,25 @@ def usual(config: Mapping[str, Any], epochs: int, folder: Path, *, device: str) 
     return measured
 
 
-class _measured:
+@contextmanager
+def _measured(device: str) -> Iterator[dict[str, Any]]:
     """Times a block and takes its peak memory into the dictionary that it yields."""
+    import torch
 
-    def __init__(self, device: str) -> None:
-        self._cuda = device.startswith("cuda")
-        self._device = device
-
-    def __enter__(self) -> dict[str, Any]:
-        import torch
-
-        if self._cuda:
-            torch.cuda.synchronize(self._device)  # first: it wakes the device
-            torch.cuda.reset_peak_memory_stats(self._device)
-        self._result: dict[str, Any] = {}
-        self._cpu_start = _cpu_seconds()
-        self._start = time.perf_counter()
-        return self._result
-
-    def __exit__(self, *exception: object) -> None:
-        import torch
-
-        if self._cuda:
-            torch.cuda.synchronize(self._device)
-            peak = torch.cuda.max_memory_allocated(self._device)
-        else:
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        self._result.update(
-            seconds=time.perf_counter() - self._start,
-            cpu_seconds=_cpu_seconds() - self._cpu_start,
-            peak_mib=peak / 2**20,
-        )
+    is_cuda, result = device.startswith("cuda"), dict[str, Any]()
+    if is_cuda:
+        torch.cuda.synchronize(device)  # first: it wakes the device
+        torch.cuda.reset_peak_memory_stats(device)
+    cpu_start, start = _cpu_seconds(), time.perf_counter()
+    yield result
+    if is_cuda:
+        torch.cuda.synchronize(device)
+        peak = torch.cuda.max_memory_allocated(device)
+    else:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    result["seconds"] = time.perf_counter() - start
+    result["cpu_seconds"] = _cpu_seconds() - cpu_start
+    result["peak_mib"] = peak / 2**20
 
 
 def _cpu_seconds() -> float:

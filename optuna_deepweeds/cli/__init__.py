@@ -26,7 +26,7 @@ _EPILOG = """
 \b
 Examples:
   optuna-deepweeds data info
-  optuna-deepweeds study run --name first --sampler rf_ei --pruner dora
+  optuna-deepweeds study run first --sampler rf_ei --pruner dora
   optuna-deepweeds study status first
   optuna-deepweeds dashboard
 

@@ -6,21 +6,20 @@ releases what a killed one held.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import os
 import sys
 import tempfile
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import click
-
 from optuna_deepweeds.cli._output import info
-from optuna_deepweeds.cli._progress import Display
+from optuna_deepweeds.cli._progress import LiveLine
 from optuna_deepweeds.cli._signals import StopFlag, restore
+from optuna_deepweeds.cli._values import WorkerOptions
+from optuna_deepweeds.cli._work import run_workers
+from optuna_deepweeds.files import locked
 from optuna_deepweeds.priors import PriorTrial
 from optuna_deepweeds.report.dashboard_note import publish
 from optuna_deepweeds.report.standing import standing_of
@@ -44,9 +43,7 @@ class GridRun:
         task: Of all its studies.
         priors: Source -> its rows.
         storage: Where the studies lie.
-        device: As for `training.train`.
-        workers: Processes of each study.
-        data_dir: Where the images lie, for these processes.
+        options: The workers of each study.
         claims: Folder of the locks that processes of one run share; None for one process.
     """
 
@@ -54,16 +51,14 @@ class GridRun:
     task: ImageTask
     priors: Mapping[str, Sequence[PriorTrial]]
     storage: ResilientStorage
-    device: str | None
-    workers: int = 1
-    data_dir: Path | None = None
+    options: WorkerOptions
     claims: Path | None = None
 
     def run(self) -> int:
         """Run what is left of the studies, then of the tests; returns the exit code."""
         for is_testing in (False, True) if self.grid.evaluation is not None else (False,):
             for i, cell in enumerate(self.grid.cells, start=1):
-                with _claimed(self.claims, cell.name) as is_mine:
+                with self._claimed(cell.name) as is_mine:
                     if not is_mine:
                         continue
                     head = f"[{i}/{len(self.grid.cells)}] {cell.name}"
@@ -74,7 +69,7 @@ class GridRun:
 
     def _run(self, cell: Cell, head: str) -> int:
         spec = replace(cell.spec, dataset_fingerprint=self.task.fingerprint)
-        study, _ = manager.create_or_continue(cell.name, spec, cell.budget, self.storage)
+        study, _ = manager.create(cell.name, spec, cell.budget, self.storage)
         if is_finished(study):
             return 0
         if self.claims is None:
@@ -82,26 +77,21 @@ class GridRun:
         if cell.priors:
             rows = [row for source in cell.priors for row in self.priors[source]]
             manager.add_priors(study, rows, enqueue_best=cell.enqueue_best)
-            study = manager.equip(study, spec)
-        if self.workers > 1:
-            from optuna_deepweeds.cli._work import work
-
-            return work(
-                study, self.task, workers=self.workers, engine="local", gpus=0.0,
-                device=self.device, data_dir=self.data_dir,
-            )  # fmt: skip
-        from optuna_deepweeds.studies.worker import Worker
-
+        study = manager.equip(study)
         stop = StopFlag()
-        display = Display(study, cell.budget, quiet=self.claims is not None)
-        Worker(study, self.task, observer=display, should_stop=stop, device=self.device).run()
-        display.clear()
+        is_quiet = self.claims is not None
+        code, _ = run_workers(study, self.task, self.options, stop, quiet=is_quiet)
         publish(study, task=self.task)
         info(f"{head}: {standing_of(study)}")
-        code = stop.exit_code
         # Between two studies nothing is under way that would have to be put back.
         restore()
         return code
+
+    def _claimed(self, name: str) -> AbstractContextManager[bool]:
+        """Whether this process holds the study `name` while the block runs."""
+        if self.claims is None:
+            return nullcontext(True)
+        return locked(self.claims / name.replace(os.sep, "_"), timeout=0)
 
     def _test(self, cell: Cell, head: str) -> int:
         from optuna_deepweeds.cli.evaluate import evaluate_study, store_evaluation
@@ -112,7 +102,7 @@ class GridRun:
         if plan is None or best is None or not is_finished(study) or plan.is_done(study):
             return 0
         evaluation = evaluate_study(
-            study, self.task, n_seeds=plan.n_seeds, recipe=plan.recipe, device=self.device
+            study, self.task, n_seeds=plan.n_seeds, recipe=plan.recipe, device=self.options.device
         )
         store_evaluation(study, evaluation)
         tested = evaluation.trials[0]
@@ -135,16 +125,20 @@ def run_jobs(run: GridRun, file: Path, jobs: int, url: str) -> int:
     from optuna_deepweeds.studies.launch import WorkerCommand, launch
 
     stop = StopFlag()
-    show = _Progress(run)
+    line = LiveLine(_SECONDS_BETWEEN_LOOKS)
+
+    def show() -> None:
+        if line.is_due():
+            line.show(_progress(run))
+
     with tempfile.TemporaryDirectory(prefix="deepweeds-grid-") as claims:
         plan = run.grid.evaluation or EvaluationPlan()
         arguments = ["--claims", claims, "--jobs", "1"]
         arguments += ["--test-seeds", str(plan.n_seeds if run.grid.evaluation else 0)]
-        arguments += ["--device", run.device] if run.device is not None else []
-        arguments += ["--data-dir", str(run.data_dir.resolve())] if run.data_dir else []
+        arguments += run.options.arguments()
         command = WorkerCommand(str(file), url, tuple(arguments), _PROGRAM)
-        launch("local", command, jobs, device=run.device, should_stop=stop, on_tick=show)
-    show.clear()
+        launch("local", command, jobs, device=run.options.device, should_stop=stop, on_tick=show)
+    line.clear()
     if stop():
         return stop.exit_code
     restore()
@@ -166,49 +160,16 @@ def default_jobs(device: str, n_open: int) -> int:
     return max(1, min(_MAX_JOBS, n_cores, n_open))
 
 
-class _Progress:
-    """One line on a terminal that tells how far the processes are."""
-
-    def __init__(self, run: GridRun) -> None:
-        self._run = run
-        self._shown = sys.stderr.isatty()
-        self._last = 0.0
-
-    def __call__(self) -> None:
-        if not self._shown or time.monotonic() - self._last < _SECONDS_BETWEEN_LOOKS:
-            return
-        names = set(manager.study_names(self._run.storage))
-        n_done = n_tested = n_epochs = 0
-        for cell in self._run.grid.cells:
-            if cell.name in names:
-                study = manager.load_plain(cell.name, self._run.storage)
-                state = progress(study.get_trials(deepcopy=False), study.direction)
-                n_epochs += state.epochs
-                n_done += is_finished(study)
-                plan = self._run.grid.evaluation
-                n_tested += plan is not None and plan.is_done(study)
-        text = f"{n_done} of {len(self._run.grid.cells)} studies, {n_epochs} epochs"
-        if self._run.grid.evaluation is not None:
-            text += f", {n_tested} tested"
-        click.echo(f"\r\x1b[K{text}", nl=False, err=True)
-        self._last = time.monotonic()
-
-    def clear(self) -> None:
-        """Take the line away."""
-        if self._shown:
-            click.echo("\r\x1b[K", nl=False, err=True)
-
-
-@contextlib.contextmanager
-def _claimed(folder: Path | None, name: str) -> Iterator[bool]:
-    """Whether this process holds the study `name` while the block runs."""
-    if folder is None:
-        yield True
-        return
-    with open(folder / name.replace(os.sep, "_"), "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-            return
-        yield True
+def _progress(run: GridRun) -> str:
+    """How far the processes are."""
+    names = set(manager.study_names(run.storage))
+    n_done = n_tested = n_epochs = 0
+    for cell in run.grid.cells:
+        if cell.name in names:
+            study = manager.load_plain(cell.name, run.storage)
+            n_epochs += progress(study.get_trials(deepcopy=False), study.direction).epochs
+            n_done += is_finished(study)
+            plan = run.grid.evaluation
+            n_tested += plan is not None and plan.is_done(study)
+    text = f"{n_done} of {len(run.grid.cells)} studies, {n_epochs} epochs"
+    return text if run.grid.evaluation is None else f"{text}, {n_tested} tested"

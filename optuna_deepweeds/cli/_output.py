@@ -5,42 +5,32 @@ from __future__ import annotations
 import csv
 import json
 import math
+import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
 
 import click
 
-FORMATS = ("table", "json", "csv")
-
-_Command = TypeVar("_Command", bound=Callable[..., Any])
-
-
-def format_option(command: _Command) -> _Command:
-    """Add `-f/--format table|json|csv`, passed on as `fmt`."""
-    return click.option(
-        "-f",
-        "--format",
-        "fmt",
-        type=click.Choice(FORMATS),
-        default="table",
-        show_default=True,
-        help="How to print the data.",
-    )(command)
-
-
-def storage_option(command: _Command) -> _Command:
-    """Add `--storage URL`, passed on as `storage_url` (None: the default SQLite file)."""
-    return click.option(
-        "--storage",
-        "storage_url",
-        envvar="OPTUNA_STORAGE",
-        metavar="URL",
-        help="Database of the studies, such as sqlite:///storage/optuna.db or "
-        "postgresql://user@host/db; the default is a SQLite file in storage/. "
-        "Also read from OPTUNA_STORAGE.",
-    )(command)
+format_option = click.option(
+    "-f",
+    "--format",
+    "fmt",
+    type=click.Choice(["table", "json", "csv"]),
+    default="table",
+    show_default=True,
+    help="How to print the data.",
+)
+storage_option = click.option(
+    "--storage",
+    "storage_url",
+    envvar="OPTUNA_STORAGE",
+    metavar="URL",
+    help="Database of the studies, such as sqlite:///storage/optuna.db or "
+    "postgresql://user@host/db; the default is a SQLite file in storage/. "
+    "Also read from OPTUNA_STORAGE.",
+)
 
 
 def emit(rows: Sequence[Mapping[str, Any]], *, columns: Sequence[str], fmt: str) -> None:
@@ -48,11 +38,11 @@ def emit(rows: Sequence[Mapping[str, Any]], *, columns: Sequence[str], fmt: str)
 
     Args:
         rows: One mapping a row; a column that a row lacks is printed as empty (null in JSON).
-        columns: Keys to print, in order.
+        columns: Keys to print, in order; a narrow terminal shows the first ones of a table.
         fmt: "table" for people, "json" (a list of objects) or "csv" for programs.
     """
     if fmt == "json":
-        click.echo(json.dumps([_jsonable({c: r.get(c) for c in columns}) for r in rows], indent=2))
+        click.echo(json.dumps([{c: _plain(r.get(c)) for c in columns} for r in rows], indent=2))
     elif fmt == "csv":
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(columns)
@@ -68,14 +58,14 @@ def emit_record(
 
     `params` follow under their exact names; people do not see fields without a value.
     """
-    params = params or {}
+    whole = {**record, **(params or {})}
     if fmt == "json":
-        click.echo(json.dumps(_jsonable({**record, **params}), indent=2))
+        click.echo(json.dumps(_plain(whole), indent=2))
     elif fmt == "csv":
-        emit([{**record, **params}], columns=[*record, *params], fmt=fmt)
+        emit([whole], columns=list(whole), fmt=fmt)
     else:
         shown = {k.replace("_", " "): v for k, v in record.items() if v is not None}
-        shown.update(params)
+        shown.update(params or {})
         width = max((len(key) for key in shown), default=0)
         for key, value in shown.items():
             click.echo(f"{key:<{width}}  {_cell(value)}")
@@ -86,30 +76,34 @@ def info(message: str) -> None:
     click.echo(message, err=True)
 
 
+def terminal_width() -> int:
+    """Columns to write to; one is left free, as a full line makes some terminals scroll."""
+    return shutil.get_terminal_size((80, 24)).columns - 1
+
+
 def _print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
-    cells = [[_cell(row.get(c)) for c in columns] for row in rows]
-    headers = [c.replace("_", " ") for c in columns]
-    widths = [
-        max(len(headers[i]), *(len(row[i]) for row in cells)) if cells else len(headers[i])
-        for i in range(len(columns))
-    ]
+    cells = [[c.replace("_", " ") for c in columns]]
+    cells += [[_cell(row.get(c)) for c in columns] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    n_shown = len(columns)
+    if sys.stdout.isatty():
+        while n_shown > 1 and sum(widths[:n_shown]) + 2 * (n_shown - 1) > terminal_width():
+            n_shown -= 1
     is_number = [
         any(isinstance(row.get(c), (int, float)) for row in rows)
         and all(isinstance(row.get(c), (int, float, type(None))) for row in rows)
         for c in columns
     ]
-
-    def line(values: Sequence[str]) -> str:
+    cells.insert(1, ["-" * width for width in widths])
+    for line in cells:
         padded = (
             value.rjust(width) if right else value.ljust(width)
-            for value, width, right in zip(values, widths, is_number, strict=True)
+            for value, width, right in zip(line, widths, is_number, strict=True)
         )
-        return "  ".join(padded).rstrip()
-
-    click.echo(line(headers))
-    click.echo(line(["-" * width for width in widths]))
-    for row in cells:
-        click.echo(line(row))
+        click.echo("  ".join(list(padded)[:n_shown]).rstrip())
+    if n_shown < len(columns):
+        left_out = ", ".join(c.replace("_", " ") for c in columns[n_shown:])
+        info(f"This terminal is too narrow for: {left_out}; -f csv prints all.")
 
 
 def _cell(value: Any) -> str:
@@ -121,8 +115,6 @@ def _cell(value: Any) -> str:
         return f"{value:.4g}" if math.isfinite(value) else str(value)
     if isinstance(value, datetime):
         return value.strftime("%Y-%m-%d %H:%M:%S")
-    if isinstance(value, timedelta):
-        return duration(value.total_seconds())
     if isinstance(value, Mapping):
         return ", ".join(f"{k}={_cell(v)}" for k, v in value.items()) or "-"
     if isinstance(value, (list, tuple)):
@@ -130,35 +122,20 @@ def _cell(value: Any) -> str:
     return str(value)
 
 
-def duration(seconds: float) -> str:
-    """`seconds` as people write it: 42s, 3m10s, 2h05m."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m{whole % 60:02d}s"
-    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
-
-
 def _csv_cell(value: Any) -> Any:
     if isinstance(value, (Mapping, list, tuple)):
-        return json.dumps(_jsonable(value))
+        return json.dumps(_plain(value))
     if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, timedelta):
-        return value.total_seconds()
+        return _plain(value)
     return "" if value is None else value
 
 
-def _jsonable(value: Any) -> Any:
+def _plain(value: Any) -> Any:
+    """`value` as JSON knows it, which has no NaN or infinity."""
     if isinstance(value, Mapping):
-        return {str(k): _jsonable(v) for k, v in value.items()}
+        return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_jsonable(v) for v in value]
+        return [_plain(v) for v in value]
     if isinstance(value, datetime):
         return value.isoformat()
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None  # JSON has no NaN or infinity
-    return value
+    return None if isinstance(value, float) and not math.isfinite(value) else value

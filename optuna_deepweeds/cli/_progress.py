@@ -1,100 +1,174 @@
-"""The live line under a running study; only on a terminal, at most its width."""
+"""How far something is, on stderr: a live line on a terminal, lines that stay elsewhere."""
 
 from __future__ import annotations
 
-import shutil
 import sys
 import time
 from typing import Any
 
 import click
 import optuna
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from optuna_deepweeds import attributes
-from optuna_deepweeds.cli._output import duration
+from optuna_deepweeds.cli._output import terminal_width
+from optuna_deepweeds.report.standing import duration
 from optuna_deepweeds.studies.accounting import Progress, progress
 from optuna_deepweeds.studies.ending import time_left
 from optuna_deepweeds.studies.spec import Budget
 
-_SECONDS_BETWEEN_LINES = 0.1
+_MIB = 2**20
 
 
-def summary(state: Progress, budget: Budget) -> list[str]:
-    """Trials, best value, time left and stopped share in a few words, the weightiest first."""
+class LiveLine:
+    """One line of a terminal, rewritten in place; nothing where there is none.
+
+    Args:
+        seconds: Least time between two texts.
+    """
+
+    def __init__(self, seconds: float = 0.1) -> None:
+        self.is_shown = sys.stderr.isatty()
+        self._seconds = seconds
+        self._last = -seconds
+
+    def is_due(self) -> bool:
+        """Whether there is a terminal, and long enough nothing new."""
+        return self.is_shown and time.monotonic() - self._last >= self._seconds
+
+    def show(self, text: str) -> None:
+        """Write `text`, cut to the terminal's width."""
+        if self.is_shown:
+            self._last = time.monotonic()
+            click.echo(f"\r\x1b[K{text[: terminal_width()]}", nl=False, err=True)
+
+    def clear(self) -> None:
+        """Take the text away."""
+        self.show("")
+
+
+class Steps:
+    """Progress of things that are counted; a line a tenth, or 50 units, without a terminal."""
+
+    def __init__(self) -> None:
+        self._line = LiveLine()
+        self._what = ""
+        self._tenth = -1
+
+    def __call__(self, what: str, done: int, total: int | None, unit: str) -> None:
+        if what != self._what:
+            self.close()
+            self._what, self._tenth = what, -1
+        if self._line.is_shown:
+            if self._line.is_due() or done == total:
+                self._line.show(_amounts(what, done, total, unit))
+            return
+        tenth = 10 * done // total if total else done // (50 * (_MIB if unit == "B" else 1))
+        if tenth > self._tenth:
+            click.echo(_amounts(what, done, total, unit), err=True)
+            self._tenth = tenth
+
+    def close(self) -> None:
+        """End the line that is being rewritten."""
+        if self._line.is_shown and self._what:
+            click.echo(err=True)
+
+
+def _amounts(what: str, done: int, total: int | None, unit: str) -> str:
+    def amount(value: int) -> str:
+        if unit != "B":
+            return f"{value:,} {unit}"
+        return f"{value / _MIB:.1f} MiB" if value >= _MIB else f"{value / 1024:.0f} KiB"
+
+    if not total:
+        return f"{what}: {amount(done)}"
+    part = f"{done:,}" if unit != "B" else amount(done)
+    return f"{what}: {100 * done // total} % ({part} of {amount(total)})"
+
+
+class Display:
+    """A study under way: each trial that ends leaves a line; implements `studies.worker.Observer`.
+
+    Args:
+        study: The study.
+        budget: Its budget.
+        quiet: Show nothing.
+    """
+
+    def __init__(self, study: optuna.Study, budget: Budget, *, quiet: bool = False) -> None:
+        self._study = study
+        self._budget = budget
+        self._is_quiet = quiet
+        self._line = LiveLine()
+        self._told = {t.number for t in self._read() if t.state.is_finished()}
+
+    def _read(self) -> list[FrozenTrial]:
+        trials = self._study.get_trials(deepcopy=False)
+        self._state = progress(trials, self._study.direction)
+        self._read_at = time.monotonic()
+        return trials
+
+    def trial_started(self, number: int, config: dict[str, Any]) -> None:
+        self._show(f"trial {number} starts")
+
+    def epoch_finished(self, number: int, epoch: int, value: float) -> None:
+        if self._line.is_due():
+            self._show(f"trial {number} epoch {epoch} acc {value:.4f}")
+
+    def trial_ended(self, study: optuna.Study, trial: FrozenTrial, note: str) -> None:
+        if not self._is_quiet:
+            self._read()
+            self._tell(trial, note)
+            self._show("")
+
+    def refresh(self) -> None:
+        """Show what other processes have come to, read from the storage."""
+        for trial in self._read():
+            if trial.state.is_finished() and trial.number not in self._told:
+                self._tell(trial, "")
+        self._show(f"{self._state.running} running")
+
+    def clear(self) -> None:
+        """Take the live line away."""
+        self._line.clear()
+
+    def _tell(self, trial: FrozenTrial, note: str) -> None:
+        self._told.add(trial.number)
+        self._line.clear()
+        width = terminal_width() if self._line.is_shown else 200
+        click.echo(trial_line(trial, note, width), err=True)
+
+    def _show(self, current: str) -> None:
+        if self._is_quiet or not self._line.is_shown:
+            return
+        line = current
+        elapsed = time.monotonic() - self._read_at
+        for part in summary(self._state, self._budget, elapsed):
+            longer = f"{line} | {part}" if line else part
+            if len(longer) > terminal_width():
+                break
+            line = longer
+        self._line.show(line)
+
+
+def summary(state: Progress, budget: Budget, elapsed: float = 0.0) -> list[str]:
+    """Trials, best value, time left and stopped share in a few words, the weightiest first.
+
+    Args:
+        state: Where the study stood.
+        budget: Its budget.
+        elapsed: Seconds since then.
+    """
     of = "" if budget.trials is None else f"/{budget.trials}"
     parts = [f"{state.finished}{of} done"]
     if state.best is not None and state.best.value is not None:
         parts.append(f"best {state.best.value:.4f} (#{state.best.number})")
     left = time_left(budget, state)
     if left is not None:
-        parts.append(f"{duration(left)} left")
+        parts.append(f"{duration(max(0.0, left - elapsed))} left")
     if state.finished:
         parts.append(f"{state.pruned / state.finished:.0%} pruned")
     return parts
-
-
-class Display:
-    """Shows a worker's progress; implements `studies.worker.Observer`.
-
-    On a terminal one line is rewritten in place, and each finished trial leaves a line. Elsewhere
-    nothing is shown, so that logs stay short.
-    """
-
-    def __init__(self, study: optuna.Study, budget: Budget, *, quiet: bool = False) -> None:
-        self._shown = sys.stderr.isatty() and not quiet
-        self._budget = budget
-        self._direction: StudyDirection = study.direction
-        self._last_line = 0.0
-        self._state = progress(study.get_trials(deepcopy=False), self._direction)
-
-    def trial_started(self, number: int, config: dict[str, Any]) -> None:
-        self._line(f"trial {number} starts", force=True)
-
-    def epoch_finished(self, number: int, epoch: int, value: float) -> None:
-        self._line(f"trial {number} epoch {epoch} acc {value:.4f}")
-
-    def trial_ended(self, study: optuna.Study, trial: FrozenTrial, note: str) -> None:
-        if not self._shown:
-            return
-        self._state = progress(study.get_trials(deepcopy=False), self._direction)
-        self.clear()
-        click.echo(self._fit(trial_line(trial, note, _columns())), err=True)
-        self._line("", force=True)
-
-    def refresh(self, study: optuna.Study) -> None:
-        """Show where the study stands, read from the storage."""
-        self._state = progress(study.get_trials(deepcopy=False), self._direction)
-        self._line(f"{self._state.running} running", force=True)
-
-    def clear(self) -> None:
-        """Take the live line away."""
-        if self._shown:
-            click.echo("\r\x1b[K", nl=False, err=True)
-
-    def _line(self, current: str, *, force: bool = False) -> None:
-        now = time.monotonic()
-        if not self._shown or (now - self._last_line < _SECONDS_BETWEEN_LINES and not force):
-            return
-        self._last_line = now
-        parts = summary(self._state, self._budget)
-        line = current
-        for part in parts:
-            longer = f"{line} | {part}" if line else part
-            if longer != self._fit(longer):
-                break
-            line = longer
-        click.echo("\r\x1b[K" + self._fit(line), nl=False, err=True)
-
-    @staticmethod
-    def _fit(line: str) -> str:
-        return line[: _columns()]
-
-
-def _columns() -> int:
-    # One column is left free: a full line makes some terminals scroll.
-    return shutil.get_terminal_size((80, 24)).columns - 1
 
 
 def trial_line(trial: FrozenTrial, note: str, width: int) -> str:
@@ -118,4 +192,4 @@ def trial_line(trial: FrozenTrial, note: str, width: int) -> str:
         reason = foreseen.get("reason")
         if reason and len(line) + len(reason) + 2 <= width:
             line += f": {reason}"
-    return line
+    return line[:width]

@@ -1,15 +1,106 @@
-"""Option types that the commands share."""
+"""Options and their types that the commands share."""
 
 from __future__ import annotations
 
+import functools
 import os
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
+from optuna_deepweeds.studies.launch import ENGINES
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerOptions:
+    """What a command is told about its workers: how many, where, on what.
+
+    An option that reaches training is a field here, an entry in `_WORKER_OPTIONS`, and a line
+    where its task is made.
+    """
+
+    workers: int = 1
+    engine: str = "local"
+    gpus: float = 0.0
+    device: str | None = None
+    deterministic: bool = False
+    data_dir: Path | None = None
+
+    def arguments(self) -> list[str]:
+        """The options of `worker` that hand these on to a worker started elsewhere."""
+        words = ["--deterministic"] if self.deterministic else []
+        words += ["--device", self.device] if self.device is not None else []
+        words += ["--data-dir", str(self.data_dir.resolve())] if self.data_dir is not None else []
+        return words
+
+    @property
+    def are_elsewhere(self) -> bool:
+        """Whether the workers are other processes than this one."""
+        return self.workers > 1 or self.engine != "local"
+
+
+_WORKER_OPTIONS = {
+    "workers": click.option(
+        "--workers",
+        type=click.IntRange(1, 256),
+        default=1,
+        show_default=True,
+        help="Number of worker processes.",
+    ),
+    "engine": click.option(
+        "--engine",
+        type=click.Choice(ENGINES),
+        default="local",
+        show_default=True,
+        help="What starts the workers: this machine, a Ray cluster or Slurm.",
+    ),
+    "gpus": click.option(
+        "--gpus",
+        type=click.FloatRange(0, 64),
+        default=0.0,
+        show_default=True,
+        help="With ray and slurm: GPUs a worker; a fraction shares one.",
+    ),
+    "device": click.option(
+        "--device", help="cpu, cuda or cuda:N; the default is CUDA where there is one."
+    ),
+    "deterministic": click.option(
+        "--deterministic", is_flag=True, help="Reproducible kernels on CUDA, slower."
+    ),
+    "data_dir": click.option(
+        "--data-dir",
+        type=click.Path(path_type=Path),
+        help="Where the images lie.  [default: DEEPWEEDS_DATA where set, else the user's cache "
+        "directory]",
+    ),
+}
+
+
+def worker_options(*names: str) -> Callable[[_Command], _Command]:
+    """Add the named fields of `WorkerOptions`, all without names, passed on as `options`."""
+
+    def decorate(command: _Command) -> _Command:
+        @functools.wraps(command)
+        def wrapped(**values: Any) -> Any:
+            own = {name: values.pop(name) for name in names}
+            return command(options=WorkerOptions(**own), **values)
+
+        for name in reversed(names):
+            _WORKER_OPTIONS[name](wrapped)
+        return wrapped  # type: ignore[return-value]
+
+    names = names or tuple(_WORKER_OPTIONS)
+    return decorate
+
+
+data_dir_option = _WORKER_OPTIONS["data_dir"]
 
 
 class Duration(click.ParamType):

@@ -4,22 +4,52 @@ from __future__ import annotations
 
 import shlex
 import time
-from pathlib import Path
 
 import click
 import optuna
 
-from optuna_deepweeds.cli._output import duration, info
+from optuna_deepweeds.cli._output import info
 from optuna_deepweeds.cli._progress import Display
 from optuna_deepweeds.cli._signals import StopFlag
+from optuna_deepweeds.cli._values import WorkerOptions
 from optuna_deepweeds.report.dashboard_note import publish
-from optuna_deepweeds.report.standing import cost, counted, standing
+from optuna_deepweeds.report.standing import cost, counted, duration, standing
+from optuna_deepweeds.studies import manager
 from optuna_deepweeds.studies.accounting import progress
 from optuna_deepweeds.studies.ending import raised
 from optuna_deepweeds.studies.spec import Budget, StudySpec
-from optuna_deepweeds.tasks import ImageTask
+from optuna_deepweeds.tasks import ImageTask, make_task
 
 _SECONDS_BETWEEN_LOOKS = 2.0
+
+
+def load_task(spec: StudySpec, options: WorkerOptions) -> ImageTask:
+    """The task of a study, on the images on this machine.
+
+    Raises:
+        NotFoundError: If they are not on this machine.
+        InvalidInputError: If they are others than the study's.
+    """
+    return make_task(
+        spec.dataset,
+        space=spec.space,
+        epochs=spec.epochs,
+        fold=spec.fold,
+        fingerprint=spec.dataset_fingerprint,
+        data_dir=options.data_dir,
+        deterministic=options.deterministic,
+    )
+
+
+def check_device(device: str | None) -> str:
+    """The device to train on.
+
+    Raises:
+        InvalidInputError: If there is no such device.
+    """
+    from optuna_deepweeds.training.runtime import choose_device
+
+    return str(choose_device(device))
 
 
 def print_plan(
@@ -30,6 +60,7 @@ def print_plan(
     device: str,
     task: ImageTask,
 ) -> None:
+    """Say on stderr what a study is about to do."""
     from optuna_deepweeds.studies.storage import default_url, redact
 
     images = task.images
@@ -49,87 +80,79 @@ def print_plan(
     )
 
 
-def work(
-    study: optuna.Study,
-    task: ImageTask,
-    *,
-    workers: int,
-    engine: str,
-    gpus: float,
-    device: str | None,
-    data_dir: Path | None,
-) -> int:
-    """Run one worker here, or several elsewhere, and print how the study stands afterwards."""
-    from optuna_deepweeds.studies import manager
-
+def work(study: optuna.Study, task: ImageTask, options: WorkerOptions) -> int:
+    """Run a study's workers, say how it stands afterwards, and return the exit code."""
     publish(study, with_figures=False, with_artifacts=False)
-    display = Display(study, manager.study_budget(study))
     stop = StopFlag()
-    if workers == 1 and engine == "local":
-        from optuna_deepweeds.studies.worker import Worker
-
-        worker = Worker(
-            study,
-            task,
-            observer=display,
-            should_stop=stop,
-            device=device,
-        )
-        ending = f"Ended: {worker.run().value}."
-        code = stop.exit_code
-    else:
-        arguments = ["--deterministic"] if task.deterministic else []
-        arguments += ["--data-dir", str(data_dir.resolve())] if data_dir is not None else []
-        code = _launch(study, workers, engine, gpus, device, arguments, display, stop)
-        ending = "All workers ended." if code == 0 else f"The workers ended with code {code}."
-    display.clear()
+    code, ending = run_workers(study, task, options, stop)
     publish(study, task=task)
     if not stop():
         info(ending)
-    print_result(study)
-    return stop.exit_code or code
+    _print_result(study)
+    return code
 
 
-def _launch(
+def run_workers(
     study: optuna.Study,
-    workers: int,
-    engine: str,
-    gpus: float,
-    device: str | None,
-    arguments: list[str],
-    display: Display,
+    task: ImageTask,
+    options: WorkerOptions,
     stop: StopFlag,
-) -> int:
-    """Run the workers by an engine; returns its exit code."""
-    from optuna_deepweeds.studies import manager
+    *,
+    quiet: bool = False,
+) -> tuple[int, str]:
+    """Run one worker in this process, or several elsewhere, until they leave.
+
+    Returns:
+        The exit code, and a sentence that says why they left.
+    """
+    display = Display(study, manager.study_budget(study), quiet=quiet)
+    if options.are_elsewhere:
+        code = _launch(study, options, display, stop)
+        ending = "All workers ended." if code == 0 else f"The workers ended with code {code}."
+    else:
+        from optuna_deepweeds.studies.worker import Worker
+
+        worker = Worker(study, task, observer=display, should_stop=stop, device=options.device)
+        code, ending = 0, f"Ended: {worker.run().value}."
+    display.clear()
+    return stop.exit_code or code, ending
+
+
+def _launch(study: optuna.Study, options: WorkerOptions, display: Display, stop: StopFlag) -> int:
     from optuna_deepweeds.studies.launch import WorkerCommand, launch, worker_program
 
-    if device is not None:
-        arguments = ["--device", device, *arguments]
     program = worker_program(click.get_current_context().find_root().params.get("verbose", 0))
     url = manager.storage_url(study)
-    command = WorkerCommand(study.study_name, url, tuple(arguments), program)
+    command = WorkerCommand(study.study_name, url, tuple(options.arguments()), program)
     shown_at = 0.0
 
     def show() -> None:
         nonlocal shown_at
         if time.monotonic() - shown_at > _SECONDS_BETWEEN_LOOKS:
+            display.refresh()
             shown_at = time.monotonic()
-            display.refresh(study)
 
-    return launch(
-        engine, command, workers, device=device, gpus=gpus, should_stop=stop, on_tick=show
-    ).exit_code
+    result = launch(
+        options.engine,
+        command,
+        options.workers,
+        device=options.device,
+        gpus=options.gpus,
+        should_stop=stop,
+        on_tick=show,
+    )
+    display.refresh()
+    return result.exit_code
 
 
-def print_result(study: optuna.Study) -> None:
-    from optuna_deepweeds.studies import manager
-
+def _print_result(study: optuna.Study) -> None:
     spec = manager.study_spec(study)
     state = progress(study.get_trials(deepcopy=False), study.direction)
-    name = shlex.quote(study.study_name)
     info(standing(state, spec.metric))
     info(cost(state, spec.epochs))
-    resume = f"study resume {name}{raised(manager.study_budget(study), state)}"
-    best = f"study best {name} | " if state.best is not None else ""
-    info(f"Next: {best}study report {name} | {resume} | dashboard")
+    name = shlex.quote(study.study_name)
+    further = raised(manager.study_budget(study), state)
+    commands = [] if further is None else [f"study resume {name}{further}"]
+    commands += [f"study best {name}"] * (state.best is not None)
+    commands += [f"study report {name}", "dashboard"]
+    info("\n".join(f"Next: optuna-deepweeds {command}" for command in commands))

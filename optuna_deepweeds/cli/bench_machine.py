@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict
 from pathlib import Path
 
@@ -68,11 +67,10 @@ def accuracy(
     images = load(dataset, data_dir=data_dir, fold=fold)
     rows = []
     for name in names:
-        result, network = hand_picked.measure(
+        result = hand_picked.measure(
             name,
             images,
-            first_seed=seeds[0],
-            n_seeds=len(seeds),
+            seeds,
             epochs=epochs,
             device=device,
             on_score=lambda score: info(
@@ -81,18 +79,10 @@ def accuracy(
         )
         for failure in result.failures:
             info(f"Failed: {failure}")
-        values = {
-            "mean": result.mean,
-            "sd": result.standard_deviation,
-            "macro_f1": result.macro_f1,
-        }
-        rows.append(
-            {"config": name, "seeds": result.accuracies}
-            | {key: None if math.isnan(value) else value for key, value in values.items()}
-            | {"seconds": sum(score.seconds for score in result.scores)}
-        )
-        if output is not None and network is not None:
-            network.save(output)
+        seconds = sum(score.seconds for score in result.scores)
+        rows.append({"config": name, **result.row(), "seconds": seconds})
+        if output is not None and result.network is not None:
+            result.network.save(output)
     emit(rows, columns=_ACCURACY_COLUMNS, fmt=fmt)
 
 

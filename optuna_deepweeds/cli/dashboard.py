@@ -18,16 +18,7 @@ from optuna_deepweeds.errors import DeepWeedsError, NotFoundError
 WSGIApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
-_EPILOG = """
-\b
-Examples:
-  optuna-deepweeds dashboard
-  optuna-deepweeds dashboard --port 8081 --storage storage/other.db
-  optuna-deepweeds dashboard --host 0.0.0.0 --read-only  # for other machines
-"""
-
-
-@click.command(epilog=_EPILOG)
+@click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8080, show_default=True, help="Port to listen on.")
 @click.option("--read-only", is_flag=True, help="Refuse every change to the studies.")

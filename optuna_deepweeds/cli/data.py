@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +10,9 @@ import numpy as np
 
 from optuna_deepweeds import datasets
 from optuna_deepweeds.cli._output import emit, format_option, info
+from optuna_deepweeds.cli._progress import Steps
+from optuna_deepweeds.cli._values import data_dir_option
 from optuna_deepweeds.errors import InvalidInputError, NotFoundError
-
-_MIB = 2**20
-
-data_dir_option = click.option(
-    "--data-dir",
-    type=click.Path(path_type=Path),
-    help="Where the prepared file lies. Also read from DEEPWEEDS_DATA; the default is the "
-    "user's cache directory.",
-)
 
 
 @click.group()
@@ -72,7 +63,7 @@ def prepare(
                 "disk use --images."
             )
         sources = replace(sources, images=(mirror, *sources.images))
-    progress = _Progress()
+    progress = Steps()
     try:
         outcome = prepare_files(
             datasets.resolve_data_dir(data_dir),
@@ -181,49 +172,3 @@ def _summary(name: str, data_dir: Path | None) -> dict[str, Any]:
         for split in ("train", "valid", "test"):
             row[split] = len(getattr(loaded, split))
     return row
-
-
-class _Progress:
-    """Progress on stderr: one line that is rewritten on a terminal, else a line a tenth."""
-
-    def __init__(self) -> None:
-        self._is_terminal = sys.stderr.isatty()
-        self._what = ""
-        self._shown_at = 0.0
-        self._tenth = 0
-        self._is_open = False
-
-    def __call__(self, what: str, done: int, total: int | None, unit: str) -> None:
-        if what != self._what:
-            self.close()
-            self._what, self._tenth, self._shown_at = what, -1, 0.0
-        is_last = done == total
-        if self._is_terminal:
-            now = time.monotonic()
-            if now - self._shown_at >= 0.1 or is_last:
-                click.echo(f"\r\033[K{_line(what, done, total, unit)}", err=True, nl=False)
-                self._shown_at, self._is_open = now, True
-            return
-        # Without a total, a line for every 50 MiB or 50 images.
-        tenth = 10 * done // total if total else done // (50 * (_MIB if unit == "B" else 1))
-        if tenth > self._tenth:
-            click.echo(_line(what, done, total, unit), err=True)
-            self._tenth = tenth
-
-    def close(self) -> None:
-        """End the line that is being rewritten."""
-        if self._is_open:
-            click.echo(err=True)
-            self._is_open = False
-
-
-def _line(what: str, done: int, total: int | None, unit: str) -> str:
-    def amount(value: int) -> str:
-        if unit != "B":
-            return f"{value:,} {unit}"
-        return f"{value / _MIB:.1f} MiB" if value >= _MIB else f"{value / 1024:.0f} KiB"
-
-    if not total:
-        return f"{what}: {amount(done)}"
-    part = f"{done:,}" if unit != "B" else amount(done)
-    return f"{what}: {100 * done // total} % ({part} of {amount(total)})"

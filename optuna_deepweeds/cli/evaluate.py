@@ -9,7 +9,7 @@ import click
 
 from optuna_deepweeds import attributes
 from optuna_deepweeds.cli._output import emit, emit_record, format_option, info, storage_option
-from optuna_deepweeds.cli._values import Output
+from optuna_deepweeds.cli._values import Output, WorkerOptions, worker_options
 from optuna_deepweeds.errors import DeepWeedsError, InvalidInputError
 from optuna_deepweeds.report.published import PUBLISHED, PUBLISHED_DATASET
 from optuna_deepweeds.tasks.evaluation import PROTOCOLS, RECIPES
@@ -41,10 +41,7 @@ if TYPE_CHECKING:
     help="study: train as the search did. tuned: the same network and optimiser with a rising "
     "and falling learning rate, mirror images and shifts.",
 )
-@click.option(
-    "--device", metavar="DEVICE", help="cpu, cuda or cuda:N; by default the best there is."
-)
-@click.option("--deterministic", is_flag=True, help="On CUDA: the same result every time.")
+@worker_options("device", "deterministic", "data_dir")
 @click.option(
     "--output",
     type=Output(),
@@ -55,7 +52,6 @@ if TYPE_CHECKING:
     type=Output(),
     help="Write that network to this ONNX file, checked against torch.",
 )
-@click.option("--data-dir", type=click.Path(path_type=Path), help="Where the images lie.")
 @format_option
 @storage_option
 def evaluate(
@@ -64,11 +60,9 @@ def evaluate(
     n_seeds: int,
     protocol: str,
     recipe: str,
-    device: str | None,
-    deterministic: bool,
+    options: WorkerOptions,
     output: Path | None,
     onnx: Path | None,
-    data_dir: Path | None,
     fmt: str,
     storage_url: str | None,
 ) -> None:
@@ -77,7 +71,7 @@ def evaluate(
     The trials are chosen by their validation accuracy in the study, and so is the network that
     is saved. CSV prints one line a trial, JSON everything.
     """
-    from optuna_deepweeds.cli.study_run import load_task
+    from optuna_deepweeds.cli._work import load_task
     from optuna_deepweeds.studies import manager
     from optuna_deepweeds.studies.storage import open_storage
 
@@ -86,7 +80,7 @@ def evaluate(
             f"a network is saved with `--protocol holdout` alone, but got {protocol!r}."
         )
     study = manager.load_plain(name, open_storage(storage_url, must_exist=True))
-    task = load_task(manager.study_spec(study), data_dir, deterministic=deterministic)
+    task = load_task(manager.study_spec(study), options)
     evaluation = evaluate_study(
         study,
         task,
@@ -94,7 +88,7 @@ def evaluate(
         n_seeds=n_seeds,
         protocol=protocol,
         recipe=recipe,
-        device=device,
+        device=options.device,
         on_score=show_score,
     )
     for trial in evaluation.trials:
@@ -105,7 +99,7 @@ def evaluate(
         store_evaluation(study, evaluation)
     if not evaluation.trials[0].scores:
         raise DeepWeedsError("the best trial must train at least once, but every training failed.")
-    network = evaluation.network
+    network = evaluation.trials[0].network
     if network is not None and output is not None:
         network.save(output)
         info(f"Saved the network of trial {evaluation.trials[0].trial} to {output}.")
@@ -173,7 +167,7 @@ def _emit_confusion(evaluation: Evaluation, trial: TrialEvaluation) -> None:
     click.echo(f"\nTrial {trial.trial}, all seeds: true classes in rows, predicted in columns.")
     # Numbers head the columns: eight names side by side would not fit a terminal.
     numbers = [str(i) for i in range(1, len(evaluation.classes) + 1)]
-    recalls = evaluation.recall(trial)
+    recalls = evaluation.recalls(trial)
     rows = [
         {"class": f"{number} {name}", "recall": recalls[name]}
         | dict(zip(numbers, (int(count) for count in counts), strict=True))

@@ -9,20 +9,12 @@ from typing import TYPE_CHECKING
 import click
 
 from optuna_deepweeds.cli._output import emit, format_option, info, storage_option
-from optuna_deepweeds.cli._values import Output
+from optuna_deepweeds.cli._values import Output, WorkerOptions, worker_options
 
 if TYPE_CHECKING:
     import optuna
 
     from optuna_deepweeds.studies.experiment import Cell, Experiment
-
-_EPILOG = """
-\b
-Examples:
-  optuna-deepweeds experiment plan published    # what it would cost
-  optuna-deepweeds experiment run small         # run it, or go on with it
-  optuna-deepweeds experiment report small      # as far as it has come
-"""
 
 _RUN_EPILOG = """
 \b
@@ -47,7 +39,7 @@ A grid of one's own, mine.toml:
 _FILE = click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 
 
-@click.group(epilog=_EPILOG)
+@click.group()
 def experiment() -> None:
     """Compare samplers and pruners over seeds at equal budget.
 
@@ -76,36 +68,30 @@ def plan(file: Path, fmt: str, storage_url: str | None) -> None:
     "1 on a GPU]",
 )  # fmt: skip
 @click.option(
-    "--workers", type=click.IntRange(1, 256), default=1, show_default=True,
-    help="Worker processes of each study; with more than one, studies run one after another.",
-)  # fmt: skip
-@click.option(
     "--test-seeds", type=click.IntRange(0), metavar="N",
     help="Trainings that test each study's best network once all studies have run; 0 for none.  "
     "[default: as the grid says]",
 )  # fmt: skip
-@click.option("--device", help="cpu, cuda or cuda:N; the default is CUDA where there is one.")
-@click.option("--data-dir", type=click.Path(path_type=Path), help="Where the images lie.")
+@worker_options("workers", "device", "deterministic", "data_dir")
 @click.option("--dry-run", is_flag=True, help="Check everything, print the plan, do nothing.")
 @click.option("--claims", type=click.Path(path_type=Path), hidden=True)
 @storage_option
 def run(
     file: Path,
     jobs: int | None,
-    workers: int,
     test_seeds: int | None,
-    device: str | None,
-    data_dir: Path | None,
+    options: WorkerOptions,
     dry_run: bool,
     claims: Path | None,
     storage_url: str | None,
 ) -> int:
     """Run the grid, or go on with it; what is finished is not done again.
 
+    With more than one of --workers, studies run one after another, each by so many processes.
     Ctrl-C or a crash at any point costs nothing but the epoch under way: run it again.
     """
     from optuna_deepweeds.cli._grid import GridRun, default_jobs, run_jobs
-    from optuna_deepweeds.cli.study_run import check_device, load_task
+    from optuna_deepweeds.cli._work import check_device, load_task
     from optuna_deepweeds.priors import read_priors
     from optuna_deepweeds.studies.experiment import (
         EvaluationPlan,
@@ -120,24 +106,24 @@ def run(
         recipe = grid.evaluation.recipe if grid.evaluation is not None else "study"
         tests = EvaluationPlan(test_seeds, recipe) if test_seeds else None
         grid = replace(grid, evaluation=tests)
-    if workers > 1 and (jobs or 1) > 1:
+    if options.workers > 1 and (jobs or 1) > 1:
         raise click.UsageError("--jobs and --workers cannot both be more than 1.")
-    chosen = check_device(device)
+    chosen = check_device(options.device)
     priors = {source: read_priors(source) for cell in grid.cells for source in cell.priors}
-    task = load_task(grid.cells[0].spec, data_dir)
+    task = load_task(grid.cells[0].spec, options)
     if dry_run:
         _print_plan(grid, "table", storage_url)
         info("Dry run: nothing was done.")
         return 0
     storage = open_storage(storage_url)
-    whole = GridRun(grid, task, priors, storage, device, workers, data_dir, claims)
+    whole = GridRun(grid, task, priors, storage, options, claims)
     if claims is not None:
         return whole.run()
     done = [s for s in _studies(grid, storage_url).values() if is_finished(s)]
     tested = [s for s in done if grid.evaluation is None or grid.evaluation.is_done(s)]
     info(f"{len(done)} of {len(grid.cells)} studies are done already.")
     if jobs is None:
-        jobs = 1 if workers > 1 else default_jobs(chosen, len(grid.cells) - len(tested))
+        jobs = 1 if options.workers > 1 else default_jobs(chosen, len(grid.cells) - len(tested))
     code = whole.run() if jobs == 1 else run_jobs(whole, file, jobs, str(storage.url))
     if code == 0:
         info(f"All {len(grid.cells)} studies are done; see: experiment report {file}")

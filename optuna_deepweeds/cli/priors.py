@@ -2,37 +2,26 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import click
 import optuna
 
-from optuna_deepweeds import attributes
 from optuna_deepweeds.cli._output import emit, format_option, info, storage_option
 from optuna_deepweeds.cli._values import Output
 from optuna_deepweeds.errors import DeepWeedsError, NotFoundError
 from optuna_deepweeds.priors import (
     PriorTrial,
     export_priors,
-    import_priors,
+    imported_counts,
     match_priors,
     read_priors,
 )
 from optuna_deepweeds.spaces import SPACES
 
-_EPILOG = """
-\b
-Examples:
-  optuna-deepweeds priors list
-  optuna-deepweeds priors show priors/runs.csv --space course
-  optuna-deepweeds priors import priors/runs.csv --study first
-  optuna-deepweeds priors export first priors/first.csv
-"""
 
-
-@click.group(epilog=_EPILOG)
+@click.group()
 def priors() -> None:
     """List, show, import and export earlier trials.
 
@@ -84,7 +73,6 @@ def _file_row(path: Path) -> dict[str, Any]:
 
 def _study_rows(storage_url: str | None) -> list[dict[str, Any]]:
     # Imported here so that `priors show FILE` needs no storage.
-    from optuna_deepweeds.studies import manager
     from optuna_deepweeds.studies.storage import open_storage
 
     try:
@@ -93,19 +81,18 @@ def _study_rows(storage_url: str | None) -> list[dict[str, Any]]:
         if click.get_current_context().get_parameter_source("storage_url") == _TYPED:
             raise
         return []
-    rows = []
-    for name in manager.study_names(storage):
-        study = manager.load_plain(name, storage)
-        counts = Counter(
-            str(t.user_attrs[attributes.PRIOR])
-            for t in study.get_trials(deepcopy=False)
-            if attributes.PRIOR in t.user_attrs
-        )
-        rows += [
-            {"where": f"study {name}", "source": source, "trials": n, "complete": n}
-            for source, n in sorted(counts.items())
-        ]
-    return rows
+    return [
+        {"where": f"study {study.study_name}", "source": source, "trials": n, "complete": n}
+        for study in storage.get_all_studies()
+        for source, n in sorted(imported_counts(study.user_attrs).items())
+    ]
+
+
+_METRIC = click.option(
+    "--metric",
+    metavar="NAME",
+    help="What the values are, where the source does not say or not so: accuracy, error, ...",
+)
 
 
 @priors.command()
@@ -118,10 +105,11 @@ def _study_rows(storage_url: str | None) -> list[dict[str, Any]]:
     help="The space to match.",
 )
 @click.option("--epochs", type=click.IntRange(1), help="Epochs of a full training.")
+@_METRIC
 @format_option
-def show(source: str, space: str, epochs: int | None, fmt: str) -> None:
-    """Show which trials of a prior a study would take and why not the others."""
-    trials = _read(source)
+def show(source: str, space: str, epochs: int | None, metric: str | None, fmt: str) -> None:
+    """Show which trials of a prior a study would take, as it takes them, and which not."""
+    trials = _read(source, metric)
     matching = match_priors(trials, SPACES[space], max_epochs=epochs)
     rows = [_trial_row(t, "kept", "") for t in sorted(matching.kept, key=lambda t: t.loss)]
     rows += [_trial_row(d.prior, "dropped", d.reason) for d in matching.dropped]
@@ -130,11 +118,8 @@ def show(source: str, space: str, epochs: int | None, fmt: str) -> None:
         columns.remove("reason")
     emit(rows, columns=columns, fmt=fmt)
     info(f"{len(trials)} trials: {len(matching.kept)} kept, {len(matching.dropped)} dropped.")
-    for rule, n in matching.dropped_by_rule.items():
-        info(f"  dropped {n}: {rule}")
-    if matching.ignored:
-        names = ", ".join(f"{name} ({n})" for name, n in matching.ignored.items())
-        info(f"  ignored columns, with rows that have them: {names}")
+    for line in matching.lines():
+        info(line)
 
 
 def _trial_row(trial: PriorTrial, use: str, reason: str) -> dict[str, Any]:
@@ -161,26 +146,21 @@ def _trial_row(trial: PriorTrial, use: str, reason: str) -> dict[str, Any]:
     metavar="K",
     help="Train the K best again first instead of adding their old values.",
 )
+@_METRIC
 @storage_option
-def import_(source: str, name: str, enqueue_best: int, storage_url: str | None) -> None:
-    """Add earlier trials to a study; a second import adds nothing.
+def import_(
+    source: str, name: str, enqueue_best: int, metric: str | None, storage_url: str | None
+) -> None:
+    """Add earlier trials to a study's priors; a second import adds nothing.
 
-    The trials inform the sampler; they never count as trials of the study.
+    They inform the sampler of workers that start from now on, and never count as trials of the
+    study.
     """
     from optuna_deepweeds.studies import manager
-    from optuna_deepweeds.studies.storage.locks import study_lock
+    from optuna_deepweeds.studies.storage import open_storage
 
-    study = manager.open_study(name, storage_url)
-    spec = manager.study_spec(study)
-    trials = _read(source)
-    with study_lock(study._storage, study._study_id):
-        summary = import_priors(
-            study,
-            spec.search_space,
-            trials,
-            enqueue_best=enqueue_best,
-            max_epochs=spec.epochs,
-        )
+    study = manager.load_plain(name, open_storage(storage_url, must_exist=True))
+    summary = manager.add_priors(study, _read(source, metric), enqueue_best=enqueue_best)
     for line in summary.lines():
         info(line)
 
@@ -192,16 +172,18 @@ def import_(source: str, name: str, enqueue_best: int, storage_url: str | None) 
 def export(study: str, file: Path, storage_url: str | None) -> None:
     """Write a study's own finished trials with their curves to FILE (our CSV)."""
     from optuna_deepweeds.studies import manager
+    from optuna_deepweeds.studies.storage import open_storage
 
-    opened = manager.open_study(study, storage_url)
+    opened = manager.load_plain(study, open_storage(storage_url, must_exist=True))
     n = export_priors(opened, file, space=manager.study_spec(opened).search_space)
     info(f"{n} trial{'s' if n != 1 else ''} written to {file}.")
 
 
-def _read(source: str) -> list[PriorTrial]:
+def _read(source: str, metric: str | None = None) -> list[PriorTrial]:
     from optuna_deepweeds.studies import manager
+    from optuna_deepweeds.studies.storage import open_storage
 
     def open_study(url: str, name: str) -> optuna.Study:
-        return manager.open_study(name, url)
+        return manager.load_plain(name, open_storage(url, must_exist=True))
 
-    return read_priors(source, open_study=open_study)
+    return read_priors(source, open_study=open_study, metric=metric)

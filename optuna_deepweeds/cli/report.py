@@ -14,23 +14,8 @@ from optuna_deepweeds.errors import InvalidInputError
 if TYPE_CHECKING:
     from optuna_deepweeds.report.view import StudyView
 
-_REPORT_EPILOG = """
-\b
-Examples:
-  optuna-deepweeds study report mine
-  optuna-deepweeds study report mine -o mine.html --png figures/
-"""
 
-_COMPARE_EPILOG = """
-\b
-Examples:
-  optuna-deepweeds study compare random-1 random-2 forest-1 forest-2
-  optuna-deepweeds study compare a b c --pairs --baseline 'random + none'
-  optuna-deepweeds study compare a b --html compare.html --png figures/
-"""
-
-
-@click.command(epilog=_REPORT_EPILOG)
+@click.command()
 @click.argument("name")
 @click.option(
     "-o",
@@ -61,7 +46,7 @@ def report(
         info(f"{len(paths)} figures written to {png_folder}/.")
 
 
-@click.command(epilog=_COMPARE_EPILOG)
+@click.command()
 @click.argument("names", nargs=-1, required=True)
 @click.option(
     "--baseline",

@@ -8,19 +8,9 @@ from optuna_deepweeds.cli._lazy import LazyGroup
 
 _ROOM = "optuna_deepweeds.cli"
 
-_EPILOG = """
-\b
-Examples:
-  optuna-deepweeds study run --name mine --sampler rf_ei --trials 60
-  optuna-deepweeds study run --name mine --trials 100   # goes on to 100
-  optuna-deepweeds study resume mine                    # after a crash
-  optuna-deepweeds study trials mine -f csv > trials.csv
-"""
-
 
 @click.group(
     cls=LazyGroup,
-    epilog=_EPILOG,
     lazy={
         "run": (f"{_ROOM}.study_run:run", "Start a study, or go on with it."),
         "resume": (f"{_ROOM}.study_run:resume", "Go on with a study by its name alone."),
@@ -34,6 +24,7 @@ Examples:
         "evaluate": (f"{_ROOM}.evaluate:evaluate", "Test the best networks on the test split."),
         "export": (f"{_ROOM}.study_manage:export", "Write a whole study to one file."),
         "import": (f"{_ROOM}.study_manage:import_", "Read an exported study into a storage."),
+        "fork": (f"{_ROOM}.study_manage:fork", "Copy a study under a new name."),
         "reap": (f"{_ROOM}.study_manage:reap", "Queue the trials of dead workers again."),
         "delete": (f"{_ROOM}.study_manage:delete", "Delete a study and its files."),
     },

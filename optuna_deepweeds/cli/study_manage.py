@@ -1,4 +1,4 @@
-"""`study stop`, `reap`, `export`, `import` and `delete`."""
+"""`study stop`, `reap`, `export`, `import`, `fork` and `delete`."""
 
 from __future__ import annotations
 
@@ -80,7 +80,8 @@ def export(name: str, file: Path, storage_url: str | None) -> None:
     from optuna_deepweeds.studies.storage import open_storage
     from optuna_deepweeds.studies.transfer_file import export_study
 
-    study = manager.load_plain(name, open_storage(storage_url, must_exist=True))
+    storage = open_storage(storage_url, must_exist=True)
+    study = manager.load_plain(name, storage, with_old_form=True)
     count = export_study(study, file)
     info(f"Wrote study {name} with {counted(count, 'trial')} to {file}.")
 
@@ -103,18 +104,40 @@ def import_(file: Path, name: str | None, storage_url: str | None) -> None:
 
 @click.command()
 @click.argument("name")
+@click.argument("new_name", metavar="NEW")
+@storage_option
+def fork(name: str, new_name: str, storage_url: str | None) -> None:
+    """Copy study NAME, with checkpoints and priors, as study NEW of the same storage.
+
+    The two are independent from then on. A study of an earlier version that holds priors among
+    its trials is brought into the present form so.
+    """
+    from optuna_deepweeds.studies import manager
+    from optuna_deepweeds.studies.copy import fork_study
+    from optuna_deepweeds.studies.storage import open_storage
+
+    storage = open_storage(storage_url, must_exist=True)
+    study = manager.load_plain(name, storage, with_old_form=True)
+    made = fork_study(study, new_name)
+    count = counted(len(made.get_trials(deepcopy=False)), "trial")
+    info(f"Study {new_name} is a copy of {name} with {count}.")
+
+
+@click.command()
+@click.argument("name")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @storage_option
 def delete(name: str, yes: bool, storage_url: str | None) -> int:
     """Delete study NAME, its trials, its checkpoints and its files for the dashboard."""
     from optuna_deepweeds.report.artifacts import delete_artifacts
-    from optuna_deepweeds.studies import manager
+    from optuna_deepweeds.studies import informants, manager
     from optuna_deepweeds.studies.storage import open_storage
     from optuna_deepweeds.studies.storage.counts import trial_states
     from optuna_deepweeds.studies.storage.reading import Reader
 
     storage = open_storage(storage_url, must_exist=True)
-    study = manager.load_plain(name, storage)
+    study = manager.load_plain(name, storage, with_old_form=True)
+    informants.refuse_companion(study)
     states = trial_states(Reader.of(study._storage), study._study_id)
     count, running = states.total(), states[TrialState.RUNNING]
     if not yes:
@@ -124,7 +147,10 @@ def delete(name: str, yes: bool, storage_url: str | None) -> int:
             return 1
     checkpoints = manager.study_checkpoints(study)
     delete_artifacts(study)
+    priors = informants.companion(study)
     optuna.delete_study(study_name=name, storage=storage)
+    if priors is not None:
+        optuna.delete_study(study_name=priors.study_name, storage=storage)
     checkpoints.delete()
     info(f"Deleted study {name} with {counted(count, 'trial')}.")
     return 0

@@ -2,77 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import click
 
 from optuna_deepweeds.cli._output import info, storage_option
-from optuna_deepweeds.cli._values import Duration
-from optuna_deepweeds.cli._work import print_plan, work
+from optuna_deepweeds.cli._values import Duration, WorkerOptions, worker_options
+from optuna_deepweeds.cli._work import check_device, load_task, print_plan, work
 from optuna_deepweeds.datasets import DATASETS
 from optuna_deepweeds.errors import InvalidInputError, NotFoundError
 from optuna_deepweeds.pruners import PRUNERS
 from optuna_deepweeds.report.standing import counted, standing_of
 from optuna_deepweeds.samplers import SAMPLERS
 from optuna_deepweeds.spaces import SPACES
-from optuna_deepweeds.studies.launch import ENGINES
+from optuna_deepweeds.studies.launch import check_engine
 from optuna_deepweeds.studies.spec import MAX_EPOCHS, Budget, StudySpec
-from optuna_deepweeds.tasks import ImageTask, make_task
+from optuna_deepweeds.tasks import ImageTask
 
 _DEMO_SECONDS = 240.0
 """Default time of a study on the demo images without a GPU: a first look, not a search."""
 _SECONDS = 6 * 3600.0
 _TRIALS = 100
 
-_RUN_EPILOG = """
-\b
-Examples:
-  optuna-deepweeds study run           # rf_ei and dora on the images there are
-  optuna-deepweeds study run --name mine --trials 60 --timeout 2h --seed 7
-  optuna-deepweeds study run --name mine --priors runs.csv --enqueue-best 3
-  optuna-deepweeds study run --name mine --workers 4 --storage studies.db
-"""
 
-
-def _worker_options(command: Callable[..., int]) -> Callable[..., int]:
-    """Add what `run` and `resume` take about the workers."""
-    for option in reversed(
-        (
-            click.option(
-                "--workers", default=1, show_default=True, help="Number of worker processes."
-            ),
-            click.option(
-                "--engine",
-                type=click.Choice(ENGINES),
-                default="local",
-                show_default=True,
-                help="What starts the workers: this machine, a Ray cluster or Slurm.",
-            ),
-            click.option(
-                "--gpus",
-                default=0.0,
-                show_default=True,
-                help="With ray and slurm: GPUs a worker; a fraction shares one.",
-            ),
-            click.option(
-                "--device", help="cpu, cuda or cuda:N; the default is CUDA where there is one."
-            ),
-            click.option(
-                "--deterministic", is_flag=True, help="Reproducible kernels on CUDA, slower."
-            ),
-            click.option(
-                "--data-dir", type=click.Path(path_type=Path), help="Where the images lie."
-            ),
-        )
-    ):
-        command = option(command)
-    return command
-
-
-@click.command(epilog=_RUN_EPILOG)
-@click.option("--name", help="Name of the study; the default is made from its specification.")
+@click.command()
+@click.argument("name", required=False)
+@click.option("--name", "name_option", help="The same as NAME.")
 @click.option(
     "--dataset",
     default="auto",
@@ -124,11 +79,12 @@ def _worker_options(command: Callable[..., int]) -> Callable[..., int]:
     help="A study of another task in this storage that informs sampler and forecasts; may be "
     "given again.",
 )
-@_worker_options
+@worker_options()
 @click.option("--dry-run", is_flag=True, help="Check everything, print the plan, do nothing.")
 @storage_option
 def run(
     name: str | None,
+    name_option: str | None,
     dataset: str,
     fold: int,
     space: str,
@@ -143,16 +99,11 @@ def run(
     prior_files: tuple[str, ...],
     enqueue_best: int,
     sources: tuple[str, ...],
-    workers: int,
-    engine: str,
-    gpus: float,
-    device: str | None,
-    deterministic: bool,
-    data_dir: Path | None,
+    options: WorkerOptions,
     dry_run: bool,
     storage_url: str | None,
 ) -> int:
-    """Start a study, or go on with the study of that name.
+    """Start a study, or go on with study NAME; the default is made from its specification.
 
     Nothing is lost when it is interrupted: run the same command again, or `study resume NAME`.
     """
@@ -161,7 +112,10 @@ def run(
     from optuna_deepweeds.studies.storage import open_storage
 
     # Everything that can be wrong is looked at before the storage is touched.
-    _check_workers(workers, gpus)
+    if None not in (name, name_option) and name != name_option:
+        raise click.UsageError(f"NAME is {name!r}, but --name is {name_option!r}.")
+    name = name if name_option is None else name_option
+    check_engine(options.engine)
     if enqueue_best < 0:
         raise InvalidInputError(f"`enqueue-best >= 0` must hold, but got {enqueue_best}.")
     if enqueue_best and not prior_files:
@@ -181,8 +135,10 @@ def run(
     priors = [prior for file in prior_files for prior in read_priors(file)]
     if name is not None:
         manager.check_name(name)
-    chosen = check_device(device)
-    task, is_fallback = _make_task(spec, dataset == "auto", data_dir, deterministic)
+    # The machines of a cluster have their own devices.
+    is_here = options.engine == "local"
+    chosen = check_device(options.device) if is_here else options.device or "of each machine"
+    task, is_fallback = _make_task(spec, dataset == "auto", options)
     is_first_look = task.name == "demo" and chosen == "cpu"
     if space == "auto" and is_first_look:
         task = replace(task, space=SPACES["course-small"])
@@ -195,7 +151,7 @@ def run(
         metric=task.metric,
     )
     if name is None:
-        name = f"{spec.dataset}-{spec.space}-{spec.sampler}-{spec.pruner}-seed{spec.seed}"
+        name = _default_name(spec)
     default = Budget(trials=_TRIALS, seconds=_DEMO_SECONDS if is_first_look else _SECONDS)
 
     if is_fallback:
@@ -208,7 +164,7 @@ def run(
         info("Dry run: nothing was done.")
         return 0
     storage = open_storage(storage_url)
-    study, is_new = manager.create_or_continue(name, spec, budget, storage)
+    study, is_new = manager.create(name, spec, budget, storage)
     if is_new:
         total = manager.set_budget(study, default.updated(budget))
     else:
@@ -226,16 +182,7 @@ def run(
     if priors:
         for line in manager.add_priors(study, priors, enqueue_best=enqueue_best).lines():
             info(line)
-        study = manager.equip(study, spec)  # The pruner learns from the priors' curves.
-    return work(
-        study,
-        task,
-        workers=workers,
-        engine=engine,
-        gpus=gpus,
-        device=device,
-        data_dir=data_dir,
-    )
+    return work(manager.equip(study), task, options)
 
 
 @click.command()
@@ -243,19 +190,14 @@ def run(
 @click.option("--trials", type=int, help="A new total of finished trials.")
 @click.option("--timeout", type=Duration(), help="A new total running time.")
 @click.option("--total-epochs", type=int, help="A new total of epochs.")
-@_worker_options
+@worker_options()
 @storage_option
 def resume(
     name: str,
     trials: int | None,
     timeout: float | None,
     total_epochs: int | None,
-    workers: int,
-    engine: str,
-    gpus: float,
-    device: str | None,
-    deterministic: bool,
-    data_dir: Path | None,
+    options: WorkerOptions,
     storage_url: str | None,
 ) -> int:
     """Go on with study NAME: its name is all that is needed.
@@ -264,70 +206,37 @@ def resume(
     """
     from optuna_deepweeds.studies import manager
 
-    _check_workers(workers, gpus)
+    check_engine(options.engine)
     budget = Budget(trials=trials, seconds=timeout, epochs=total_epochs)
     study = manager.open_study(name, storage_url)
     spec = manager.study_spec(study)
-    task = load_task(spec, data_dir, deterministic=deterministic)
-    if engine == "local":
-        check_device(device)
+    task = load_task(spec, options)
+    if options.engine == "local":
+        check_device(options.device)
     manager.set_budget(study, budget)
     info(f"Going on with study {name}. {standing_of(study)}")
-    return work(
-        study,
-        task,
-        workers=workers,
-        engine=engine,
-        gpus=gpus,
-        device=device,
-        data_dir=data_dir,
-    )
+    return work(study, task, options)
 
 
-def load_task(spec: StudySpec, data_dir: Path | None, *, deterministic: bool = False) -> ImageTask:
-    """The task of a study, on the images on this machine.
-
-    Raises:
-        NotFoundError: If they are not on this machine.
-        InvalidInputError: If they are others than the study's.
-    """
-    return make_task(
-        spec.dataset,
-        space=spec.space,
-        epochs=spec.epochs,
-        fold=spec.fold,
-        fingerprint=spec.dataset_fingerprint,
-        data_dir=data_dir,
-        deterministic=deterministic,
-    )
-
-
-def check_device(device: str | None) -> str:
-    """The device to train on.
-
-    Raises:
-        InvalidInputError: If there is no such device.
-    """
-    from optuna_deepweeds.training.runtime import choose_device
-
-    return str(choose_device(device))
-
-
-def _check_workers(workers: int, gpus: float) -> None:
-    if not 0 <= gpus <= 64:
-        raise InvalidInputError(f"`0 <= gpus <= 64` must hold, but got gpus={gpus}.")
-    if not 1 <= workers <= 256:
-        raise InvalidInputError(f"`1 <= workers <= 256` must hold, but got workers={workers}.")
-
-
-def _make_task(
-    spec: StudySpec, is_auto: bool, data_dir: Path | None, deterministic: bool
-) -> tuple[ImageTask, bool]:
+def _make_task(spec: StudySpec, is_auto: bool, options: WorkerOptions) -> tuple[ImageTask, bool]:
     """The task of a new study, and whether the demo images stand in for missing ones."""
     if not is_auto:
-        return load_task(spec, data_dir, deterministic=deterministic), False
+        return load_task(spec, options), False
     try:
-        wanted = replace(spec, dataset="deepweeds-balanced")
-        return load_task(wanted, data_dir, deterministic=deterministic), False
+        return load_task(replace(spec, dataset="deepweeds-balanced"), options), False
     except NotFoundError:
-        return load_task(replace(spec, dataset="demo"), None, deterministic=deterministic), True
+        if options.data_dir is not None:  # Asked for: nothing else will do.
+            raise
+        return load_task(replace(spec, dataset="demo"), options), True
+
+
+def _default_name(spec: StudySpec) -> str:
+    """A name for whoever gives none: another one for every specification."""
+    default = StudySpec(dataset=spec.dataset)
+    parts = [spec.dataset, spec.space, spec.sampler, spec.pruner, f"seed{spec.seed}"]
+    parts += [f"fold{spec.fold}"] if spec.fold != default.fold else []
+    parts += [f"{spec.epochs}epochs"] if spec.epochs != default.epochs else []
+    if spec.thaw != (spec.pruner == "dora"):
+        parts.append("thaw" if spec.thaw else "nothaw")
+    parts += [f"from-{source}" for source in spec.sources]
+    return "-".join(parts)

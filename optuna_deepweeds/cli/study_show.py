@@ -11,19 +11,20 @@ from optuna.trial import FrozenTrial, TrialState
 
 from optuna_deepweeds import attributes
 from optuna_deepweeds.cli._output import (
-    duration,
     emit,
     emit_record,
     format_option,
     info,
     storage_option,
 )
-from optuna_deepweeds.cli._values import Output
+from optuna_deepweeds.cli._values import Output, WorkerOptions, worker_options
 from optuna_deepweeds.errors import NotFoundError
+from optuna_deepweeds.priors import n_imported
 from optuna_deepweeds.report.calibration import calibration_of
+from optuna_deepweeds.report.standing import duration
 from optuna_deepweeds.studies.accounting import epochs_trained
 from optuna_deepweeds.studies.ending import time_left
-from optuna_deepweeds.studies.spec import Budget
+from optuna_deepweeds.studies.spec import Budget, named_companions
 
 
 @click.command("list")
@@ -36,8 +37,11 @@ def list_(fmt: str, storage_url: str | None) -> None:
 
     with open_reader(storage_url) as reader:
         summaries = list_studies(reader)
+    companions = named_companions(s.user_attrs.get(attributes.SPEC) for s in summaries)
     rows = []
     for summary in summaries:
+        if summary.name in companions:
+            continue
         # A damaged study must not hide the others.
         spec, budget = (
             value if isinstance(value, dict) else {}
@@ -55,12 +59,13 @@ def list_(fmt: str, storage_url: str | None) -> None:
                 "of": budget.get("trials"),
                 "running": summary.states.get(TrialState.RUNNING, 0),
                 "failed": summary.states.get(TrialState.FAIL, 0),
+                "priors": n_imported(summary.user_attrs) or None,
                 "best": summary.best_value,
                 "last_activity": summary.last_activity,
             }
         )
     columns = ["name", "dataset", "space", "sampler", "pruner", "seed", "finished", "of"]
-    columns += ["running", "failed", "best", "last_activity"]
+    columns += ["running", "failed", "priors", "best", "last_activity"]
     if not rows and fmt == "table":
         info("No studies yet; `optuna-deepweeds study run` makes one.")
         return
@@ -73,10 +78,12 @@ def list_(fmt: str, storage_url: str | None) -> None:
 @storage_option
 def status(name: str, fmt: str, storage_url: str | None) -> None:
     """Where study NAME stands: trials, epochs, time, best, and how anticipation did."""
+    from optuna_deepweeds.studies.manager import refuse_old_form
     from optuna_deepweeds.studies.storage import counts, reading
 
     with reading.open_reader(storage_url) as reader:
         study = reading.find_single(reader, name)
+        refuse_old_form(name, study.user_attrs)
         state = counts.counted_progress(reader, study.study_id)
         best = counts.best_trial(reader, study)
         is_judged = state.finished <= _MAX_CALIBRATED
@@ -100,7 +107,7 @@ def status(name: str, fmt: str, storage_url: str | None) -> None:
         "running": state.running,
         "waiting": state.waiting,
         "failed": state.failed,
-        "priors": state.priors,
+        "priors": n_imported(study.user_attrs),
         "epochs_trained": state.epochs,
     }
     if epochs is not None and state.finished:
@@ -126,14 +133,14 @@ def status(name: str, fmt: str, storage_url: str | None) -> None:
     help="Write the trial's network to this file, for `predict`.",
 )
 @click.option("--trial", "number", type=int, help="Another trial than the best.")
-@click.option("--data-dir", type=click.Path(path_type=Path), help="Where the images lie.")
+@worker_options("data_dir")
 @format_option
 @storage_option
 def best(
     name: str,
     model_file: Path | None,
     number: int | None,
-    data_dir: Path | None,
+    options: WorkerOptions,
     fmt: str,
     storage_url: str | None,
 ) -> None:
@@ -144,11 +151,11 @@ def best(
     study = manager.load_single(name, open_storage(storage_url, must_exist=True))
     trial = _best(study) if number is None else _by_number(study, number)
     if model_file is not None:
-        from optuna_deepweeds.cli.study_run import load_task
+        from optuna_deepweeds.cli._work import load_task
         from optuna_deepweeds.trials import root
 
         checkpoint = manager.study_checkpoints(study).path(root(trial))
-        task = load_task(manager.study_spec(study), data_dir)
+        task = load_task(manager.study_spec(study), options)
         task.network(trial, checkpoint).save(model_file)
         info(f"Saved the network of trial {trial.number} to {model_file}.")
     emit_record(_row(trial), fmt=fmt, params=trial.params)
@@ -181,15 +188,18 @@ def trials(
     storage_url: str | None,
 ) -> None:
     """List the trials of study NAME."""
-    from optuna_deepweeds.studies import manager
+    from optuna_deepweeds.studies import informants, manager
     from optuna_deepweeds.studies.storage import open_storage
 
     study = manager.load_single(name, open_storage(storage_url, must_exist=True))
+    found = study.get_trials(deepcopy=False)
+    companion = informants.companion(study) if priors else None
+    if companion is not None:
+        found = found + companion.get_trials(deepcopy=False)
     chosen = [
         t
-        for t in study.get_trials(deepcopy=False)
-        if (priors or attributes.PRIOR not in t.user_attrs)
-        and (not failed or t.state == TrialState.FAIL)
+        for t in found
+        if (not failed or t.state == TrialState.FAIL)
         and (state is None or t.state.name.lower() == state)
     ]
     columns = list(_COLUMNS)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 
 from optuna_deepweeds.datasets.dataset import Dataset
 from optuna_deepweeds.datasets.deepweeds import load_balanced, load_deepweeds
 from optuna_deepweeds.datasets.location import resolve_data_dir
 from optuna_deepweeds.datasets.prepared import PREPARED_NAME
-from optuna_deepweeds.errors import InvalidInputError, NotFoundError
+from optuna_deepweeds.errors import InvalidInputError
+from optuna_deepweeds.schema import choose
 
 DATASETS: dict[str, str] = {
     "deepweeds": "17,509 photographs of 8 weeds and of neither, official folds",
@@ -34,15 +34,10 @@ def load(name: str, *, data_dir: Path | None = None, fold: int = 0) -> Dataset:
         fold: Which official fold of `deepweeds` (0 to 4). The others have one split only, 0.
 
     Raises:
-        NotFoundError: No data set has this name, or its images are not on this machine.
-        InvalidInputError: No such fold, or the prepared file is damaged.
+        NotFoundError: Its images are not on this machine.
+        InvalidInputError: No such data set or fold, or the prepared file is damaged.
     """
-    if name not in DATASETS:
-        close = difflib.get_close_matches(name, DATASETS, n=1)
-        hint = f"Did you mean {close[0]}? " if close else ""
-        raise NotFoundError(
-            f"no data set is called {name!r}. {hint}There are {', '.join(DATASETS)}."
-        )
+    choose("data set", name, DATASETS)
     if name == "deepweeds":
         return load_deepweeds(resolve_data_dir(data_dir), fold)
     if fold != 0:

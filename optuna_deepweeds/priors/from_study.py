@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from optuna_deepweeds import attributes
 from optuna_deepweeds.errors import InvalidInputError
-from optuna_deepweeds.priors.record import Direction, PriorTrial
+from optuna_deepweeds.priors.record import Direction, PriorTrial, canonical_metric
 
 _LAST = (TrialState.COMPLETE, TrialState.PRUNED)
 
@@ -19,13 +19,13 @@ _LAST = (TrialState.COMPLETE, TrialState.PRUNED)
 def read_study(study: optuna.Study, *, with_imported: bool = True) -> list[PriorTrial]:
     """The COMPLETE and PRUNED trials of `study`, the latter marked as stopped early.
 
-    A trial that another one continues is left out, since the other carries its curve. An imported
-    trial keeps the source it was imported from, so that importing it again by another way is
-    recognised. No system attribute is taken along: a copied rung would prune other trials.
+    A trial that another one continues is left out, since the other carries its curve. No system
+    attribute is taken along: a copied rung would prune other trials.
 
     Args:
         study: A study with one objective.
-        with_imported: Whether to include trials that were themselves imported.
+        with_imported: Whether to include those that were imported into its companion; they keep
+            the source they were imported from.
 
     Raises:
         InvalidInputError: The study has several objectives.
@@ -37,7 +37,8 @@ def read_study(study: optuna.Study, *, with_imported: bool = True) -> list[Prior
         )
     minimizes = study.direction == optuna.study.StudyDirection.MINIMIZE
     direction: Direction = "minimize" if minimizes else "maximize"
-    metric = _metric(study, direction)
+    names = study.metric_names
+    metric = canonical_metric(names[0]) if names else ""
     spec = study.user_attrs.get(attributes.SPEC)
     dataset = spec.get("dataset") if isinstance(spec, Mapping) else None
     trials = study.get_trials(deepcopy=False)
@@ -45,7 +46,7 @@ def read_study(study: optuna.Study, *, with_imported: bool = True) -> list[Prior
     for trial in trials:
         if _counts(trial):
             continued |= attributes.linked_trials(trial.user_attrs, attributes.ORIGIN)
-    return [
+    own = [
         PriorTrial(
             params=dict(trial.params),
             value=math.nan if trial.value is None else trial.value,
@@ -60,10 +61,12 @@ def read_study(study: optuna.Study, *, with_imported: bool = True) -> list[Prior
             problem="" if trial.state == TrialState.COMPLETE else "stopped early",
         )
         for trial in trials
-        if _counts(trial)
-        and trial.number not in continued
-        and (with_imported or attributes.PRIOR not in trial.user_attrs)
+        if _counts(trial) and trial.number not in continued
     ]
+    companion = spec.get("priors") if with_imported and isinstance(spec, Mapping) else None
+    if not companion or companion not in optuna.get_all_study_names(study._storage):
+        return own
+    return own + read_study(optuna.load_study(study_name=companion, storage=study._storage))
 
 
 def _counts(trial: FrozenTrial) -> bool:
@@ -72,14 +75,6 @@ def _counts(trial: FrozenTrial) -> bool:
 
 def _curve(trial: FrozenTrial) -> dict[int, float]:
     return {step: value for step, value in sorted(trial.intermediate_values.items()) if step >= 1}
-
-
-def _metric(study: optuna.Study, direction: Direction) -> str:
-    """The study's metric; a study that names none is taken to hold accuracies or errors."""
-    names = study.metric_names
-    if not names:
-        return "accuracy" if direction == "maximize" else "error"
-    return next((m for m in ("accuracy", "error") if m in names[0].lower()), names[0])
 
 
 def _seconds(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -11,7 +12,7 @@ from optuna_deepweeds.errors import InvalidInputError, NotFoundError, StorageErr
 from optuna_deepweeds.priors import run_history, trial_table
 from optuna_deepweeds.priors.csv_rows import header_of
 from optuna_deepweeds.priors.from_study import read_study
-from optuna_deepweeds.priors.record import PriorTrial
+from optuna_deepweeds.priors.record import WAYS, PriorTrial, canonical_metric
 
 _MAX_BYTES = 256 * 2**20
 
@@ -19,13 +20,16 @@ OpenStudy = Callable[[str, str], optuna.Study]
 """(storage URL, study name) -> study."""
 
 
-def read_priors(source: str | Path, *, open_study: OpenStudy | None = None) -> list[PriorTrial]:
+def read_priors(
+    source: str | Path, *, open_study: OpenStudy | None = None, metric: str | None = None
+) -> list[PriorTrial]:
     """Read prior trials; the format is recognised by its content.
 
     Args:
         source: A file (our CSV, the lecture's run-history CSV, SMAC3's `runhistory.json`) or
             `URL#STUDY`, an Optuna study in a storage.
         open_study: Opens `URL#STUDY`; Optuna's own way if not given.
+        metric: What the values are, in place of what the source says.
 
     Raises:
         NotFoundError: No such file or study.
@@ -36,10 +40,15 @@ def read_priors(source: str | Path, *, open_study: OpenStudy | None = None) -> l
     text = str(source)
     url, mark, name = text.rpartition("#")
     if "://" in url and mark:
-        return read_study((open_study or _open_study)(url, name))
-    if "://" in text:
+        priors = read_study((open_study or _open_study)(url, name))
+    elif "://" in text:
         raise InvalidInputError(f"a study as prior is written URL#STUDY, but got {text!r}.")
-    return _read_file(Path(source))
+    else:
+        priors = _read_file(Path(source))
+    if metric is None:
+        return priors
+    known = canonical_metric(metric)
+    return [replace(p, metric=known, direction=WAYS.get(known, p.direction)) for p in priors]
 
 
 def _read_file(path: Path) -> list[PriorTrial]:

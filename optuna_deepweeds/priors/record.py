@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -20,7 +21,7 @@ class PriorTrial:
             such a value (matching drops it).
         direction: Whether a larger `value` is better.
         metric: "accuracy" and "error" (1 - accuracy) convert into each other; other names mean
-            a metric that cannot be turned round.
+            a metric that cannot be turned round; empty if unknown.
         source: Short name of where it comes from: a file's stem or a study's name.
         where: Place within the source, for messages: "line 12", "trial 7".
         curve: Value after each epoch (1-based), same metric and direction; empty if unknown.
@@ -48,13 +49,36 @@ class PriorTrial:
         return -self.value if self.direction == "maximize" else self.value
 
 
+WAYS: dict[str, Direction] = {"accuracy": "maximize", "error": "minimize"}
+"""Metrics that convert into each other, and where better lies."""
+
+_QUALIFIERS = {"valid", "validation", "val", "dev", "test", "eval", "final", "best", "rate"}
+_METRICS = {
+    "accuracy": "accuracy",
+    "acc": "accuracy",
+    "error": "error",
+    "err": "error",
+    "classification error": "error",
+    "misclassification": "error",
+}
+
+
+def canonical_metric(name: str) -> str:
+    """ "accuracy" or "error" where a metric's name says just that, else the name as it is.
+
+    "validation accuracy" and "val_acc" do; "balanced accuracy" and "mean squared error" do not.
+    """
+    words = " ".join(w for w in re.findall(r"[a-z]+", name.lower()) if w not in _QUALIFIERS)
+    return _METRICS.get(words, name.strip())
+
+
 def parse_cell(text: str) -> Any:
     """A CSV cell as the Python value it spells: bool, int, float or text; empty gives None."""
     text = text.strip()
     if text == "":
         return None
-    if text in ("True", "true", "False", "false"):
-        return text in ("True", "true")
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
     for kind in (int, float):
         try:
             return kind(text)

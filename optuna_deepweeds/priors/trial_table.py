@@ -21,7 +21,7 @@ import io
 from collections.abc import Iterable, Sequence
 
 from optuna_deepweeds.priors.csv_rows import Row, read_rows
-from optuna_deepweeds.priors.record import PriorTrial, parse_cell
+from optuna_deepweeds.priors.record import PriorTrial, canonical_metric, parse_cell
 
 _PARAM = "param:"
 _EPOCH = "epoch_"
@@ -59,7 +59,7 @@ def _from_row(row: Row, source: str) -> PriorTrial:
         params=params,
         value=final,
         direction="maximize" if _direction(row) == "maximize" else "minimize",
-        metric=row.text("metric"),
+        metric=canonical_metric(row.text("metric")),
         source=source,
         where=f"line {row.line}",
         curve=dict(sorted(curve.items())),

@@ -28,7 +28,7 @@ PRUNERS: dict[str, tuple[str, str]] = {
         "several successive halvings with different first rungs",
     ),
     "median": (
-        f"{__name__}.optuna_pruners:OwnMedianPruner",
+        "optuna.pruners:MedianPruner",
         "stops below the median of earlier trials at the same epoch",
     ),
     "dora": (_DORA, "anticipates each curve's end; pauses trials and continues the best"),

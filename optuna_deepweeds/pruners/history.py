@@ -22,7 +22,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from optuna_deepweeds import trials
-from optuna_deepweeds.attributes import PRIOR, RUNG
+from optuna_deepweeds.attributes import RUNG
 from optuna_deepweeds.pruners.rungs import RungValues, value_at
 
 _OPTUNA_RETRIES = "retry_history"
@@ -64,8 +64,6 @@ class History:
         self._pending = [n for n in unread if not all_trials[n].state.is_finished()]
         self.live = {}
         for trial in (all_trials[n] for n in unread):
-            if PRIOR in trial.user_attrs:
-                continue
             self._replace(trials.before(trial))
             self._replace({*trial.system_attrs.get(_OPTUNA_RETRIES, ())} - {trial.number})
             if not trial.state.is_finished():

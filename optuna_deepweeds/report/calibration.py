@@ -128,7 +128,7 @@ def foreseen(trials: Iterable[FrozenTrial]) -> list[Foreseen]:
     by_number = {trial.number: trial for trial in trials}
     points = []
     for trial in by_number.values():
-        if trial.state != TrialState.COMPLETE or attributes.PRIOR in trial.user_attrs:
+        if trial.state != TrialState.COMPLETE:
             continue
         outcome = trial.values[0]
         last = max(trial.intermediate_values, default=0)

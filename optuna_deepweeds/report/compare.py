@@ -76,7 +76,7 @@ class Method:
     def published(self) -> Published | None:
         """The published method that is this one, if there is one."""
         view = next(iter(self.views.values()))
-        sampler = str(view.spec.get("sampler")) + (" with priors" if view.priors else "")
+        sampler = str(view.spec.get("sampler")) + (" with priors" if view.n_priors else "")
         key = (sampler, view.spec.get("pruner"))
         return next((p for p in PUBLISHED if (p.sampler, p.pruner) == key), None)
 
@@ -313,7 +313,7 @@ def _facts(view: StudyView) -> dict[str, Any]:
     if not view.spec:
         return {}
     facts = {k: v for k, v in view.spec.items() if k not in _NEVER}
-    return {**facts, "priors": bool(view.priors)}
+    return {**facts, "priors": bool(view.n_priors)}
 
 
 def _label(view: StudyView, facts: Mapping[str, Any], differing: Sequence[str]) -> str:

@@ -154,7 +154,7 @@ def cumulative_maximum(comparison: Comparison) -> Chart | None:
         is_first = True
         for seed, view in method.views.items():
             trials = sorted(
-                (t for t in view.own if t.datetime_complete and t.state.is_finished()),
+                (t for t in view.trials if t.datetime_complete and t.state.is_finished()),
                 key=lambda t: (t.datetime_complete, t.number),
             )
             complete = {t.number for t in view.ranked}

@@ -22,7 +22,7 @@ _N_SHADES = 8
 
 def learning_curves(view: StudyView) -> Chart | None:
     """Every trial's curve; the parent of a continued trial is part of its successor's curve."""
-    trials = [t for t in view.own if t.intermediate_values and t.number not in view.replaced]
+    trials = [t for t in view.trials if t.intermediate_values and t.number not in view.replaced]
     if not trials:
         return None
     caption = ""
@@ -80,7 +80,7 @@ def _ends(trials: Sequence[FrozenTrial], kind: str, opacity: float) -> Mark:
 
 def optimisation_history(view: StudyView) -> Chart | None:
     """Values by trial number with the best so far, failed trials at the foot."""
-    points = [(t, v) for t in view.own if (v := _shown_value(t)) is not None]
+    points = [(t, v) for t in view.trials if (v := _shown_value(t)) is not None]
     failures = view.failures
     if not points:
         return None
@@ -115,7 +115,7 @@ def optimisation_history(view: StudyView) -> Chart | None:
             best_x.append(trial.number)
             best_y.append(value if better else last)
     if best_x:
-        best_x.append(view.own[-1].number)
+        best_x.append(view.trials[-1].number)
         best_y.append(best_y[-1])
         marks.append(Mark("step", best_x, best_y, "best so far", "best", width=2.0))
     panel = Panel(tuple(marks), x_label="trial", y_label=view.metric, is_whole=True)

@@ -66,14 +66,14 @@ class Trajectory:
 
 def trajectory(view: StudyView) -> Trajectory:
     """The incumbent of a study over epochs and time."""
-    spells = [spell for trial in view.own for spell in _spells(trial)]
+    spells = [spell for trial in view.trials for spell in _spells(trial)]
     starts = np.array([start for start, _, _ in spells], dtype=float)
     ends = np.array([end for _, end, _ in spells], dtype=float)
     epochs = np.array([n for _, _, n in spells], dtype=float)
     complete = sorted(
         (
             t
-            for t in view.own
+            for t in view.trials
             if t.state == TrialState.COMPLETE and t.datetime_complete and t.value is not None
         ),
         key=lambda t: (t.datetime_complete, t.number),

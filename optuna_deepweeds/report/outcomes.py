@@ -29,7 +29,7 @@ class Outcome:
 def outcomes(view: StudyView) -> list[Outcome]:
     """The outcomes of a study's own trials, in their order; those without a value are left out."""
     found = []
-    for trial in view.own:
+    for trial in view.trials:
         if trial.number in view.replaced or not trial.params:
             continue
         if trial.state == TrialState.COMPLETE:

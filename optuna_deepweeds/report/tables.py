@@ -102,11 +102,6 @@ def prior_table(view: StudyView) -> Table | None:
                 (source, entry.get("read"), entry.get("added"), entry.get("enqueued"),
                  sum(dropped.values()), why or None, ignored or None)
             )  # fmt: skip
-    else:
-        sources = [str(t.user_attrs[attributes.PRIOR]) for t in view.priors]
-        rows = [
-            (s, None, sources.count(s), None, None, None, None) for s in dict.fromkeys(sources)
-        ]
     columns = ("source", "read", "added", "enqueued", "dropped", "why", "ignored columns")
     return Table(columns, tuple(rows)) if rows else None
 

@@ -13,8 +13,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from optuna_deepweeds import attributes
 from optuna_deepweeds.errors import InvalidInputError
+from optuna_deepweeds.priors import n_imported
 from optuna_deepweeds.spaces import SPACES, SearchSpace
-from optuna_deepweeds.studies.accounting import Progress, own_trials, progress, ranked
+from optuna_deepweeds.studies.accounting import Progress, progress, ranked
 from optuna_deepweeds.trials import replaced, whole_number
 
 
@@ -27,7 +28,7 @@ class StudyView:
         direction: Of its one objective.
         metric: What a trial's value measures.
         user_attrs: The study's user attributes.
-        trials: All trials, imported ones included.
+        trials: All trials.
     """
 
     name: str
@@ -78,15 +79,10 @@ class StudyView:
         """The space of the specification, if known."""
         return SPACES.get(str(self.spec.get("space")))
 
-    @cached_property
-    def own(self) -> tuple[FrozenTrial, ...]:
-        """Trials that were not imported."""
-        return tuple(own_trials(self.trials))
-
-    @cached_property
-    def priors(self) -> tuple[FrozenTrial, ...]:
-        """Imported trials."""
-        return tuple(t for t in self.trials if attributes.PRIOR in t.user_attrs)
+    @property
+    def n_priors(self) -> int:
+        """Imported trials in the study's companion."""
+        return n_imported(self.user_attrs)
 
     @cached_property
     def replaced(self) -> frozenset[int]:
@@ -108,7 +104,7 @@ class StudyView:
         """Failed trials; those that were put back after an interruption are none."""
         return [
             t
-            for t in self.own
+            for t in self.trials
             if t.state == TrialState.FAIL and attributes.INTERRUPTED not in t.system_attrs
         ]
 
@@ -121,8 +117,6 @@ class StudyView:
 
     def kind(self, trial: FrozenTrial) -> str:
         """How a trial ended, in one word of the legend."""
-        if attributes.PRIOR in trial.user_attrs:
-            return "prior"
         if trial.state == TrialState.COMPLETE:
             return "continued" if attributes.ORIGIN in trial.user_attrs else "finished"
         if trial.state == TrialState.PRUNED:

@@ -179,7 +179,7 @@ class DNGOSampler(ModelBasedSampler):
         n_startup_trials: Random trials before the first model, unless priors give one.
         space: The searched space with its exact conditions; without it, which parameters are
             conditional is learnt from the trials.
-        priors: Evaluations of other tasks. Prior trials of the study itself are found there.
+        priors: Evaluations of other tasks, or earlier ones of the same task.
         n_networks: Networks of the ensemble.
 
     Source: Snoek et al. 2015, "Scalable Bayesian Optimization Using Deep Neural Networks".

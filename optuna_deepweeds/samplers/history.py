@@ -17,7 +17,6 @@ import numpy as np
 from optuna import Study
 from optuna.distributions import BaseDistribution
 from optuna.storages import BaseStorage
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from optuna_deepweeds import attributes
@@ -25,6 +24,7 @@ from optuna_deepweeds.samplers.conditions import DeclaredConditions
 from optuna_deepweeds.samplers.encoding import MISSING, Encoder
 from optuna_deepweeds.samplers.targets import average_ranks
 from optuna_deepweeds.spaces import SearchSpace
+from optuna_deepweeds.trials import before, expected_end, sign, was_interrupted
 
 # Tiers of outcomes; within a tier larger numbers are better.
 _FAILED, _STOPPED, _VALUED = 0.0, 1.0, 2.0
@@ -40,7 +40,6 @@ class Observations:
         ranks: (n,) ranks of their outcomes, from 1 (worst) to n (best).
         values: (n,) their values, larger is better; NaN where failed, or stopped unforeseen.
         pending: (p, d) codes of running trials.
-        priors: By source, the codes (m, d) and ranks (m,) of prior trials.
         turn: Number of the trial that asks.
     """
 
@@ -49,7 +48,6 @@ class Observations:
     ranks: np.ndarray
     values: np.ndarray
     pending: np.ndarray
-    priors: Mapping[str, tuple[np.ndarray, np.ndarray]]
     turn: int
 
 
@@ -64,11 +62,9 @@ class _Folded:
     params: list[Mapping[str, Any]] = field(default_factory=list)
     numbers: list[int] = field(default_factory=list)
     outcomes: list[tuple[float, float, float]] = field(default_factory=list)
-    sources: list[str] = field(default_factory=list)
     replaced: set[int] = field(default_factory=set)
-    ranges: dict[str, tuple[bool, int, BaseDistribution]] = field(default_factory=dict)
-    """By parameter, the range and what decides between several: is it an own trial's, and the
-    trial's number."""
+    ranges: dict[str, tuple[int, BaseDistribution]] = field(default_factory=dict)
+    """By parameter, the number of the newest trial that has it, and its range there."""
     encoder: Encoder | None = None
     encoded_ranges: dict[str, BaseDistribution] = field(default_factory=dict)
     X: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
@@ -101,7 +97,7 @@ class History:
         """Every searched parameter with its range, sorted by name unless a space orders them.
 
         Without a space this is the union over finished trials; where ranges differ, that of the
-        newest trial holds (of the newest own one, if prior trials differ).
+        newest trial holds.
         """
         if self._space is not None:
             found = self._space.distributions
@@ -110,7 +106,7 @@ class History:
                 self._fold(study, use_cache=True)
                 found = {
                     name: distribution
-                    for name, (_, _, distribution) in sorted(self._folded.ranges.items())
+                    for name, (_, distribution) in sorted(self._folded.ranges.items())
                 }
         return {name: d for name, d in found.items() if not d.single()}
 
@@ -145,15 +141,6 @@ class History:
         usable = _has(X, required)
         if folded.replaced:
             usable &= ~np.isin(np.array(folded.numbers), list(folded.replaced))
-        own = usable
-        priors = {}
-        names = sorted(set(folded.sources) - {""})
-        if names:
-            sources = np.array(folded.sources, dtype=object)
-            own = usable & (sources == "")
-            for name in names:
-                rows = usable & (sources == name) & (outcomes[:, 0] == _VALUED)
-                priors[name] = (X[rows], average_ranks(outcomes[rows]))
 
         running = [
             t.params
@@ -169,14 +156,13 @@ class History:
         else:
             required = np.broadcast_to(required[:1], pending.shape)
         pending = pending[_has(pending, required)]
-        own_outcomes = outcomes[own]
+        outcomes = outcomes[usable]
         return Observations(
             encoder=encoder,
-            X=X[own],
-            ranks=average_ranks(own_outcomes),
-            values=np.where(own_outcomes[:, 0] == _VALUED, own_outcomes[:, 1], np.nan),
+            X=X[usable],
+            ranks=average_ranks(outcomes),
+            values=np.where(outcomes[:, 0] == _VALUED, outcomes[:, 1], np.nan),
             pending=pending,
-            priors=priors,
             turn=trial.number,
         )
 
@@ -204,12 +190,12 @@ class History:
             self._study_name = study.study_name
         # `get_trials` would copy every trial.
         trials = study._get_trials(deepcopy=False, use_cache=use_cache)
-        sign = 1.0 if study.direction == StudyDirection.MAXIMIZE else -1.0
+        larger_is_better = sign(study.direction)
         folded = self._folded
         for trial in trials[folded.n_prefix :]:
             if trial.state.is_finished() and trial.number not in folded.seen:
                 folded.seen.add(trial.number)
-                self._fold_one(trial, sign)
+                self._fold_one(trial, larger_is_better)
         while folded.n_prefix < len(trials) and trials[folded.n_prefix].number in folded.seen:
             folded.seen.remove(trials[folded.n_prefix].number)
             folded.n_prefix += 1
@@ -217,19 +203,16 @@ class History:
 
     def _fold_one(self, trial: FrozenTrial, sign: float) -> None:
         folded = self._folded
-        if _was_interrupted(trial):
+        if was_interrupted(trial):
             return
         folded.replaced |= _replaced_by(trial)
-        source = trial.user_attrs.get(attributes.PRIOR)
         if trial.state != TrialState.FAIL or not folded.ranges:
             for name, distribution in trial.distributions.items():
-                rank = (source is None, trial.number, distribution)
-                if name not in folded.ranges or rank[:2] > folded.ranges[name][:2]:
-                    folded.ranges[name] = rank
+                if name not in folded.ranges or trial.number > folded.ranges[name][0]:
+                    folded.ranges[name] = (trial.number, distribution)
         folded.params.append(trial.params)
         folded.numbers.append(trial.number)
         folded.outcomes.append(_outcome(trial, sign))
-        folded.sources.append("" if source is None else str(source))
 
 
 def _drop_inactive(X: np.ndarray, conditions: DeclaredConditions) -> tuple[np.ndarray, np.ndarray]:
@@ -248,7 +231,7 @@ def valued_trials(trials: Sequence[FrozenTrial]) -> list[tuple[FrozenTrial, floa
     """Trials with their final values, true or foreseen; of a continued one the last spell."""
     finished = [trial for trial in trials if trial.state.is_finished()]
     replaced = set[int]().union(*map(_replaced_by, finished))
-    values = [(trial, _final_value(trial)) for trial in finished if trial.number not in replaced]
+    values = [(trial, expected_end(trial)) for trial in finished if trial.number not in replaced]
     return [(trial, value) for trial, value in values if value is not None]
 
 
@@ -257,27 +240,7 @@ def _replaced_by(trial: FrozenTrial) -> set[int]:
 
     A continuation carries the whole curve of its origin; a retry its whole task.
     """
-    if _was_interrupted(trial):
-        return set()
-    return attributes.linked_trials(trial.user_attrs, attributes.ORIGIN, attributes.RETRY_OF)
-
-
-def _was_interrupted(trial: FrozenTrial) -> bool:
-    is_marked = bool(trial.system_attrs.get(attributes.INTERRUPTED))
-    return trial.state == TrialState.FAIL and is_marked
-
-
-def _final_value(trial: FrozenTrial) -> float | None:
-    """The value of a complete trial, or the one that its pruner foresaw for a stopped one."""
-    if trial.state == TrialState.COMPLETE:
-        value = trial.value
-        return None if value is None or math.isnan(value) else value
-    if trial.state == TrialState.PRUNED:
-        foreseen = trial.user_attrs.get(attributes.ANTICIPATION)
-        expected = foreseen.get("expected") if isinstance(foreseen, Mapping) else None
-        if isinstance(expected, int | float) and math.isfinite(expected):
-            return float(expected)
-    return None
+    return set() if was_interrupted(trial) else before(trial)
 
 
 def _outcome(trial: FrozenTrial, sign: float) -> tuple[float, float, float]:
@@ -286,7 +249,7 @@ def _outcome(trial: FrozenTrial, sign: float) -> tuple[float, float, float]:
     A stopped trial counts with the final value that its pruner foresaw. Without one it stands
     behind everything valued, later stops first, as in Optuna's TPE. NaN is a failure.
     """
-    value = _final_value(trial)
+    value = expected_end(trial)
     if value is not None:
         return (_VALUED, sign * value, 0.0)
     if trial.state == TrialState.PRUNED and trial.intermediate_values:

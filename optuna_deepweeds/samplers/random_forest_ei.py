@@ -29,7 +29,7 @@ class RandomForestEISampler(ModelBasedSampler):
         n_startup_trials: Random trials before the first model, unless priors give one.
         space: The searched space with its exact conditions; without it, which parameters are
             conditional is learnt from the trials.
-        priors: Evaluations of other tasks. Prior trials of the study itself are found there.
+        priors: Evaluations of other tasks, or earlier ones of the same task.
         n_trees: Trees of the forest.
         smooth: Let a Gaussian process have a say beside the forest, as large as its foresight
             earns: both foretell each observation from the others, the forest out of bag and

@@ -218,7 +218,7 @@ def summarise_sources(priors: Sequence[PriorSource], space: SearchSpace) -> list
 
 
 class SourceReader:
-    """The prior means of a study: of given sources and of prior trials within the study.
+    """The prior means that given sources lend a study.
 
     Models are kept between calls to save time; each is a function of its rows and the seed.
     """
@@ -237,24 +237,18 @@ class SourceReader:
         self._matched: list[tuple[PriorSource, np.ndarray, np.ndarray]] = []
 
     def read(self, seen: Observations) -> list[PriorMean]:
-        """The prior mean of every source with enough rows, sorted by its kind and name."""
+        """The prior mean of every source with enough rows."""
         if self._encoder is not seen.encoder:
             self._encoder = seen.encoder
             self._matched = [
                 (source, *match_source(source, seen.encoder, self._space)[:2])
                 for source in self._priors
             ]
-        found = [
+        return [
             self._model("source:" + source.name, X, ranks, source.weight)
             for source, X, ranks in self._matched
             if len(X) >= MIN_ROWS
         ]
-        found += [
-            self._model("trials:" + name, X, ranks, 1.0)
-            for name, (X, ranks) in seen.priors.items()
-            if len(X) >= MIN_ROWS
-        ]
-        return found
 
     def _model(self, name: str, X: np.ndarray, ranks: np.ndarray, weight: float) -> PriorMean:
         content = X.tobytes() + ranks.tobytes()

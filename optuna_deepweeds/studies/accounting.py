@@ -1,6 +1,6 @@
 """What a study has spent and reached, counted from its trials alone.
 
-Priors never count. An epoch counts once, in the trial that trained it.
+An epoch counts once, in the trial that trained it.
 """
 
 from __future__ import annotations
@@ -18,11 +18,6 @@ from optuna_deepweeds.trials import FINISHED, replaced, root, sign, was_interrup
 
 Spell = tuple[datetime, datetime]
 """Start and end of something that ran."""
-
-
-def own_trials(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
-    """`trials` without imported ones."""
-    return [t for t in trials if attributes.PRIOR not in t.user_attrs]
 
 
 def epochs_trained(trial: FrozenTrial) -> int:
@@ -74,7 +69,6 @@ class Progress:
         running: Trials under way.
         waiting: Enqueued trials and such as were put back.
         continued: Finished trials that went on from another's checkpoint.
-        priors: Imported trials.
         epochs: Epochs trained.
         seconds: Time during which trials ran.
         best: The best complete trial, or None.
@@ -87,7 +81,6 @@ class Progress:
     running: int
     waiting: int
     continued: int
-    priors: int
     epochs: int
     seconds: float
     best: FrozenTrial | None
@@ -108,21 +101,19 @@ def progress(
     trials: Sequence[FrozenTrial], direction: StudyDirection, now: datetime | None = None
 ) -> Progress:
     """Count what `trials`, all trials of one study, have spent and reached."""
-    own = own_trials(trials)
-    states = [t.state for t in own]
-    finished = [t for t in own if t.state in FINISHED]
+    states = [t.state for t in trials]
+    finished = [t for t in trials if t.state in FINISHED]
     return Progress(
         complete=states.count(TrialState.COMPLETE),
         pruned=states.count(TrialState.PRUNED),
-        failed=sum(t.state == TrialState.FAIL and not was_interrupted(t) for t in own),
+        failed=sum(t.state == TrialState.FAIL and not was_interrupted(t) for t in trials),
         running=states.count(TrialState.RUNNING),
         waiting=states.count(TrialState.WAITING),
         continued=len(finished) - len({root(t) for t in finished}),
-        priors=len(trials) - len(own),
-        epochs=sum(epochs_trained(t) for t in own),
-        seconds=active_seconds(own, now or datetime.now(UTC)),
-        best=best_trial(own, direction),
-        held=sum(_held(t) for t in own if t.state == TrialState.RUNNING),
+        epochs=sum(epochs_trained(t) for t in trials),
+        seconds=active_seconds(trials, now or datetime.now(UTC)),
+        best=best_trial(trials, direction),
+        held=sum(_held(t) for t in trials if t.state == TrialState.RUNNING),
     )
 
 
@@ -133,9 +124,7 @@ def _held(trial: FrozenTrial) -> int:
 
 def ranked(trials: Iterable[FrozenTrial], direction: StudyDirection) -> list[FrozenTrial]:
     """The complete trials, best first, the earlier first in ties."""
-    complete = [
-        t for t in own_trials(trials) if t.state == TrialState.COMPLETE and t.value is not None
-    ]
+    complete = [t for t in trials if t.state == TrialState.COMPLETE and t.value is not None]
     return sorted(complete, key=lambda t: (-sign(direction) * t.value, t.number))  # type: ignore[operator]
 
 
@@ -154,14 +143,13 @@ def is_ahead(trial: FrozenTrial, best: FrozenTrial | None, direction: StudyDirec
 
 def is_best_unfinished(trials: Sequence[FrozenTrial], direction: StudyDirection) -> bool:
     """Tell whether a trial that was stopped or put back is ahead of all that finished."""
-    own = own_trials(trials)
-    best = best_trial(own, direction)
+    best = best_trial(trials, direction)
     if best is None:
         return True
-    gone_on = replaced(own)
+    gone_on = replaced(trials)
     return any(
         t.state in (TrialState.PRUNED, TrialState.WAITING)
         and t.number not in gone_on
         and is_ahead(t, best, direction)
-        for t in own
+        for t in trials
     )

@@ -149,16 +149,21 @@ def is_over(budget: Budget, progress: Progress) -> bool:
     return reached(budget, progress) is not None and not progress.running
 
 
-def raised(budget: Budget, progress: Progress) -> str:
-    """The options with which a study goes on that has reached a limit; empty if none is needed."""
-    ending = reached(budget, progress)
-    if ending == Ending.TOTAL:
-        return f" --trials {2 * (budget.trials or 0)}"
-    if ending == Ending.EPOCHS:
-        return f" --total-epochs {2 * (budget.epochs or 0)}"
-    if ending == Ending.TIME and (budget.seconds or 0) < MAX_SECONDS:
-        return f" --timeout {min(2 * (budget.seconds or 0), MAX_SECONDS):.0f}s"
-    return ""
+def raised(budget: Budget, progress: Progress) -> str | None:
+    """Options with which `study resume` goes on: twice of each limit that is reached.
+
+    None where the time is spent and there may be no more.
+    """
+    options = ""
+    if budget.trials is not None and progress.finished >= budget.trials:
+        options += f" --trials {2 * budget.trials}"
+    if budget.epochs is not None and progress.epochs >= budget.epochs:
+        options += f" --total-epochs {2 * budget.epochs}"
+    if budget.seconds is not None and progress.seconds >= budget.seconds:
+        if budget.seconds >= MAX_SECONDS:
+            return None
+        options += f" --timeout {min(2 * budget.seconds, MAX_SECONDS):.0f}s"
+    return options
 
 
 def time_left(budget: Budget, progress: Progress) -> float | None:

@@ -9,27 +9,34 @@ from __future__ import annotations
 import shlex
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState
 
 from optuna_deepweeds import attributes
 from optuna_deepweeds.errors import InvalidInputError, SpecMismatchError
 from optuna_deepweeds.priors import ImportSummary, PriorTrial, import_priors
 from optuna_deepweeds.pruners import make_pruner
 from optuna_deepweeds.samplers import make_sampler
+from optuna_deepweeds.studies import informants
 from optuna_deepweeds.studies.checkpoints import CheckpointFolder, default_base, new_uid
-from optuna_deepweeds.studies.spec import Budget, StudySpec
+from optuna_deepweeds.studies.spec import (
+    COMPANION_SUFFIX,
+    Budget,
+    StudySpec,
+    companion_name,
+    is_of_old_form,
+)
 from optuna_deepweeds.studies.storage import ResilientStorage, open_storage
 from optuna_deepweeds.studies.storage.bulk import bulk_add_trials
 from optuna_deepweeds.studies.storage.locks import backend, run_locked
 from optuna_deepweeds.studies.storage.reading import no_such_study, require_single
 
 if TYPE_CHECKING:
-    from optuna_deepweeds.samplers import PriorSource, SourceMatch
+    from optuna_deepweeds.samplers import SourceMatch
 
 _NEW_STUDIES = -1
 """Id of the lock under which studies are created; real studies have positive ids."""
@@ -50,12 +57,21 @@ def create_or_continue(
         NotFoundError: If a source of the specification is not in the storage.
         SpecMismatchError: If the study exists with another specification.
     """
+    study, is_new = create(name, spec, budget, storage)
+    return equip(study), is_new
+
+
+def create(
+    name: str, spec: StudySpec, budget: Budget, storage: RDBStorage
+) -> tuple[optuna.Study, bool]:
+    """As `create_or_continue`, without sampler and pruner: priors that come next inform them."""
     check_name(name)
     for source in spec.sources:
         load_plain(source, storage)
 
-    def create() -> tuple[optuna.Study, bool]:
-        is_new = name not in study_names(storage)
+    def make() -> tuple[optuna.Study, bool]:
+        names = study_names(storage)
+        is_new = name not in names
         if is_new:
             study = optuna.create_study(
                 study_name=name, storage=storage, direction=_direction(spec)
@@ -64,17 +80,15 @@ def create_or_continue(
             study = load_plain(name, storage)
             _adopt_or_refuse(study, spec)
         if attributes.SPEC not in study.user_attrs:
-            study.set_user_attr(attributes.UID, new_uid())
-            with warnings.catch_warnings():
-                # Metric names only label figures; the class of warning is about their interface.
-                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                study.set_metric_names([spec.metric])
-            study.set_user_attr(attributes.SPEC, spec.to_json())
+            uid = new_uid()
+            companion = informants.free_companion(name, uid, names)
+            study.set_user_attr(attributes.UID, uid)
+            _name_metric(study, spec.metric)
+            study.set_user_attr(attributes.SPEC, replace(spec, priors=companion).to_json())
         set_budget(study, budget)
         return study, is_new
 
-    study, is_new = run_locked(storage, _NEW_STUDIES, create)
-    return equip(study, spec), is_new
+    return run_locked(storage, _NEW_STUDIES, make)
 
 
 def set_budget(study: optuna.Study, budget: Budget) -> Budget:
@@ -98,15 +112,38 @@ def open_study(name: str, storage_url: str | None, *, wait: float = 0.0) -> optu
     study = load_plain(name, open_storage(storage_url, must_exist=True, wait=wait))
     if attributes.SPEC not in study.user_attrs:
         return study
-    return equip(study, study_spec(study))
+    return equip(study)
 
 
-def load_plain(name: str, storage: BaseStorage) -> optuna.Study:
-    """Load a study without equipping it, to read it."""
+def load_plain(name: str, storage: BaseStorage, *, with_old_form: bool = False) -> optuna.Study:
+    """Load a study without equipping it, to read it.
+
+    Raises:
+        NotFoundError: If there is no such study.
+        SpecMismatchError: If the version before made it with priors inside, unless the caller
+            takes it `with_old_form`.
+    """
     names = study_names(storage)
     if name not in names:
         raise no_such_study(name, names)
-    return optuna.load_study(study_name=name, storage=storage)
+    study = optuna.load_study(study_name=name, storage=storage)
+    if not with_old_form:
+        refuse_old_form(name, study.user_attrs)
+    return study
+
+
+def refuse_old_form(name: str, user_attrs: Mapping[str, Any]) -> None:
+    """Refuse a study that holds imported trials among its own.
+
+    Raises:
+        SpecMismatchError: It does; names the command that brings it over.
+    """
+    if is_of_old_form(user_attrs):
+        quoted = shlex.quote(name)
+        raise SpecMismatchError(
+            f"study {name!r} is of an earlier version, which kept priors among its trials; "
+            f"`study fork {quoted} {shlex.quote(name + '-2')}` copies it into the present form."
+        )
 
 
 def load_single(name: str, storage: BaseStorage) -> optuna.Study:
@@ -159,22 +196,23 @@ def storage_url(study: optuna.Study) -> str:
     return str(getattr(storage, "url", ""))
 
 
-def equip(study: optuna.Study, spec: StudySpec) -> optuna.Study:
-    """`study` with the sampler and pruner of `spec`."""
+def equip(study: optuna.Study) -> optuna.Study:
+    """`study` with the sampler and pruner of its specification, and what informs both."""
+    spec = study_spec(study)
+    priors = informants.companion(study)
+    related = [load_plain(name, study._storage) for name in spec.sources]
     options: dict[str, Any] = {}
     if spec.pruner == "dora":
-        options["prior_curves"] = prior_curves(study)
-        options["related_curves"] = [related_curves(n, study) for n in spec.sources]
+        options["prior_curves"] = informants.full_curves(priors, study) if priors else []
+        options["related_curves"] = [informants.full_curves(s, study) for s in related]
         if spec.thaw:
             folder = study_checkpoints(study)
             options["is_continuable"] = folder.exists
     pruner = make_pruner(spec.pruner, max_resource=spec.epochs, thaw=spec.thaw, **options)
-    sampler = make_sampler(
-        spec.sampler,
-        seed=spec.seed,
-        space=spec.search_space,
-        priors=[source_trials(name, study._storage) for name in spec.sources],
-    )
+    sources = [informants.source(study) for study in related]
+    if priors is not None:
+        sources += informants.imported_sources(priors)
+    sampler = make_sampler(spec.sampler, seed=spec.seed, space=spec.search_space, priors=sources)
     return optuna.load_study(
         study_name=study.study_name, storage=study._storage, sampler=sampler, pruner=pruner
     )
@@ -183,69 +221,41 @@ def equip(study: optuna.Study, spec: StudySpec) -> optuna.Study:
 def add_priors(
     study: optuna.Study, priors: Sequence[PriorTrial], *, enqueue_best: int = 0
 ) -> ImportSummary:
-    """Import `priors` into `study` under its lock; what is there already is not added again."""
+    """Import `priors` into the companion of `study`, under its lock; nothing is added twice."""
     spec = study_spec(study)
-    return run_locked(
-        study._storage,
-        study._study_id,
-        lambda: import_priors(
+
+    def add() -> ImportSummary:
+        return import_priors(
             study,
+            informants.companion(study) or _make_companion(study, spec),
             spec.search_space,
             priors,
+            metric=spec.metric,
             enqueue_best=enqueue_best,
             max_epochs=spec.epochs,
             add=bulk_add_trials,
-        ),
+        )
+
+    return run_locked(study._storage, study._study_id, add)
+
+
+def _make_companion(study: optuna.Study, spec: StudySpec) -> optuna.Study:
+    if not spec.priors:  # Made by the version before.
+        spec = replace(spec, priors=companion_name(study.study_name))
+        study.set_user_attr(attributes.SPEC, spec.to_json())
+    made = optuna.create_study(
+        study_name=spec.priors, storage=study._storage, direction=study.direction
     )
-
-
-def prior_curves(study: optuna.Study) -> list[list[float]]:
-    """Full learning curves of the prior trials of `study`, an epoch an entry."""
-    trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    return _full_curves([t for t in trials if attributes.PRIOR in t.user_attrs], 1.0)
-
-
-def related_curves(name: str, study: optuna.Study) -> list[list[float]]:
-    """Full learning curves of the study `name`, turned to the direction of `study`."""
-    source = load_plain(name, study._storage)
-    trials = source.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    return _full_curves(trials, 1.0 if source.direction == study.direction else -1.0)
-
-
-def _full_curves(trials: Sequence[FrozenTrial], sign: float) -> list[list[float]]:
-    curves = []
-    for trial in trials:
-        steps = sorted(trial.intermediate_values)
-        if len(steps) > 1 and steps == list(range(1, len(steps) + 1)):
-            curves.append([sign * trial.intermediate_values[step] for step in steps])
-    return curves
-
-
-def source_trials(name: str, storage: BaseStorage) -> PriorSource:
-    """The study `name` as a weighted source of the sampler, larger values better.
-
-    Stopped trials take part with the final value that was foreseen for them: after a pruner that
-    stops early there is hardly anything else.
-    """
-    from optuna_deepweeds.samplers import PriorSource
-    from optuna_deepweeds.samplers.history import valued_trials
-
-    study = load_plain(name, storage)
-    sign = 1.0 if study.direction == StudyDirection.MAXIMIZE else -1.0
-    valued = valued_trials(study.get_trials(deepcopy=False))
-    return PriorSource(
-        name=name,
-        params=[dict(trial.params) for trial, _ in valued],
-        values=[sign * value for _, value in valued],
-    )
+    _name_metric(made, spec.metric)
+    return made
 
 
 def source_summary(study: optuna.Study, spec: StudySpec) -> list[SourceMatch]:
     """What of each source of `spec` a study can use."""
     from optuna_deepweeds.samplers import summarise_sources
 
-    sources = [source_trials(name, study._storage) for name in spec.sources]
-    return summarise_sources(sources, spec.search_space)
+    related = [load_plain(name, study._storage) for name in spec.sources]
+    return summarise_sources([informants.source(s) for s in related], spec.search_space)
 
 
 def check_name(name: str) -> None:
@@ -258,6 +268,18 @@ def check_name(name: str) -> None:
         raise InvalidInputError(
             f"a study's name must have 1 to 200 printable characters, but got {name!r:.60}."
         )
+    if name.endswith(COMPANION_SUFFIX):
+        raise InvalidInputError(
+            f"a study's name must not end with {COMPANION_SUFFIX!r}, where the priors of another "
+            f"study lie, but got {name!r:.60}."
+        )
+
+
+def _name_metric(study: optuna.Study, metric: str) -> None:
+    with warnings.catch_warnings():
+        # Metric names only label figures; the class of warning is about their interface.
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_metric_names([metric])
 
 
 def _direction(spec: StudySpec) -> StudyDirection:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from optuna_deepweeds import attributes
 from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.pruners import PRUNERS
 from optuna_deepweeds.samplers import SAMPLERS
+from optuna_deepweeds.schema import choose, load, require
 from optuna_deepweeds.spaces import SPACES, SearchSpace
 
 MAX_EPOCHS = 20
 """Epochs a network may be trained for; the comparison with published results rests on it."""
 MAX_SECONDS = 6 * 3600.0
 """Seconds a study may take."""
+COMPANION_SUFFIX = ":priors"
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,10 @@ class StudySpec:
         seed: Seed of sampler, pruner and every training run.
         epochs: Epochs of a network that is trained to the end.
         thaw: Whether stopped trials may be continued from their checkpoint (`dora` alone).
-        sources: Studies in the same storage that inform the sampler as weighted priors, and the
-            forecasts of dora by their learning curves.
+        sources: Studies of other tasks, in the same storage, that inform the sampler as
+            weighted sources, and the forecasts of dora by their learning curves.
+        priors: The companion study, in the same storage, whose imported trials of the same task
+            inform both likewise; named when the study is created, made when there are some.
         dataset_fingerprint: Digest of images, labels and split.
         direction: "maximize" or "minimize".
         metric: What a trial reports.
@@ -48,18 +52,19 @@ class StudySpec:
     epochs: int = MAX_EPOCHS
     thaw: bool = False
     sources: tuple[str, ...] = ()
+    priors: str = ""
     dataset_fingerprint: str = ""
     direction: str = "maximize"
     metric: str = "validation accuracy"
 
     def __post_init__(self) -> None:
-        _require_name("space", self.space, SPACES)
-        _require_name("sampler", self.sampler, SAMPLERS)
-        _require_name("pruner", self.pruner, PRUNERS)
-        _require(0 <= self.seed < 2**32, "0 <= seed < 2**32", "seed", self.seed)
-        _require(0 <= self.fold <= 4, "0 <= fold <= 4", "fold", self.fold)
-        _require(1 <= self.epochs <= MAX_EPOCHS, "1 <= epochs <= 20", "epochs", self.epochs)
-        _require_name("direction", self.direction, ("maximize", "minimize"))
+        choose("space", self.space, SPACES)
+        choose("sampler", self.sampler, SAMPLERS)
+        choose("pruner", self.pruner, PRUNERS)
+        choose("direction", self.direction, ("maximize", "minimize"))
+        require(0 <= self.seed < 2**32, "0 <= seed < 2**32", seed=self.seed)
+        require(0 <= self.fold <= 4, "0 <= fold <= 4", fold=self.fold)
+        require(1 <= self.epochs <= MAX_EPOCHS, "1 <= epochs <= 20", epochs=self.epochs)
         if self.thaw and self.pruner != "dora":
             raise InvalidInputError(
                 f"only the pruner 'dora' continues stopped trials, but got {self.pruner!r}."
@@ -75,37 +80,20 @@ class StudySpec:
         return {**asdict(self), "sources": list(self.sources)}
 
     @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> StudySpec:
+    def from_json(cls, stored: Any) -> StudySpec:
         """The inverse of `to_json`.
 
         Raises:
             InvalidInputError: If `stored` is not a specification that this version can run.
         """
-        if not isinstance(stored, Mapping):
-            raise InvalidInputError(
-                f"the study's stored specification must be an object, but is {stored!r:.60}."
-            )
-        known = {f.name: f.default for f in fields(cls)}
-        unknown = sorted(set(stored) - set(known))
-        if unknown or "dataset" not in stored:
-            raise InvalidInputError(
-                "the study's stored specification must have the fields of this version, but "
-                + (f"has {', '.join(unknown)} too." if unknown else "lacks 'dataset'.")
-            )
-        for name, value in stored.items():
-            if name == "sources":
-                is_right = isinstance(value, list) and all(isinstance(x, str) for x in value)
-            else:
-                is_right = type(value) is (str if name == "dataset" else type(known[name]))
-            if not is_right:
-                raise InvalidInputError(
-                    f"the study's stored specification is damaged: its {name} is {value!r:.60}."
-                )
-        return cls(**{**stored, "sources": tuple(stored.get("sources", ()))})
+        return load(cls, stored, "the study's stored specification")
 
-    def differences(self, other: StudySpec) -> list[str]:
-        """One phrase for each field in which `other` differs from this stored specification."""
-        mine, theirs = self.to_json(), other.to_json()
+    def differences(self, asked: StudySpec) -> list[str]:
+        """One phrase for each field in which `asked` differs from this stored specification.
+
+        Nobody asks for a companion by name, so that may differ.
+        """
+        mine, theirs = self.to_json(), replace(asked, priors=self.priors).to_json()
         return [
             f"{name} is {mine[name]!r}, asked for {theirs[name]!r}"
             for name in mine
@@ -130,60 +118,45 @@ class Budget:
     def __post_init__(self) -> None:
         for name in ("trials", "epochs"):
             value = getattr(self, name)
-            _require(value is None or value >= 1, f"{name} >= 1", name, value)
-        _require(
-            self.seconds is None or (math.isfinite(self.seconds) and self.seconds > 0),
-            "timeout > 0",
-            "timeout",
-            self.seconds,
-        )
-        _require(
-            self.seconds is None or self.seconds <= MAX_SECONDS,
-            "timeout <= 6h",
-            "timeout",
-            self.seconds,
-        )
+            require(value is None or value >= 1, f"{name} >= 1", **{name: value})
+        if self.seconds is not None:
+            is_time = math.isfinite(self.seconds) and self.seconds > 0
+            require(is_time, "timeout > 0", timeout=self.seconds)
+            require(self.seconds <= MAX_SECONDS, "timeout <= 6h", timeout=self.seconds)
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary of plain values, as stored in the study."""
         return asdict(self)
 
     @classmethod
-    def from_json(cls, stored: Mapping[str, Any] | None) -> Budget:
+    def from_json(cls, stored: Any) -> Budget:
         """The inverse of `to_json`; no stored budget is no limit.
 
         Raises:
             InvalidInputError: If `stored` is no budget.
         """
-        stored = {} if stored is None else stored
-        kinds: dict[str, tuple[type, ...]] = {"seconds": (int, float)}
-        names = {f.name for f in fields(cls)}
-        is_right = (
-            isinstance(stored, Mapping)
-            and set(stored) <= names
-            and all(
-                stored.get(f.name) is None or type(stored[f.name]) in kinds.get(f.name, (int,))
-                for f in fields(cls)
-            )
-        )
-        if not is_right:
-            raise InvalidInputError(f"the study's stored budget is damaged: {stored!r:.100}.")
-        return cls(**{f.name: stored.get(f.name) for f in fields(cls)})
+        return cls() if stored is None else load(cls, stored, "the study's stored budget")
 
     def updated(self, other: Budget) -> Budget:
         """This budget with every limit that `other` sets."""
-        given = {k: v for k, v in asdict(other).items() if v is not None}
-        return Budget(**{**asdict(self), **given})
+        return replace(self, **{k: v for k, v in asdict(other).items() if v is not None})
 
 
-def _require(holds: bool, rule: str, name: str, value: Any) -> None:
-    if not holds:
-        raise InvalidInputError(f"`{rule}` must hold, but got {name}={value}.")
+def companion_name(name: str) -> str:
+    """The usual name of the study that holds the imported trials of study `name`."""
+    return name + COMPANION_SUFFIX
 
 
-def _require_name(kind: str, name: str, known: Iterable[str]) -> None:
-    names = sorted(known)
-    if name not in names:
-        close = difflib.get_close_matches(name, names, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise InvalidInputError(f"no {kind} {name!r}.{hint} Known: {', '.join(names)}.")
+def named_companions(specs: Iterable[Any]) -> set[str]:
+    """Names of the companions in stored specifications, damaged ones included."""
+    return {
+        str(spec["priors"]) for spec in specs if isinstance(spec, Mapping) and "priors" in spec
+    }
+
+
+def is_of_old_form(user_attrs: Mapping[str, Any]) -> bool:
+    """Whether a study with these attributes was made by the version before and holds its imported
+    trials itself, among its own."""
+    spec = user_attrs.get(attributes.SPEC)
+    summary = user_attrs.get(attributes.PRIOR_SUMMARY)
+    return isinstance(spec, Mapping) and "priors" not in spec and bool(summary)

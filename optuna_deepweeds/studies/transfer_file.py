@@ -1,22 +1,19 @@
 """A whole study in one file: out of one storage, into another, without loss.
 
-The file holds JSON lines: a header (name, directions, attributes), then every trial, then the
-number of trials, which tells a cut-off file from a whole one. The name's ending `.gz` compresses
-it. NaN and infinity stand as in Python's `json`.
+The file holds JSON lines: a header (name, directions, attributes), then every trial (those of the
+companion, which were imported, follow the study's own), then the number of trials, which tells a
+cut-off file from a whole one. The name's ending `.gz` compresses it. NaN and infinity stand as in
+Python's `json`.
 """
 
 from __future__ import annotations
 
 import gzip
 import json
-import os
-import tempfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
 import optuna
 from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
@@ -24,10 +21,10 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from optuna_deepweeds import attributes
 from optuna_deepweeds.errors import InvalidInputError, NotFoundError
-from optuna_deepweeds.studies.manager import check_name
-from optuna_deepweeds.studies.storage.bulk import bulk_add_trials
-from optuna_deepweeds.studies.storage.locks import backend
+from optuna_deepweeds.files import whole
+from optuna_deepweeds.studies.copy import Content, create_copy
 
 _FORMAT = "optuna-deepweeds study"
 _VERSION = 1
@@ -42,27 +39,26 @@ def export_study(study: optuna.Study, path: Path) -> int:
     Raises:
         InvalidInputError: The file cannot be written.
     """
-    storage = study._storage
-    trials = study.get_trials(deepcopy=False)
+    content = Content.of(study)
     header = {
         "format": _FORMAT,
         "version": _VERSION,
         "name": study.study_name,
-        "directions": [direction.name for direction in study.directions],
-        "user_attrs": study.user_attrs,
-        "system_attrs": storage.get_study_system_attrs(study._study_id),
+        "directions": [direction.name for direction in content.directions],
+        "user_attrs": content.user_attrs,
+        "system_attrs": content.system_attrs,
     }
     distributions: dict[BaseDistribution, Any] = {}
-    with _replacing(path) as file:
+    with whole(path) as part, _open_text(part, "wt", is_gzip=_is_gzip(path)) as file:
         file.write(json.dumps(header) + "\n")
-        for trial in trials:
+        for trial in content.trials:
             file.write(json.dumps(_trial_to_json(trial, distributions)) + "\n")
-        file.write(json.dumps({"n_trials": len(trials)}) + "\n")
-    return len(trials)
+        file.write(json.dumps({"n_trials": len(content.trials)}) + "\n")
+    return sum(attributes.PRIOR not in t.user_attrs for t in content.trials)
 
 
 def import_study(path: Path, storage: BaseStorage, *, name: str | None = None) -> optuna.Study:
-    """Create the study of `path` in `storage`, equal in everything but its ids.
+    """Create the study of `path` in `storage`, equal in everything but its identity.
 
     Args:
         path: A file that `export_study` wrote.
@@ -74,33 +70,18 @@ def import_study(path: Path, storage: BaseStorage, *, name: str | None = None) -
         InvalidInputError: It is no whole study, or the name is taken or cannot be used.
     """
     header, trials = _read(path)
-    name = header["name"] if name is None else name
-    check_name(name)
+    content = Content(
+        directions=[StudyDirection[direction] for direction in header["directions"]],
+        user_attrs=header["user_attrs"],
+        system_attrs=header["system_attrs"],
+        trials=trials,
+    )
     try:
-        # Not wrapped once more where the caller holds Optuna's cached storage.
-        study = optuna.create_study(
-            study_name=name,
-            storage=storage,
-            directions=[StudyDirection[direction] for direction in header["directions"]],
-        )
-    except optuna.exceptions.DuplicatedStudyError:
-        raise InvalidInputError(
-            f"An imported study's name must be new in its storage, but {name!r} is there already; "
-            "choose another name."
-        ) from None
-    try:
-        bulk_add_trials(study, trials)
-        for key, value in header["system_attrs"].items():
-            study._storage.set_study_system_attr(study._study_id, key, value)
-        # Last: with its specification a worker may join.
-        for key, value in header["user_attrs"].items():
-            study.set_user_attr(key, value)
-    except BaseException as error:
-        backend(storage).delete_study(study._study_id)
-        if isinstance(error, ValueError):
-            raise InvalidInputError(f"{path}: a trial is inconsistent: {error}") from error
+        return create_copy(content, header["name"] if name is None else name, storage)
+    except InvalidInputError:
         raise
-    return study
+    except ValueError as error:
+        raise InvalidInputError(f"{path}: a trial is inconsistent: {error}") from error
 
 
 def _trial_to_json(
@@ -160,7 +141,7 @@ def _read(path: Path) -> tuple[dict[str, Any], list[FrozenTrial]]:
     cache: dict[str, BaseDistribution] = {}
     number = 1
     try:
-        with _open_text(path) as file:
+        with _open_text(path, "rt", is_gzip=_is_gzip(path)) as file:
             header = _check_header(json.loads(file.readline()), path)
             total: int | None = None
             for line in file:
@@ -217,41 +198,14 @@ def _check_header(header: Any, path: Path) -> dict[str, Any]:
     return header
 
 
-def _open_text(path: Path) -> TextIO:
-    if path.name.endswith(".gz"):
-        return gzip.open(path, "rt", encoding="utf-8")
-    return open(path, encoding="utf-8")
+def _is_gzip(path: Path) -> bool:
+    return path.name.endswith(".gz")
 
 
-@contextmanager
-def _replacing(path: Path) -> Iterator[TextIO]:
-    """A file that takes the place of `path` when its block ends without an error."""
-    try:
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    except OSError as error:
-        raise InvalidInputError(
-            f"{path} must be a file in a writable folder, but got: {error.strerror}."
-        ) from error
-    temporary = Path(name)
-    try:
-        os.close(descriptor)
-        # A temporary file is private; the result gets the rights of any new file.
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
-        if path.name.endswith(".gz"):
-            with gzip.open(temporary, "wt", encoding="utf-8", compresslevel=6) as file:
-                yield file
-        else:
-            with open(temporary, "w", encoding="utf-8") as file:
-                yield file
-        with open(temporary, "rb") as written:
-            os.fsync(written.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise InvalidInputError(f"{path} cannot be written: {error.strerror}.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+def _open_text(path: Path, mode: Literal["rt", "wt"], *, is_gzip: bool) -> TextIO:
+    if is_gzip:
+        return gzip.open(path, mode, encoding="utf-8")
+    return open(path, mode, encoding="utf-8")
 
 
 def _time_to_json(moment: datetime | None) -> str | None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from optuna_deepweeds import seeds
 from optuna_deepweeds.datasets import Dataset
-from optuna_deepweeds.errors import InvalidInputError, NotFoundError, TrainingError
+from optuna_deepweeds.errors import NotFoundError, TrainingError
+from optuna_deepweeds.schema import choose, require
 from optuna_deepweeds.tasks.image_task import ImageTask
 
 if TYPE_CHECKING:
@@ -22,12 +24,7 @@ if TYPE_CHECKING:
 PROTOCOLS = ("holdout", "cv3")
 RECIPES: dict[str, dict[str, Any]] = {
     "study": {},
-    "tuned": {
-        "schedule": "one_cycle",
-        "flips": True,
-        "shift": 2,
-        "views": 4,
-    },
+    "tuned": {"schedule": "one_cycle", "flips": True, "shift": 2, "views": 4},
 }
 """Training keys that replace a configuration's when it is retrained. `study` trains as the
 search did. `tuned` changes nothing that the `course` space fixes (network, Adam, cross entropy,
@@ -76,6 +73,8 @@ class TrialEvaluation:
         config: What was trained, constants and recipe included.
         scores: One a seed (and fold); those that failed are missing.
         failures: One line a failed training.
+        network: Of the first seed that could be trained. None in `cv3`, whose networks have seen
+            two thirds of the images each.
     """
 
     trial: int
@@ -83,6 +82,7 @@ class TrialEvaluation:
     config: dict[str, Any]
     scores: tuple[Score, ...]
     failures: tuple[str, ...] = ()
+    network: TrainedNetwork | None = field(default=None, repr=False)
 
     @property
     def accuracies(self) -> list[float]:
@@ -93,42 +93,23 @@ class TrialEvaluation:
         return [float(np.mean(values)) for values in by_seed.values()]
 
     @property
-    def mean(self) -> float:
-        """Mean accuracy over the seeds; NaN if every training failed."""
-        return float(np.mean(self.accuracies)) if self.scores else math.nan
-
-    @property
-    def standard_deviation(self) -> float:
-        """Spread of one seed's accuracy; NaN below two seeds."""
-        return float(np.std(self.accuracies, ddof=1)) if len(self.accuracies) > 1 else math.nan
-
-    @property
-    def macro_f1(self) -> float:
-        """Mean macro F1 over the scores; NaN if every training failed."""
-        return float(np.mean([s.macro_f1 for s in self.scores])) if self.scores else math.nan
-
-    @property
     def confusion(self) -> NDArray[np.int64]:
         """Counts summed over the scores; empty (0, 0) if every training failed."""
         if not self.scores:
             return np.zeros((0, 0), dtype=np.int64)
         return np.sum([score.confusion for score in self.scores], axis=0, dtype=np.int64)
 
-    @property
-    def recalls(self) -> NDArray[np.float64]:
-        """(n_classes,) share of each class's images that were found, over all scores."""
-        return np.diag(self.confusion) / np.maximum(self.confusion.sum(axis=1), 1)
-
     def row(self) -> dict[str, Any]:
-        """The figures as plain values; None where every training failed."""
-        figures = {
-            "valid_accuracy": self.valid_accuracy,
-            "mean": self.mean,
-            "sd": self.standard_deviation,
-            "macro_f1": self.macro_f1,
+        """Mean and spread over the seeds as plain values; None where there are too few."""
+        seeds = self.accuracies
+        return {
+            "trial": self.trial,
+            "valid_accuracy": self.valid_accuracy if math.isfinite(self.valid_accuracy) else None,
+            "mean": float(np.mean(seeds)) if seeds else None,
+            "sd": float(np.std(seeds, ddof=1)) if len(seeds) > 1 else None,
+            "macro_f1": float(np.mean([s.macro_f1 for s in self.scores])) if seeds else None,
+            "seeds": seeds,
         }
-        known = {key: None if math.isnan(value) else value for key, value in figures.items()}
-        return {"trial": self.trial, **known, "seeds": self.accuracies}
 
 
 @dataclass(frozen=True)
@@ -141,10 +122,8 @@ class Evaluation:
         protocol: One of `PROTOCOLS`.
         recipe: One of `RECIPES`.
         classes: Names of the classes.
-        trials: In the order of their validation accuracy in the study.
-        network: Of the study's best configuration and the first seed that could be trained: it
-            is chosen without looking at the test images. None in `cv3`, whose networks have seen
-            two thirds of the images each.
+        trials: In the order of their value in the study, by which the network to use is chosen
+            too: not by the test images.
     """
 
     study: str
@@ -153,17 +132,18 @@ class Evaluation:
     recipe: str
     classes: tuple[str, ...]
     trials: tuple[TrialEvaluation, ...]
-    network: TrainedNetwork | None = field(repr=False)
 
-    def recall(self, trial: TrialEvaluation) -> dict[str, float]:
+    def recalls(self, trial: TrialEvaluation) -> dict[str, float]:
         """Class -> share of its images that `trial` found; empty if every training failed."""
-        return dict(zip(self.classes, map(float, trial.recalls), strict=False))
+        confusion = trial.confusion
+        recalls = np.diag(confusion) / np.maximum(confusion.sum(axis=1), 1)
+        return dict(zip(self.classes, recalls.tolist(), strict=False))
 
     def to_json(self) -> dict[str, Any]:
-        """Everything but the network as plain values, as stored in the study."""
+        """Everything but the networks as plain values, as stored in the study."""
         details = [
             trial.row()
-            | {"recall": self.recall(trial), "confusion": trial.confusion.tolist()}
+            | {"recall": self.recalls(trial), "confusion": trial.confusion.tolist()}
             | {"config": trial.config, "failures": list(trial.failures)}
             for trial in self.trials
         ]
@@ -213,122 +193,70 @@ def evaluate(
         InvalidInputError: If a number or name is out of range.
         NotFoundError: If there are no trials.
     """
-    for name, number in (("top_k", top_k), ("n_seeds", n_seeds)):
-        if number < 1:
-            raise InvalidInputError(f"`{name} >= 1` must hold, but got {name}={number}.")
-    for name, chosen, known in (("protocol", protocol, PROTOCOLS), ("recipe", recipe, RECIPES)):
-        if chosen not in known:
-            raise InvalidInputError(
-                f"{name} must be one of {', '.join(known)}, but is {chosen!r}."
-            )
+    require(top_k >= 1, "top_k >= 1", top_k=top_k)
+    require(n_seeds >= 1, "n_seeds >= 1", n_seeds=n_seeds)
+    choose("protocol", protocol, PROTOCOLS)
+    choose("recipe", recipe, RECIPES)
     if not trials:
         raise NotFoundError(f"study {study!r} has no complete trial yet.")
-
-    evaluated = []
-    networks = []
-    for trial in trials[:top_k]:
-        config = {**trial.params, **task.space.constants, **RECIPES[recipe]}
-        scores, failures, network = evaluate_config(
-            config,
-            task.images,
+    evaluated = [
+        evaluate_config(
+            task,
+            {**trial.params, **task.space.constants, **RECIPES[recipe]},
             seed=seed,
-            number=trial.number,
-            n_seeds=n_seeds,
-            epochs=task.max_resource,
+            trial=trial.number,
+            valid_accuracy=math.nan if trial.value is None else trial.value,
+            repetitions=range(n_seeds),
             protocol=protocol,
             device=device,
-            deterministic=task.deterministic,
             on_score=on_score,
         )
-        value = float(trial.value) if trial.value is not None else math.nan
-        evaluated.append(TrialEvaluation(trial.number, value, config, scores, failures))
-        networks.append(network)
-    return Evaluation(
-        study=study,
-        dataset=task.name,
-        protocol=protocol,
-        recipe=recipe,
-        classes=task.images.classes,
-        trials=tuple(evaluated),
-        network=networks[0],
-    )
+        for trial in trials[:top_k]
+    ]
+    return Evaluation(study, task.name, protocol, recipe, task.images.classes, tuple(evaluated))
 
 
 def evaluate_config(
-    config: Mapping[str, Any],
-    dataset: Dataset,
+    task: ImageTask,
+    config: dict[str, Any],
     *,
     seed: int,
-    number: int = 0,
-    first_seed: int = 0,
-    n_seeds: int = 3,
-    epochs: int = 20,
+    trial: int = 0,
+    valid_accuracy: float = math.nan,
+    repetitions: Iterable[int] = range(3),
     protocol: str = "holdout",
     device: str | None = None,
-    deterministic: bool = False,
     on_score: Callable[[Score], None] | None = None,
-) -> tuple[tuple[Score, ...], tuple[str, ...], TrainedNetwork | None]:
-    """Train one configuration and score it on unseen images, as `evaluate` does.
-
-    Args:
-        config: The configuration.
-        dataset: The images.
-        seed: Every repetition's seed is derived from it and `number`.
-        number: Stands in the scores as their trial.
-        first_seed: Number of the first repetition.
-        n_seeds: Repetitions.
-        epochs: Of every training.
-        protocol: One of `PROTOCOLS`.
-        device: As for `training.train`.
-        deterministic: As for `training.train`.
-        on_score: Called with each score as it is there.
-
-    Returns:
-        The scores, one line a training that failed, and the first network of `holdout`.
-    """
+) -> TrialEvaluation:
+    """Train one configuration and score it on unseen images, as `evaluate` does."""
     from optuna_deepweeds.training import train
 
     scores: list[Score] = []
     failures: list[str] = []
     first: TrainedNetwork | None = None
-    for repetition in range(first_seed, first_seed + n_seeds):
-        for fold, data, train_on in _splits(dataset, protocol):
+    for repetition in repetitions:
+        for fold, data, train_on in _splits(task.images, protocol):
             try:
                 trained = train(
                     config,
                     data,
-                    seed=_seed(seed, number, repetition, fold),
-                    epochs=epochs,
+                    # More numbers than a trial's own seed is made of, so none of them repeats it.
+                    seed=seeds.derive(seed, trial, repetition, fold, 1),
+                    epochs=task.max_resource,
                     train_on=train_on,
                     device=device,
-                    deterministic=deterministic,
+                    deterministic=task.deterministic,
                 )
             except TrainingError as error:
-                failures.append(f"trial {number}, seed {repetition}: {error}")
+                failures.append(f"trial {trial}, seed {repetition}: {error}")
                 continue
+            if protocol == "holdout":
+                first = first or trained
             confusion = _confusion(trained, data, device)
-            score = Score(number, repetition, fold, confusion, trained.train_seconds)
-            scores.append(score)
-            if first is None and protocol == "holdout":
-                first = trained
+            scores.append(Score(trial, repetition, fold, confusion, trained.train_seconds))
             if on_score is not None:
-                on_score(score)
-    return tuple(scores), tuple(failures), first
-
-
-def three_folds(data: Dataset) -> list[NDArray[np.int64]]:
-    """Training and validation images in three folds of equal shares of every class.
-
-    A function of the data set alone: every configuration and seed is scored on the same folds.
-    """
-    rng = np.random.default_rng(_N_FOLDS)
-    pool = np.sort(np.concatenate([data.train, data.valid]))
-    folds: list[list[NDArray[np.int64]]] = [[] for _ in range(_N_FOLDS)]
-    for label in range(len(data.classes)):
-        members = rng.permutation(pool[data.labels[pool] == label])
-        for number, fold in enumerate(folds):
-            fold.append(members[number::_N_FOLDS])
-    return [np.concatenate(fold) for fold in folds]
+                on_score(scores[-1])
+    return TrialEvaluation(trial, valid_accuracy, config, tuple(scores), tuple(failures), first)
 
 
 def _splits(data: Dataset, protocol: str) -> Iterator[tuple[int, Dataset, str]]:
@@ -336,16 +264,20 @@ def _splits(data: Dataset, protocol: str) -> Iterator[tuple[int, Dataset, str]]:
     if protocol == "holdout":
         yield 0, data, "train+valid"
         return
-    folds = three_folds(data)
-    for number, scored in enumerate(folds, start=1):
-        rest = np.concatenate([fold for fold in folds if fold is not scored])
-        nothing = rest[:0]
-        fingerprint = f"{data.fingerprint}/cv{_N_FOLDS}-{number}"
-        yield (
-            number,
-            replace(data, train=rest, valid=nothing, test=scored, fingerprint=fingerprint),
-            "train",
+    from sklearn.model_selection import StratifiedKFold
+
+    # The same folds for every configuration and seed.
+    folds = StratifiedKFold(_N_FOLDS, shuffle=True, random_state=_N_FOLDS)
+    pool = np.sort(np.concatenate([data.train, data.valid]))
+    for number, (rest, scored) in enumerate(folds.split(pool, data.labels[pool]), start=1):
+        fold = replace(
+            data,
+            train=pool[rest],
+            valid=pool[:0],
+            test=pool[scored],
+            fingerprint=f"{data.fingerprint}/cv{_N_FOLDS}-{number}",
         )
+        yield number, fold, "train"
 
 
 def _confusion(trained: TrainedNetwork, data: Dataset, device: str | None) -> NDArray[np.int64]:
@@ -353,9 +285,3 @@ def _confusion(trained: TrainedNetwork, data: Dataset, device: str | None) -> ND
     n = len(data.classes)
     pairs = data.labels[data.test] * n + predicted
     return np.bincount(pairs, minlength=n * n).reshape(n, n)
-
-
-def _seed(study_seed: int, number: int, repetition: int, fold: int) -> int:
-    # Three numbers more than a trial's own seed is made of, so none of them repeats it.
-    sequence = np.random.SeedSequence([study_seed, number, repetition, fold, 1])
-    return int(sequence.generate_state(1)[0])

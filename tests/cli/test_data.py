@@ -111,9 +111,9 @@ def test_info_lists_a_damaged_file_as_unusable(tmp_path: Path) -> None:
 
 
 def test_info_on_missing_or_unknown_data_fails(tmp_path: Path) -> None:
-    for name in ("deepweeds", "nothing"):
+    for name, kind in (("deepweeds", NotFoundError), ("nothing", InvalidInputError)):
         result = run("info", name, "--data-dir", tmp_path)
-        assert isinstance(result.exception, NotFoundError)
+        assert isinstance(result.exception, kind)
 
 
 @needs_real_file

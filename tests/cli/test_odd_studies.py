@@ -6,8 +6,6 @@ from collections.abc import Callable
 
 import optuna
 import pytest
-from optuna.distributions import FloatDistribution
-from optuna.trial import create_trial
 
 from tests.cli.conftest import Command
 
@@ -37,11 +35,8 @@ def fill(study: optuna.Study, kind: str) -> None:
     elif kind == "failures only":
         study.optimize(failing, n_trials=2, catch=(ValueError,))
     elif kind == "priors only":
-        space = {"x": FloatDistribution(0, 1)}
-        attrs = {"deepweeds:prior": "runs.csv"}
-        study.add_trial(
-            create_trial(value=0.5, params={"x": 0.5}, distributions=space, user_attrs=attrs)
-        )
+        study.set_user_attr("deepweeds:spec", {"dataset": "demo", "priors": "gone:priors"})
+        study.set_user_attr("deepweeds:prior_summary", {"runs": {"read": 1, "added": 1}})
     elif kind == "running only":
         study.ask().suggest_float("x", 0, 1)
     elif kind == "waiting only":

@@ -72,7 +72,7 @@ def test_show_gives_use_and_reason(here: Path) -> None:
     result = run("show", "priors/runs.csv", "-f", "csv")
     rows = list(csv.DictReader(io.StringIO(result.stdout)))
     assert [r["use"] for r in rows] == ["kept", "kept", "dropped"]
-    assert rows[0]["value"] == "0.3"
+    assert (rows[0]["value"], rows[0]["metric"]) == ("0.7", "accuracy")
     assert "but is 5000" in rows[2]["reason"]
     assert "2 kept, 1 dropped" in result.stderr and "device (3)" in result.stderr
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -49,13 +50,15 @@ def studied(command: Command) -> Command:
 
 
 def test_a_study_runs_is_shown_resumed_and_deleted(command: Command) -> None:
-    done = command("study", "run", "--name", "mine", *QUICK)
+    done = command("study", "run", "mine", *QUICK)
     assert done.code == 0
     assert done.out == ""
     assert done.err.startswith("DeepWeeds is not on this machine")
     assert "optuna-deepweeds data prepare" in done.err
     assert "2 finished trials: 2 trained to the end" in done.err
-    assert "\r" not in done.err  # No live line where nobody watches.
+    assert "\r" not in done.err  # No live line where nobody watches, but one a trial.
+    assert len(re.findall(r"^trial +\d finished at epoch 1 with 0\.\d+$", done.err, re.M)) == 2
+    assert "Next: optuna-deepweeds study resume mine --trials 4\n" in done.err
 
     row = json.loads(command("study", "list", "-f", "json").out)[0]
     assert (row["name"], row["finished"], row["sampler"]) == ("mine", 2, "random")
@@ -163,7 +166,7 @@ def test_an_exported_study_comes_back(studied: Command, tmp_path: Path) -> None:
         (("study", "run", "--timeout", "soon"), 2, "a time such as"),
         (("study", "run", "--timeout", "7h"), 2, "timeout <= 6h"),
         (("study", "run", "--epochs", "21"), 2, "1 <= epochs <= 20"),
-        (("study", "run", "--workers", "0"), 2, "1 <= workers"),
+        (("study", "run", "--workers", "0"), 2, "1<=x<=256"),
         (("study", "run", "--device", "cuda:99"), 2, "cuda"),
         (("study", "run", "--device", "quantum"), 2, "quantum"),
         (("study", "run", "--enqueue-best", "3"), 2, "--priors"),
@@ -175,6 +178,9 @@ def test_an_exported_study_comes_back(studied: Command, tmp_path: Path) -> None:
         (("study", "run", "--storage", "nonsense://x"), 2, "nonsense"),
         (("study", "run", "--storage", "noise.bin"), 5, "noise.bin"),
         (("study", "run", "--name", ""), 2, "1 to 200"),
+        (("study", "run", "a", "--name", "b"), 2, "NAME is 'a', but --name is 'b'"),
+        (("study", "run", "--fold", "3"), 2, "one split, fold 0"),
+        (("study", "run", "--data-dir", "nowhere"), 3, "nowhere"),
         (("study", "resume", "mien"), 3, "Did you mean 'mine'"),
         (("study", "resume"), 2, "NAME"),
         (("study", "status", "nothing"), 3, "no study 'nothing'"),

@@ -65,7 +65,7 @@ def test_fingerprint_tells_data_apart(tmp_path: Path, prepared: Prepared) -> Non
 
 
 def test_unknown_name_is_told_the_names() -> None:
-    with pytest.raises(NotFoundError, match="Did you mean deepweeds-balanced.*demo"):
+    with pytest.raises(InvalidInputError, match="Did you mean 'deepweeds-balanced'.*demo"):
         datasets.load("deepweeds-balance")
 
 

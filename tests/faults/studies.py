@@ -61,7 +61,7 @@ class BenchStudy:
     def open(self) -> optuna.Study:
         """The study, ready to be worked on."""
         study = manager.load_plain(self.name, self._storage())
-        return manager.equip(study, manager.study_spec(study))
+        return manager.equip(study)
 
     def create(self) -> optuna.Study:
         """Create the study with a queue of different trials, or open it."""

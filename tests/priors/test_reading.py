@@ -11,7 +11,7 @@ import pytest
 
 from optuna_deepweeds import attributes
 from optuna_deepweeds.errors import InvalidInputError, NotFoundError
-from optuna_deepweeds.priors import curves, export_priors, read_priors, read_study
+from optuna_deepweeds.priors import export_priors, read_priors, read_study
 from optuna_deepweeds.spaces import SPACES
 from tests.priors.conftest import history
 
@@ -58,7 +58,6 @@ def test_own_csv(tmp_path: Path) -> None:
     assert finished.params == {"x": 0.25, "on": True}
     assert finished.curve == {1: 0.5, 2: 0.75}
     assert stopped.params == {"x": 0.5} and stopped.problem == "stopped early"
-    assert curves([finished, stopped]) == [{1: 0.5, 2: 0.75}]
 
 
 @pytest.mark.parametrize("as_list", [True, False])
@@ -122,6 +121,7 @@ def test_huge_file_is_refused_unread(tmp_path: Path) -> None:
 
 def studied() -> optuna.Study:
     study = optuna.create_study(direction="maximize", study_name="first")
+    study.set_metric_names(["validation accuracy"])
 
     def objective(trial: optuna.Trial) -> float:
         x = trial.suggest_float("x", 0, 1)
@@ -196,9 +196,13 @@ def test_export_reads_back_exactly(tmp_path: Path) -> None:
     assert [p.name for p in path.parent.iterdir()] == ["first.csv"]
 
 
-def test_export_leaves_imported_trials_and_empty_studies_out(tmp_path: Path) -> None:
-    study = optuna.create_study()
-    study.add_trial(
+def test_companions_are_read_too_and_not_exported(tmp_path: Path) -> None:
+    storage = optuna.storages.InMemoryStorage()
+    study = optuna.create_study(study_name="s", storage=storage, direction="maximize")
+    study.set_user_attr(attributes.SPEC, {"priors": "s:priors"})
+    assert read_study(study) == []
+    companion = optuna.create_study(study_name="s:priors", storage=storage, direction="maximize")
+    companion.add_trial(
         optuna.trial.create_trial(
             value=math.pi,
             params={"x": 1.0},
@@ -206,7 +210,7 @@ def test_export_leaves_imported_trials_and_empty_studies_out(tmp_path: Path) -> 
             user_attrs={attributes.PRIOR: "elsewhere"},
         )
     )
-    assert read_study(study)[0].source == "elsewhere"
+    assert [p.source for p in read_study(study)] == ["elsewhere"]
     with pytest.raises(InvalidInputError, match="has none"):
         export_priors(study, tmp_path / "none.csv")
     assert not (tmp_path / "none.csv").exists()

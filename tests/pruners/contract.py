@@ -12,8 +12,6 @@ from optuna.pruners import BasePruner
 from optuna.study import Study
 from optuna.trial import TrialState, create_trial
 
-from optuna_deepweeds.attributes import PRIOR
-
 Make = Callable[[], BasePruner]
 MAX_RESOURCE = 9
 
@@ -134,14 +132,3 @@ class PrunerTestCase:
                 if answer:
                     break
             study.tell(trial, state=TrialState.PRUNED)
-
-
-def add_prior(study: Study, curve: np.ndarray, source: str = "earlier study") -> None:
-    """Import a finished trial with its curve, as the importer of priors does."""
-    study.add_trial(
-        create_trial(
-            value=float(curve[-1]),
-            user_attrs={PRIOR: source},
-            intermediate_values={s + 1: float(v) for s, v in enumerate(curve)},
-        )
-    )

@@ -14,10 +14,10 @@ from optuna.storages import RetryHeartbeatStaleTrialCallback
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from optuna_deepweeds.attributes import ANTICIPATION, PRIOR, RETRY_OF, RUNG
+from optuna_deepweeds.attributes import ANTICIPATION, RETRY_OF, RUNG
 from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.pruners import DoraPruner
-from tests.pruners.contract import add_prior, new_study, random_curves, run_trial
+from tests.pruners.contract import new_study, random_curves, run_trial
 
 
 def curve_to(*values: float) -> dict[int, float]:
@@ -203,21 +203,6 @@ def test_steps_at_which_nothing_is_decided_are_told_of_once(
     messages = [r.getMessage() for r in caplog.records if r.name.startswith("optuna_deepweeds")]
     assert len(messages) == bool(message)
     assert all(message in text for text in messages)
-
-
-def test_imported_priors_neither_prune_nor_count() -> None:
-    study = new_study(DoraPruner(max_resource=9))
-    for curve in random_curves(20):
-        add_prior(study, curve + 10)
-    study.add_trial(create_trial(value=99.0, user_attrs={PRIOR: "no curve"}))
-    marked = create_trial(
-        value=99.0,
-        user_attrs={PRIOR: "marked"},
-        system_attrs={f"{RUNG}1": 99.0, f"{RUNG}3": 99.0},
-        intermediate_values={step: 99.0 for step in range(1, 10)},
-    )
-    study.add_trial(marked)
-    assert not any(run_trial(study, line(0.1, 0.1, 9)))
 
 
 def test_imported_trials_without_marks_do_not_count_at_rungs() -> None:

@@ -20,7 +20,7 @@ from optuna_deepweeds.pruners import DoraPruner
 from optuna_deepweeds.studies.resume import continue_trial
 from optuna_deepweeds.studies.storage import open_storage
 from tests.postgres import LocalPostgres
-from tests.pruners.contract import MAX_RESOURCE, add_prior, random_curves
+from tests.pruners.contract import MAX_RESOURCE, random_curves
 
 Open = Callable[[Path], BaseStorage]
 
@@ -36,7 +36,6 @@ def create(
 ) -> list[Study]:
     """One study as two workers see it, each with a pruner of its own."""
     study = optuna.create_study(direction=direction, storage=storage)
-    add_prior(study, np.linspace(0.4, 0.5, MAX_RESOURCE))
     return [
         optuna.load_study(
             study_name=study.study_name,
@@ -95,7 +94,7 @@ def decisions(
     curves[9, 4] = math.inf
     workers = create(storage, direction, thaw)
     stored = run(workers, curves if direction == "maximize" else 1 - curves, 36)
-    assert [trial[0] for trial in stored].count(TrialState.COMPLETE) > 1
+    assert [trial[0] for trial in stored].count(TrialState.COMPLETE) >= 1
     return stored
 
 

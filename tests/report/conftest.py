@@ -99,7 +99,7 @@ def odd_studies() -> dict[str, optuna.Study]:
     failures = optuna.create_study(direction="maximize")
     failures.optimize(fail, n_trials=3, catch=(ArithmeticError,))
     priors = optuna.create_study(direction="maximize")
-    priors.add_trials([trial_at(0, 1, 0.5, 2, PRIOR="elsewhere")])
+    priors.set_user_attr(attributes.PRIOR_SUMMARY, {"elsewhere": {"read": 3, "added": 2}})
     stopped = optuna.create_study(direction="maximize")
     stopped.add_trials([trial_at(0, 1, 0.5, 1, state=TrialState.PRUNED)])
     bare = optuna.create_study()

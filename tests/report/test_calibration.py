@@ -89,7 +89,6 @@ def test_a_continuation_is_judged_by_what_its_origins_foresaw() -> None:
         _trial(expected=0.5, low=None, high=None, value=0.5),  # the last value, no forecast
         _trial(expected=float("nan"), value=0.5),
         _trial(expected=0.5, value=float("inf")),
-        _trial(expected=0.5, value=0.5, attrs={attributes.PRIOR: "earlier"}),
         _trial(value=0.5, attrs={attributes.ANTICIPATION: "broken"}),
     ],
 )

@@ -132,7 +132,7 @@ def balanced(seed: int, tested: float | None = None, **spec: object) -> StudyVie
     made.set_user_attr(attributes.SPEC, {**settings, "seed": seed, "epochs": 5, **spec})
     made.add_trials([trial_at(0, 1, 0.6, 5)])
     if spec.get("sampler") == "rf_ei":
-        made.add_trials([trial_at(0, 1, 0.5, 5, PRIOR="runs.csv")])
+        made.set_user_attr(attributes.PRIOR_SUMMARY, {"runs": {"read": 1, "added": 1}})
     if tested is not None:
         made.set_user_attr(attributes.EVALUATION, {"trials": [{"trial": 0, "mean": tested}]})
     return StudyView.of(made)

@@ -1,4 +1,4 @@
-"""The incumbent against what was spent: nothing counted twice, priors not at all."""
+"""The incumbent against what was spent: nothing counted twice."""
 
 from __future__ import annotations
 
@@ -14,12 +14,6 @@ def test_values_only_improve_in_either_direction() -> None:
     trials = [trial_at(i, i + 1, v, 2) for i, v in enumerate((0.5, 0.3, 0.7))]
     assert trajectory(view_of(trials)).values.tolist() == [0.5, 0.5, 0.7]
     assert trajectory(view_of(trials, "minimize")).values.tolist() == [0.5, 0.3, 0.3]
-
-
-def test_priors_neither_count_nor_win() -> None:
-    run = trajectory(view_of([trial_at(0, 9, 0.9, 20, PRIOR="old"), trial_at(9, 10, 0.4, 3)]))
-    assert run.values.tolist() == [0.4]
-    assert run.epochs.tolist() == [3] and run.total_seconds == 1
 
 
 def test_inherited_epochs_count_once() -> None:

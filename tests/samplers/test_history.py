@@ -96,20 +96,6 @@ def test_a_continued_or_repeated_trial_is_replaced_by_its_successor(key: str) ->
     assert _order(seen) == [0.2, 0.1]
 
 
-def test_prior_trials_are_apart_by_source() -> None:
-    seen = _read(
-        _trial(0.1, 1.0),
-        _trial(0.2, 9.0, user_attrs={attributes.PRIOR: "b.csv"}),
-        _trial(0.3, 8.0, user_attrs={attributes.PRIOR: "a.csv"}),
-        _trial(0.4, 7.0, user_attrs={attributes.PRIOR: "a.csv"}),
-    )
-    assert _order(seen) == [0.1]
-    assert list(seen.priors) == ["a.csv", "b.csv"]
-    X, ranks = seen.priors["a.csv"]
-    assert X[:, 0].tolist() == [0.3, 0.4]
-    assert ranks.tolist() == [2.0, 1.0]
-
-
 def test_running_trials_are_pending_once_they_have_suggested() -> None:
     study = optuna.create_study()
     study.add_trial(_trial(0.1, 1.0))
@@ -134,20 +120,12 @@ def test_a_trial_that_failed_before_suggesting_everything_is_left_out() -> None:
     assert len(seen.X) == 1
 
 
-def test_the_newest_range_holds_and_own_trials_outrank_priors() -> None:
+def test_the_newest_range_holds() -> None:
     study = optuna.create_study()
     for high in (4, 8):
         study.add_trial(
             create_trial(params={"n": 1}, distributions={"n": IntDistribution(0, high)}, value=0.0)
         )
-    study.add_trial(
-        create_trial(
-            params={"n": 1},
-            distributions={"n": IntDistribution(0, 2)},
-            value=0.0,
-            user_attrs={attributes.PRIOR: "narrow"},
-        )
-    )
     assert History(None).distributions(study) == {"n": IntDistribution(0, 8)}
 
 

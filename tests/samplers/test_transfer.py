@@ -6,9 +6,7 @@ import numpy as np
 import optuna
 import pytest
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
-from optuna.trial import create_trial
 
-from optuna_deepweeds import attributes
 from optuna_deepweeds.samplers import PriorSource, RandomForestEISampler, summarise_sources
 from optuna_deepweeds.samplers.encoding import MISSING, Encoder
 from optuna_deepweeds.samplers.transfer import PriorMean, Transfer, match_source
@@ -58,25 +56,6 @@ def test_good_priors_give_a_head_start_from_the_first_trial_on() -> None:
 def test_misleading_priors_do_not_ruin_a_study(misleading: PriorSource) -> None:
     with_priors = [_best_after(20, [misleading], seed) for seed in range(3)]
     assert min(with_priors) > -0.05
-
-
-def test_prior_trials_of_the_study_help_as_sources_do() -> None:
-    distributions: dict[str, BaseDistribution] = PLANE.distributions
-    source = _source()
-    study = optuna.create_study(
-        direction="maximize", sampler=RandomForestEISampler(seed=0, space=PLANE)
-    )
-    for params, value in zip(source.params, source.values, strict=True):
-        study.add_trial(
-            create_trial(
-                params=dict(params),
-                distributions=distributions,
-                value=value,
-                user_attrs={attributes.PRIOR: "course.csv"},
-            )
-        )
-    first = study.ask(distributions)
-    assert _height(**first.params) > -0.1
 
 
 def _prior_mean(sign: float = 1.0, *, shuffled: bool = False) -> PriorMean:

@@ -85,11 +85,10 @@ def test_every_report_of_another_program_counts() -> None:
     assert epochs_trained(from_zero) == 5
 
 
-def test_progress_leaves_priors_and_interrupted_trials_out() -> None:
+def test_progress_leaves_interrupted_trials_out() -> None:
     dead = make_trial(3, TrialState.FAIL)
     dead.system_attrs[attributes.INTERRUPTED] = True
     trials = [
-        make_trial(0, value=0.9, epochs=2, prior="elsewhere"),
         make_trial(1, value=0.5, epochs=2),
         make_trial(2, TrialState.PRUNED, epochs=1),
         dead,
@@ -98,7 +97,7 @@ def test_progress_leaves_priors_and_interrupted_trials_out() -> None:
     ]
     state = progress(trials, StudyDirection.MAXIMIZE, NOW + timedelta(seconds=30))
     assert (state.complete, state.pruned, state.failed, state.waiting) == (1, 1, 1, 1)
-    assert (state.finished, state.priors, state.epochs) == (2, 1, 3)
+    assert (state.finished, state.epochs) == (2, 3)
     assert state.best is not None and state.best.number == 1
 
 

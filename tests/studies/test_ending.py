@@ -29,7 +29,7 @@ FULL = 9
 def at(**counts: Any) -> Progress:
     """Where a study stands; what is not named is 0."""
     names = "complete pruned failed running waiting continued epochs seconds held".split()
-    return Progress(**({name: 0 for name in names} | {"priors": 0, "best": None} | counts))
+    return Progress(**({name: 0 for name in names} | {"best": None} | counts))
 
 
 def allowed(epochs: int | None = None, seconds: float | None = None) -> Allowance:
@@ -199,11 +199,12 @@ def test_a_worker_leaves_exactly_when_a_limit_is_reached(name: str) -> None:
         (Budget(trials=3), at(complete=3), " --trials 6"),
         (Budget(epochs=30), at(epochs=30), " --total-epochs 60"),
         (Budget(seconds=90), at(seconds=90.4), " --timeout 180s"),
-        (Budget(seconds=21600), at(seconds=21600), ""),  # 6 h are the most.
+        (Budget(seconds=21600), at(seconds=21600), None),  # 6 h are the most.
+        (Budget(2, 90, 9), at(complete=2, epochs=9, seconds=50), " --trials 4 --total-epochs 18"),
     ],
 )
 def test_the_hint_how_a_study_goes_on_fits_its_end(
-    budget: Budget, progress: Progress, options: str
+    budget: Budget, progress: Progress, options: str | None
 ) -> None:
     assert raised(budget, progress) == options
 

@@ -14,7 +14,7 @@ from optuna_deepweeds import attributes
 from optuna_deepweeds.errors import InvalidInputError, NotFoundError, SpecMismatchError
 from optuna_deepweeds.pruners import DoraPruner
 from optuna_deepweeds.samplers import RandomForestEISampler
-from optuna_deepweeds.studies import manager
+from optuna_deepweeds.studies import informants, manager
 from optuna_deepweeds.studies.checkpoints import CheckpointFolder
 from optuna_deepweeds.studies.spec import Budget, StudySpec
 from optuna_deepweeds.studies.storage import open_storage
@@ -98,17 +98,6 @@ def test_the_best_network_is_the_one_that_was_measured(bench: Bench) -> None:
         assert np.mean(guesses == images.labels[images.valid]) == trial.value
 
 
-def test_priors_inform_the_pruner_only_with_full_curves(bench: Bench) -> None:
-    study = bench.study()
-    for steps in ({}, {1: 0.5, 2: 0.6}, {2: 0.5}):
-        study.add_trial(
-            optuna.create_trial(
-                value=0.6, intermediate_values=steps, user_attrs={attributes.PRIOR: "x"}
-            )
-        )
-    assert manager.prior_curves(study) == [[0.5, 0.6]]
-
-
 @pytest.mark.parametrize(
     ("fields", "rule"),
     [
@@ -138,7 +127,7 @@ def test_a_budget_is_checked(limits: dict[str, float]) -> None:
 def test_a_specification_survives_its_storage() -> None:
     spec = StudySpec(dataset="demo", sources=("a", "b"), seed=3)
     assert StudySpec.from_json(spec.to_json()) == spec
-    with pytest.raises(InvalidInputError, match="fields of this version"):
+    with pytest.raises(InvalidInputError, match="no key 'colour'"):
         StudySpec.from_json({"dataset": "demo", "colour": "green"})
 
 
@@ -171,7 +160,7 @@ def test_stopped_trials_of_another_task_inform_with_what_was_foreseen(bench: Ben
     add(TrialState.PRUNED, 6.0)  # nothing was foreseen
     add(TrialState.PRUNED, 7.0, **{attributes.ANTICIPATION: {"expected": 4.0}})
     add(TrialState.COMPLETE, 2.0, **{attributes.ORIGIN: 3})  # goes on from the one before
-    source = manager.source_trials("old", storage)
+    source = informants.source(old)
     assert list(source.values) == [-1.0, -3.0, -2.0]
     assert [params["x"] for params in source.params] == pytest.approx([0.0, 0.1, 0.4])
 
@@ -183,8 +172,8 @@ def test_curves_of_another_task_inform_the_forecast(bench: Bench) -> None:
         curve = {1: 40.0 - level, 2: 30.0 - level, 3: 20.0 - level}
         old.add_trial(optuna.create_trial(value=curve[3], intermediate_values=curve))
     study = bench.study("new", pruner="dora", thaw=False, epochs=3, sources=("old",))
-    assert manager.related_curves("old", study)[0] == [-40.0, -30.0, -20.0]
-    assert manager.related_curves("old", old)[0] == [40.0, 30.0, 20.0]
+    assert informants.full_curves(old, study)[0] == [-40.0, -30.0, -20.0]
+    assert informants.full_curves(old, old)[0] == [40.0, 30.0, 20.0]
     forecasts = []
     for level in range(6):
         trial = study.ask()

@@ -155,16 +155,6 @@ def test_a_study_asked_to_stop_starts_no_trial(bench: Bench) -> None:
     assert bench.work(bench.study(), train=QUICK)[0] == Ending.TOTAL  # Running it again goes on.
 
 
-def test_priors_count_nowhere(bench: Bench) -> None:
-    study = bench.study(trials=2)
-    study.add_trial(past_trial(value=0.99, user_attrs={attributes.PRIOR: "elsewhere"}))
-    bench.work(study, train=QUICK)
-    state = progress(study.get_trials(), study.direction)
-    assert (state.finished, state.priors, state.epochs) == (2, 1, 4)
-    assert state.best is not None
-    assert state.best.number != 0
-
-
 # Interruption
 
 

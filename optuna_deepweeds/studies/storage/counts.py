@@ -136,7 +136,7 @@ def _progress(connection: Connection, study_id: int, now: datetime) -> Progress:
     }
     now_utc = _as_utc(now)
     states: Counter[str] = Counter()
-    priors = failed = 0
+    failed = 0
     roots: set[int] = set()
     spells: list[Spell] = []
     trials = _run(
@@ -147,9 +147,6 @@ def _progress(connection: Connection, study_id: int, now: datetime) -> Progress:
     )
     for trial_id, number, state, start, complete in trials:
         own = attrs.get(trial_id, {})
-        if attributes.PRIOR in own:
-            priors += 1
-            continue
         states[state] += 1
         if state in ("COMPLETE", "PRUNED"):
             roots.add(whole_number(own.get(attributes.ROOT), number))
@@ -168,7 +165,6 @@ def _progress(connection: Connection, study_id: int, now: datetime) -> Progress:
         running=states["RUNNING"],
         waiting=states["WAITING"],
         continued=finished - len(roots),
-        priors=priors,
         epochs=_epochs(connection, study_id, attrs),
         seconds=covered_seconds(spells),
         best=None,

@@ -15,8 +15,9 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from optuna_deepweeds.priors import PriorTrial, match_priors, prior_sources, read_priors
-from optuna_deepweeds.priors.matching import express
+from optuna_deepweeds.priors import PriorTrial, match_priors, read_priors
+from optuna_deepweeds.priors.match import express
+from optuna_deepweeds.priors.record import canonical_metric
 from optuna_deepweeds.spaces import SPACES
 
 COURSE = SPACES["course"]
@@ -34,7 +35,7 @@ def prior(value: float = 0.6, where: str = "line 2", **changes: Any) -> PriorTri
 
 def test_published_file_matches_whole(course_file: Path) -> None:
     matching = match_priors(read_priors(course_file), COURSE, max_epochs=20)
-    assert len(matching.kept) == 75 and not matching.dropped and not matching.imputed
+    assert len(matching.kept) == 75 and not matching.dropped
     assert matching.ignored == dict.fromkeys(
         ("budget_type", "cv_count", "dataset", "datasetpath", "device"), 75
     )
@@ -67,7 +68,7 @@ def test_row_outside_the_space_is_dropped_with_reason(changes: Any, reason: str)
     matching = match_priors([prior(**changes), prior()], COURSE)
     assert len(matching.kept) == 1
     (drop,) = matching.dropped
-    assert reason in drop.reason and sum(matching.dropped_by_rule.values()) == 1
+    assert reason in drop.reason
 
 
 def test_inactive_and_unknown_parameters_are_left_out() -> None:
@@ -75,21 +76,6 @@ def test_inactive_and_unknown_parameters_are_left_out() -> None:
     (kept,) = matching.kept
     assert "n_channels_conv_2" not in kept.params and "kernel_size" not in kept.params
     assert matching.ignored == {"gpu": 1}
-
-
-def test_imputation_fills_with_what_is_usual_and_counts() -> None:
-    rows = [prior(batch_size=n) for n in (10, 20, 90)]
-    rows += [prior(batch_size=None, n_channels_conv_1=None)]
-    matching = match_priors(rows, COURSE, impute=True)
-    assert len(matching.kept) == 4
-    assert matching.kept[3].params["batch_size"] == 20
-    assert matching.imputed == {"n_channels_conv_1": 1, "batch_size": 1}
-
-
-def test_parameter_in_no_row_is_imputed_inside_the_space() -> None:
-    bare = PriorTrial({"n_conv_layers": 3}, 0.5, "maximize", "accuracy", "other", "line 2")
-    (kept,) = match_priors([bare], COURSE, impute=True).kept
-    assert COURSE.problem(kept.params) is None
 
 
 def test_epochs_short_and_long() -> None:
@@ -114,6 +100,11 @@ def test_epochs_short_and_long() -> None:
         (FloatDistribution(0, 1), True, None),
         (CategoricalDistribution((False, True)), 1.0, True),
         (CategoricalDistribution((False, True)), "True", True),
+        (CategoricalDistribution((False, True)), "TRUE", True),
+        (CategoricalDistribution((False, True)), "yes", True),
+        (CategoricalDistribution((False, True)), 0, False),
+        (CategoricalDistribution(("adam", "sgd")), "Adam", "adam"),
+        (CategoricalDistribution(("a", "A")), "A", "A"),
         (CategoricalDistribution(("8", "16")), 8, "8"),
         (CategoricalDistribution((8, 16)), 32, None),
         (CategoricalDistribution(("a", None)), "b", None),
@@ -128,8 +119,59 @@ def test_express(distribution: BaseDistribution, value: Any, expected: Any) -> N
     )
 
 
-def test_sources_are_grouped_and_larger_is_better() -> None:
-    loss = replace(prior(0.4), direction="minimize", metric="loss", source="b")
-    sources, matching = prior_sources([prior(0.6), loss, prior(0.7, batch_size=9999)], COURSE)
-    assert [(s.name, s.values) for s in sources] == [("runs", [0.6]), ("b", [-0.4])]
-    assert len(matching.dropped) == 1
+@pytest.mark.parametrize(
+    ("metric", "direction", "value", "kept"),
+    [
+        ("accuracy", "maximize", 0.6, 0.6),
+        ("error", "minimize", 0.6, 0.4),
+        ("accuracy", "maximize", 1.5, None),
+        ("error", "minimize", 2.5, None),  # hardly percent
+        ("accuracy", "minimize", 0.6, None),
+        ("", "maximize", 0.6, None),
+        ("", "minimize", 0.35, None),
+        ("mean squared error", "minimize", 0.02, None),
+        ("loss", "minimize", 0.02, None),
+    ],
+)
+def test_a_metric_is_never_guessed(
+    metric: str, direction: Any, value: float, kept: float | None
+) -> None:
+    row = replace(prior(value), metric=metric, direction=direction)
+    matching = match_priors([row], COURSE)
+    assert [p.value for p in matching.kept] == ([] if kept is None else [pytest.approx(kept)])
+    assert all("must be" in drop.reason for drop in matching.dropped)
+
+
+def test_a_metric_of_the_study_itself_needs_no_conversion() -> None:
+    row = replace(prior(2.5), metric="log loss", direction="minimize")
+    options: Any = {"metric": "log loss", "direction": "minimize"}
+    assert [p.value for p in match_priors([row], COURSE, **options).kept] == [2.5]
+    assert not match_priors([prior()], COURSE, **options).kept
+
+
+def test_a_source_in_percent_is_converted_and_said_so() -> None:
+    percent = [replace(prior(v, batch_size=int(v)), curve={1: 9.0, 20: v}) for v in (40.0, 51.0)]
+    mixed = [replace(prior(v), source="mixed") for v in (0.5, 40.0)]
+    matching = match_priors([*percent, *mixed], COURSE)
+    assert [p.value for p in matching.kept] == [0.4, 0.51, 0.5]
+    assert matching.kept[0].curve == {1: 0.09, 20: 0.4}
+    assert matching.percent == ("runs",)
+    assert matching.lines()[0] == "  taken as percent: the values of runs"
+    assert "but is 40" in matching.dropped[0].reason
+
+
+@pytest.mark.parametrize(
+    ("name", "canonical"),
+    [
+        ("accuracy", "accuracy"),
+        ("validation accuracy", "accuracy"),
+        ("val_acc", "accuracy"),
+        ("Error rate", "error"),
+        ("validation/error", "error"),
+        ("mean squared error", "mean squared error"),
+        ("balanced accuracy", "balanced accuracy"),
+        ("", ""),
+    ],
+)
+def test_only_names_that_say_so_are_accuracies_and_errors(name: str, canonical: str) -> None:
+    assert canonical_metric(name) == canonical
