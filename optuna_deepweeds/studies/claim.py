@@ -24,7 +24,7 @@ from optuna_deepweeds.studies.accounting import is_best_unfinished, progress
 from optuna_deepweeds.studies.ending import Close, Continue, Ending, Start, Wait, verdict
 from optuna_deepweeds.studies.spec import Budget, StudySpec
 from optuna_deepweeds.studies.storage.identity import this_worker
-from optuna_deepweeds.studies.storage.resilient import collecting_params, set_user_attrs
+from optuna_deepweeds.studies.storage.resilient import collecting_params
 from optuna_deepweeds.tasks.run import Allowance, training_seed
 from optuna_deepweeds.trials import sign, whole_number
 
@@ -152,20 +152,18 @@ def _begin(
             return Wait()  # Another program was faster.
         before: Mapping[str, Any] = {} if queued is None else queued.user_attrs
         n_reported = 0 if queued is None else len(queued.intermediate_values)
-        n_allowed = spec.epochs if allowance.epochs is None else n_reported + allowance.epochs
         root = whole_number(before.get(attributes.ROOT), trial.number)
         # A chain goes on with the seed it began with, whatever version derived that.
         seed = whole_number(before.get(attributes.SEED), training_seed(spec.seed, root))
-        noted: dict[str, Any] = {
-            attributes.WORKER: this_worker(),
-            attributes.SEED: seed,
-            attributes.ALLOWED: min(n_allowed, spec.epochs),
-        }
+        trial.set_user_attr(attributes.WORKER, this_worker())
+        trial.set_user_attr(attributes.SEED, seed)
+        if allowance.epochs is not None:
+            n_allowed = min(n_reported + allowance.epochs, spec.epochs)
+            trial.set_user_attr(attributes.ALLOWED, n_allowed)
         if before.get(attributes.CLOSING):
             allowance = replace(allowance, must_finish=True)
-        if allowance.must_finish:
-            noted[attributes.CLOSING] = True
-        set_user_attrs(trial, noted)
+        elif allowance.must_finish:
+            trial.set_user_attr(attributes.CLOSING, True)
         if queued is not None and space is not None and (reason := _misfit(space, queued)):
             return fail(study, trial._trial_id, reason)
         with collecting_params(storage):

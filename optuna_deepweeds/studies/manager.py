@@ -28,7 +28,7 @@ from optuna_deepweeds.studies.spec import (
     Budget,
     StudySpec,
     companion_name,
-    is_of_old_form,
+    refuse_old_form,
 )
 from optuna_deepweeds.studies.storage import ResilientStorage, open_storage
 from optuna_deepweeds.studies.storage.bulk import bulk_add_trials
@@ -130,20 +130,6 @@ def load_plain(name: str, storage: BaseStorage, *, with_old_form: bool = False) 
     if not with_old_form:
         refuse_old_form(name, study.user_attrs)
     return study
-
-
-def refuse_old_form(name: str, user_attrs: Mapping[str, Any]) -> None:
-    """Refuse a study that holds imported trials among its own.
-
-    Raises:
-        SpecMismatchError: It does; names the command that brings it over.
-    """
-    if is_of_old_form(user_attrs):
-        quoted = shlex.quote(name)
-        raise SpecMismatchError(
-            f"study {name!r} is of an earlier version, which kept priors among its trials; "
-            f"`study fork {quoted} {shlex.quote(name + '-2')}` copies it into the present form."
-        )
 
 
 def load_single(name: str, storage: BaseStorage) -> optuna.Study:

@@ -255,8 +255,7 @@ def test_a_trial_that_was_taken_over_is_dropped_however_it_ends(bench: Bench, en
     assert recorder.notes[0] == "taken over"
     dropped = study.get_trials()[0]
     assert dropped.state == TrialState.FAIL
-    noted = {attributes.WORKER, attributes.SEED, attributes.ALLOWED}
-    assert dropped.user_attrs.keys() == noted
+    assert dropped.user_attrs.keys() == {attributes.WORKER, attributes.SEED}
 
 
 @pytest.mark.parametrize("within", ["training", "claiming"])
