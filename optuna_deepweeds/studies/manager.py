@@ -61,13 +61,32 @@ def create_or_continue(
     return equip(study), is_new
 
 
-def create(
-    name: str, spec: StudySpec, budget: Budget, storage: RDBStorage
-) -> tuple[optuna.Study, bool]:
-    """As `create_or_continue`, without sampler and pruner: priors that come next inform them."""
+def check(name: str, spec: StudySpec, storage: RDBStorage) -> None:
+    """Refuse what `create` would refuse, and change nothing.
+
+    Raises:
+        As `create_or_continue`.
+    """
     check_name(name)
     for source in spec.sources:
         load_plain(source, storage)
+    if name in study_names(storage):
+        _adopt_or_refuse(load_plain(name, storage), spec)
+
+
+def create(
+    name: str,
+    spec: StudySpec,
+    budget: Budget,
+    storage: RDBStorage,
+    *,
+    default: Budget | None = None,
+) -> tuple[optuna.Study, bool]:
+    """As `create_or_continue`, without sampler and pruner: priors that come next inform them.
+
+    A new study has the limits of `default` where `budget` sets none.
+    """
+    check(name, spec, storage)
 
     def make() -> tuple[optuna.Study, bool]:
         names = study_names(storage)
@@ -85,7 +104,7 @@ def create(
             study.set_user_attr(attributes.UID, uid)
             _name_metric(study, spec.metric)
             study.set_user_attr(attributes.SPEC, replace(spec, priors=companion).to_json())
-        set_budget(study, budget)
+        set_budget(study, default.updated(budget) if is_new and default else budget)
         return study, is_new
 
     return run_locked(storage, _NEW_STUDIES, make)
