@@ -107,7 +107,6 @@ def run(
 
     Nothing is lost when it is interrupted: run the same command again, or `study resume NAME`.
     """
-    from optuna_deepweeds.priors import read_priors
     from optuna_deepweeds.studies import manager
     from optuna_deepweeds.studies.storage import open_storage
 
@@ -132,7 +131,7 @@ def run(
         thaw=pruner == "dora" if thaw is None else thaw,
         sources=sources,
     )
-    priors = [prior for file in prior_files for prior in read_priors(file)]
+    priors = [prior for file in prior_files for prior in manager.read_source(file)]
     if name is not None:
         manager.check_name(name)
     # The machines of a cluster have their own devices.
