@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from datetime import datetime
 from pathlib import Path
 
@@ -26,12 +27,10 @@ def stop(name: str, storage_url: str | None) -> None:
     """
     from optuna_deepweeds.studies import manager
     from optuna_deepweeds.studies.storage import open_storage
-    from optuna_deepweeds.studies.storage.counts import trial_states
-    from optuna_deepweeds.studies.storage.reading import Reader
 
     study = manager.load_single(name, open_storage(storage_url, must_exist=True))
     study.set_user_attr(attributes.STOP, datetime.now().isoformat(timespec="seconds"))
-    running = trial_states(Reader.of(study._storage), study._study_id)[TrialState.RUNNING]
+    running = _states(study)[TrialState.RUNNING]
     left = f"; still to finish: {counted(running, 'running trial')}" if running else ""
     info(f"Study {name} stops{left}. `study resume {shlex.quote(name)}` goes on.")
 
@@ -46,9 +45,7 @@ def reap(name: str, storage_url: str | None) -> None:
     """
     from optuna_deepweeds.studies import manager, resume
     from optuna_deepweeds.studies.storage import open_storage
-    from optuna_deepweeds.studies.storage.counts import trial_states
     from optuna_deepweeds.studies.storage.locks import run_locked
-    from optuna_deepweeds.studies.storage.reading import Reader
 
     storage = open_storage(storage_url, must_exist=True)
     study = manager.load_plain(name, storage)
@@ -62,7 +59,7 @@ def reap(name: str, storage_url: str | None) -> None:
     info(
         f"{counted(len(dead), 'trial')} of dead workers queued again{f': {numbers}' * bool(dead)}."
     )
-    running = trial_states(Reader.of(storage), study._study_id)[TrialState.RUNNING]
+    running = _states(study)[TrialState.RUNNING]
     if running:
         info(
             f"{counted(running, 'running trial')} left alone: the worker lives, or gave a sign of "
@@ -93,12 +90,10 @@ def export(name: str, file: Path, storage_url: str | None) -> None:
 def import_(file: Path, name: str | None, storage_url: str | None) -> None:
     """Read a study that `study export` wrote into a storage."""
     from optuna_deepweeds.studies.storage import open_storage
-    from optuna_deepweeds.studies.storage.counts import trial_states
-    from optuna_deepweeds.studies.storage.reading import Reader
     from optuna_deepweeds.studies.transfer_file import import_study
 
     study = import_study(file, open_storage(storage_url), name=name)
-    count = trial_states(Reader.of(study._storage), study._study_id).total()
+    count = _states(study).total()
     info(f"Read study {study.study_name} with {counted(count, 'trial')}.")
 
 
@@ -132,13 +127,11 @@ def delete(name: str, yes: bool, storage_url: str | None) -> int:
     from optuna_deepweeds.report.artifacts import delete_artifacts
     from optuna_deepweeds.studies import informants, manager
     from optuna_deepweeds.studies.storage import open_storage
-    from optuna_deepweeds.studies.storage.counts import trial_states
-    from optuna_deepweeds.studies.storage.reading import Reader
 
     storage = open_storage(storage_url, must_exist=True)
     study = manager.load_plain(name, storage, with_old_form=True)
     informants.refuse_companion(study)
-    states = trial_states(Reader.of(study._storage), study._study_id)
+    states = _states(study)
     count, running = states.total(), states[TrialState.RUNNING]
     if not yes:
         what = counted(count, "trial") + (f", {running} of them running" if running else "")
@@ -154,3 +147,10 @@ def delete(name: str, yes: bool, storage_url: str | None) -> int:
     checkpoints.delete()
     info(f"Deleted study {name} with {counted(count, 'trial')}.")
     return 0
+
+
+def _states(study: optuna.Study) -> Counter[TrialState]:
+    """Number of the study's trials by state."""
+    from optuna_deepweeds.studies.storage.reading import light_trials
+
+    return Counter(trial.state for trial in light_trials(study))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +25,8 @@ from optuna_deepweeds.errors import NotFoundError
 from optuna_deepweeds.priors import n_imported
 from optuna_deepweeds.report.calibration import calibration_of
 from optuna_deepweeds.report.standing import duration
-from optuna_deepweeds.studies.accounting import epochs_trained
-from optuna_deepweeds.studies.spec import Budget, named_companions
+from optuna_deepweeds.studies.accounting import best_trial, epochs_trained, progress
+from optuna_deepweeds.studies.spec import Budget, named_companions, refuse_old_form
 
 
 @click.command("list")
@@ -32,36 +34,39 @@ from optuna_deepweeds.studies.spec import Budget, named_companions
 @storage_option
 def list_(fmt: str, storage_url: str | None) -> None:
     """List the studies of a storage."""
-    from optuna_deepweeds.studies.storage.counts import list_studies
     from optuna_deepweeds.studies.storage.reading import open_reader
 
     with open_reader(storage_url) as reader:
-        summaries = list_studies(reader)
-    companions = named_companions(s.user_attrs.get(attributes.SPEC) for s in summaries)
+        studies = reader.studies()
+        companions = named_companions(study.user_attrs.get(attributes.SPEC) for study in studies)
+        shown = [
+            (study, reader.trials(study.study_id, params=False, curves=False))
+            for study in studies
+            if study.name not in companions
+        ]
     rows = []
-    for summary in summaries:
-        if summary.name in companions:
-            continue
+    for study, found in shown:
+        state = progress(found, study.directions[0])
         # A damaged study must not hide the others.
         spec, budget = (
             value if isinstance(value, dict) else {}
-            for value in map(summary.user_attrs.get, (attributes.SPEC, attributes.BUDGET))
+            for value in map(study.user_attrs.get, (attributes.SPEC, attributes.BUDGET))
         )
         rows.append(
             {
-                "name": summary.name,
+                "name": study.name,
                 "dataset": spec.get("dataset"),
                 "space": spec.get("space"),
                 "sampler": spec.get("sampler"),
                 "pruner": spec.get("pruner"),
                 "seed": spec.get("seed"),
-                "finished": summary.finished,
+                "finished": state.finished,
                 "of": budget.get("trials"),
-                "running": summary.states.get(TrialState.RUNNING, 0),
-                "failed": summary.states.get(TrialState.FAIL, 0),
-                "priors": n_imported(summary.user_attrs) or None,
-                "best": summary.best_value,
-                "last_activity": summary.last_activity,
+                "running": state.running,
+                "failed": state.failed,
+                "priors": n_imported(study.user_attrs) or None,
+                "best": None if state.best is None else state.best.value,
+                "last_activity": max(_moments(found), default=None),
             }
         )
     columns = ["name", "dataset", "space", "sampler", "pruner", "seed", "finished", "of"]
@@ -72,22 +77,25 @@ def list_(fmt: str, storage_url: str | None) -> None:
     emit(rows, columns=columns, fmt=fmt)
 
 
+def _moments(trials: Iterable[FrozenTrial]) -> Iterator[datetime]:
+    """When trials started or ended."""
+    for trial in trials:
+        yield from filter(None, (trial.datetime_start, trial.datetime_complete))
+
+
 @click.command()
 @click.argument("name")
 @format_option
 @storage_option
 def status(name: str, fmt: str, storage_url: str | None) -> None:
     """Where study NAME stands: trials, epochs, time, best, and how anticipation did."""
-    from optuna_deepweeds.studies.manager import refuse_old_form
-    from optuna_deepweeds.studies.storage import counts, reading
+    from optuna_deepweeds.studies.storage.reading import open_reader
 
-    with reading.open_reader(storage_url) as reader:
-        study = reading.find_single(reader, name)
+    with open_reader(storage_url) as reader:
+        study = reader.study(name)
         refuse_old_form(name, study.user_attrs)
-        state = counts.counted_progress(reader, study.study_id)
-        best = counts.best_trial(reader, study)
-        is_judged = state.finished <= _MAX_CALIBRATED
-        foreseen = counts.foreseen_trials(reader, study.study_id) if is_judged else []
+        found = reader.trials(study.study_id, params=False)
+    state = progress(found, study.directions[0])
     record: dict[str, Any] = {"study": name}
     # Not `study_spec`, which refuses what another version wrote.
     stored = study.user_attrs.get(attributes.SPEC)
@@ -113,15 +121,17 @@ def status(name: str, fmt: str, storage_url: str | None) -> None:
     if epochs is not None and state.finished:
         record["epochs_without_pruning"] = epochs * state.networks
         record["epochs_saved"] = max(0, epochs * state.networks - state.epochs)
-    if best is not None:
-        record |= {"best_value": best.value, "best_trial": best.number}
+    if state.best is not None:
+        record |= {"best_value": state.best.value, "best_trial": state.best.number}
     record["running_time"] = _as_duration(state.seconds, fmt)
     if budget.seconds is not None:
         record["time_limit"] = _as_duration(budget.seconds, fmt)
     left = time_left(state, budget)
     if state.running and left is not None:
         record["time_left"] = _as_duration(left, fmt)
-    emit_record(record | calibration_of(foreseen, study.directions[0]).summary(), fmt=fmt)
+    if state.finished <= _MAX_CALIBRATED:
+        record |= calibration_of(found, study.directions[0]).summary()
+    emit_record(record, fmt=fmt)
 
 
 @click.command()
@@ -188,14 +198,19 @@ def trials(
     storage_url: str | None,
 ) -> None:
     """List the trials of study NAME."""
-    from optuna_deepweeds.studies import informants, manager
-    from optuna_deepweeds.studies.storage import open_storage
+    from optuna_deepweeds.studies.storage.reading import open_reader
 
-    study = manager.load_single(name, open_storage(storage_url, must_exist=True))
-    found = study.get_trials(deepcopy=False)
-    companion = informants.companion(study) if priors else None
-    if companion is not None:
-        found = found + companion.get_trials(deepcopy=False)
+    with_params = params or (fmt != "table" and not failed)
+    with open_reader(storage_url) as reader:
+        study = reader.study(name)
+        refuse_old_form(name, study.user_attrs)
+        companions = named_companions([study.user_attrs.get(attributes.SPEC)] * priors)
+        informing = [other for other in reader.studies() if other.name in companions]
+        found = [
+            trial
+            for shown in [study, *informing]
+            for trial in reader.trials(shown.study_id, params=with_params)
+        ]
     chosen = [
         t
         for t in found
@@ -212,7 +227,7 @@ def trials(
     elif priors:
         columns.append("prior")
     rows = [_row(t) for t in chosen]
-    if params or (fmt != "table" and not failed):
+    if with_params:
         names = list(dict.fromkeys(p for t in chosen for p in t.params))
         columns += names
         rows = [row | t.params for row, t in zip(rows, chosen, strict=True)]
@@ -253,29 +268,23 @@ def _row(trial: FrozenTrial) -> dict[str, Any]:
 
 
 def _best(study: optuna.Study) -> FrozenTrial:
-    from optuna_deepweeds.studies.storage.counts import best_trial
-    from optuna_deepweeds.studies.storage.reading import Reader, find_single
+    from optuna_deepweeds.studies.storage.reading import light_trials
 
-    reader = Reader.of(study._storage)
-    best = best_trial(reader, find_single(reader, study.study_name))
+    best = best_trial(light_trials(study), study.direction)
     if best is None:
         raise NotFoundError(f"study {study.study_name!r} has no complete trial yet.")
-    return study._storage.get_trial(best.trial_id)
+    return study._storage.get_trial(best._trial_id)
 
 
 def _by_number(study: optuna.Study, number: int) -> FrozenTrial:
-    from optuna_deepweeds.studies.storage.counts import trial_states
-    from optuna_deepweeds.studies.storage.reading import Reader
+    from optuna_deepweeds.studies.storage.reading import light_trials
 
-    count = trial_states(Reader.of(study._storage), study._study_id).total()
-    if not 0 <= number < count:
+    ids = {trial.number: trial._trial_id for trial in light_trials(study)}
+    if number not in ids:
         raise NotFoundError(
-            f"study {study.study_name!r} has no trial {number}; it has {count} trials."
+            f"study {study.study_name!r} has no trial {number}; it has {len(ids)} trials."
         )
-    storage = study._storage
-    return storage.get_trial(
-        storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
-    )
+    return study._storage.get_trial(ids[number])
 
 
 def _as_duration(seconds: float, fmt: str) -> str | float:

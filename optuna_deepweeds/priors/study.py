@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,7 @@ def read_study(study: optuna.Study, *, with_imported: bool = True) -> list[Prior
     spec = study.user_attrs.get(attributes.SPEC)
     dataset = spec.get("dataset") if isinstance(spec, Mapping) else None
     trials = study.get_trials(deepcopy=False)
+    by_number = {trial.number: trial for trial in trials}
     finished = [t for t in trials if t.state in FINISHED and t.params]
     continued = set[int]().union(*(linked(t.user_attrs, attributes.ORIGIN) for t in finished))
     own = [
@@ -57,7 +58,7 @@ def read_study(study: optuna.Study, *, with_imported: bool = True) -> list[Prior
             where=f"trial {trial.number}",
             curve=_curve(trial),
             epochs=max(trial.intermediate_values, default=0) or None,
-            seconds=_seconds(trial, trials),
+            seconds=_seconds(trial, by_number),
             dataset=dataset,
             problem="" if trial.state == TrialState.COMPLETE else "stopped early",
         )
@@ -74,10 +75,10 @@ def _curve(trial: FrozenTrial) -> dict[int, float]:
     return {step: value for step, value in sorted(trial.intermediate_values.items()) if step >= 1}
 
 
-def _seconds(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> float | None:
+def _seconds(trial: FrozenTrial, by_number: Mapping[int, FrozenTrial]) -> float | None:
     """Seconds trained over the whole chain of continuations that ends with `trial`."""
     total = 0.0
-    for link in chain(trial, trials):
+    for link in chain(trial, by_number):
         seconds: Any = link.user_attrs.get(attributes.TRAIN_SECONDS)
         if seconds is None and link.duration is not None:
             seconds = link.duration.total_seconds()

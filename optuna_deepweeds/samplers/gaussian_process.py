@@ -11,6 +11,7 @@ import numpy as np
 from scipy.linalg import cholesky
 from scipy.linalg.lapack import dpotri
 from scipy.optimize import minimize
+from scipy.special import expit
 
 from optuna_deepweeds.samplers.encoding import Encoder
 from optuna_deepweeds.samplers.history import Observations
@@ -19,8 +20,10 @@ from optuna_deepweeds.samplers.targets import average_ranks, clipped_values, nor
 
 _SQRT_5 = np.sqrt(5.0)
 _LENGTH_SD = 1.0
+_ALONE_SD = 1.5
 _NOISE_MEAN, _NOISE_SD = np.log(1e-3), 2.0
 _LENGTH_BOUNDS = (np.log(0.05), np.log(50.0))
+_ALONE_BOUNDS = (-6.0, 6.0)
 _NOISE_BOUNDS = (np.log(1e-6), np.log(1.0))
 _MAX_ITERATIONS = 25
 _JITTER = 1e-8
@@ -31,28 +34,69 @@ _MAX_CONDITION = 250
 
 @dataclass(frozen=True)
 class Kernel:
-    """A Matern covariance of smoothness 5/2 and unit variance, and noise on that scale.
+    """A covariance of unit variance, plus the variance of the noise on that scale.
+
+    A share of it sees all parameters together: points are alike where every parameter is. The
+    rest is a sum over single parameters: what one of them does is the same whatever the others
+    are, which is learnt from few observations and through much noise.
 
     Attributes:
         lengths: (m,) lengthscales of the features.
+        alone: Share of the sum over single parameters, from 0 to 1.
         noise: Variance of the noise.
+        groups: (m,) ascending numbers from 0 of the parameters that the features stand for.
 
-    Source: Rasmussen and Williams 2006, equation 4.17.
+    Source: additive processes, Duvenaud, Nickisch and Rasmussen 2011; Matern covariances of
+    smoothness 5/2, Rasmussen and Williams 2006, equation 4.17.
     """
 
     lengths: np.ndarray
+    alone: float
     noise: float
+    groups: np.ndarray
 
     def covariances(
         self, A: np.ndarray, B: np.ndarray, dtype: type[np.floating] = np.float64
     ) -> np.ndarray:
-        """(a, b) covariances of A: (a, m) with B: (b, m), noise left out, in precision `dtype`."""
+        """(a, b) covariances of A: (a, m) and B: (b, m), noise left out, in precision `dtype`.
+
+        Many points share the few values of a parameter: what it contributes alone is computed
+        once for each value.
+        """
         A, B = A / self.lengths, B / self.lengths
-        # One product gives |a|^2 - 2 a.b + |b|^2 for all pairs; its cancellation needs double
-        # precision, whatever follows.
-        left = np.c_[A, (A**2).sum(axis=1), np.ones(len(A))]
-        right = np.c_[-2.0 * B, np.ones(len(B)), (B**2).sum(axis=1)]
-        return _matern(np.sqrt(np.maximum(left @ right.T, 0.0).astype(dtype)))
+        p = int(self.groups[-1]) + 1
+        covariance = _matern(_distances(A, B).astype(dtype))
+        covariance *= dtype(1.0 - self.alone)
+        for group in range(p):
+            columns = self.groups == group
+            own = A[:, columns]
+            # Weights without rational relations: sums of different rows do not meet by chance.
+            keys = own @ np.cos(np.arange(1.0, own.shape[1] + 1.0))
+            _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+            r = _distances(own[first], B[:, columns]).astype(dtype)
+            alone = _matern(r * dtype(_closer(p)))
+            alone *= dtype(self.alone / p)
+            covariance += alone[inverse]
+        return covariance
+
+
+def _closer(n_parameters: int) -> float:
+    """Factor of a parameter's distances where it stands alone.
+
+    Distances grow with the root of the number of parameters, and so do the lengthscales that
+    suit them; a parameter alone is measured as one of two.
+    """
+    return float(np.sqrt(max(n_parameters, 2) / 2.0))
+
+
+def _distances(A: np.ndarray, B: np.ndarray) -> np.ndarray:
+    """(a, b) distances between rows."""
+    if A.shape[1] == 1:
+        return np.abs(A - B[:, 0])
+    # One product gives |a|^2 - 2 a.b + |b|^2 for all pairs.
+    left = np.c_[A, (A**2).sum(axis=1), np.ones(len(A))]
+    right = np.c_[-2.0 * B, np.ones(len(B)), (B**2).sum(axis=1)]
+    return np.sqrt(np.maximum(left @ right.T, 0.0))
 
 
 def _matern(r: np.ndarray) -> np.ndarray:
@@ -67,13 +111,19 @@ def _matern(r: np.ndarray) -> np.ndarray:
     return covariance
 
 
+def _matern_log_slope(r: np.ndarray) -> np.ndarray:
+    """Derivative of `_matern` by the logarithm of a common lengthscale at scaled distances r."""
+    s = r * _SQRT_5
+    return np.asarray(s**2 * (1.0 + s) * np.exp(-s) / 3.0)
+
+
 def fit_kernel(F: np.ndarray, y: np.ndarray, groups: np.ndarray | None = None) -> Kernel:
     """The kernel that maximises the posterior given F: (n, m) features and y: (n,).
 
     Columns of one group, such as the choices of a category, share their lengthscale.
     groups: (m,) of ascending numbers from 0; None gives each column its own. The signal variance
     is profiled out. Lengthscales have a log-normal prior that grows with the root of their
-    number, as distances do.
+    number, as distances do; the logit of the share of single parameters has a normal one.
 
     Source: Rasmussen and Williams 2006, equations 5.8 and 5.9; prior after Hvarfner et al. 2024.
     """
@@ -84,17 +134,21 @@ def fit_kernel(F: np.ndarray, y: np.ndarray, groups: np.ndarray | None = None) -
     rows, columns = np.tril_indices(n, -1)
     starts = np.flatnonzero(np.r_[True, groups[1:] != groups[:-1]])
     squares = np.add.reduceat((F[rows] - F[columns]) ** 2, starts, axis=1)
+    closer = np.sqrt(squares) * _closer(p)
 
-    # theta: logarithms of p lengthscales, logarithm of the noise.
-    mean = np.r_[np.full(p, np.log(0.5 * np.sqrt(max(p, 2) / 2.0))), _NOISE_MEAN]
-    sd = np.r_[np.full(p, _LENGTH_SD), _NOISE_SD]
+    # theta: logarithms of p lengthscales, logit of the share, logarithm of the noise.
+    mean = np.r_[np.full(p, np.log(0.5 * _closer(p))), 0.0, _NOISE_MEAN]
+    sd = np.r_[np.full(p, _LENGTH_SD), _ALONE_SD, _NOISE_SD]
 
     def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
-        inverse_squares = np.exp(-2.0 * theta[:p])
-        noise = np.exp(theta[p])
-        s = _SQRT_5 * np.sqrt(squares @ inverse_squares)
+        inverse_lengths = np.exp(-theta[:p])
+        share = float(expit(theta[p]))
+        noise = np.exp(theta[p + 1])
+        r = np.sqrt(squares @ inverse_lengths**2)
+        r_alone = closer * inverse_lengths
+        together, alone = _matern(r), _matern(r_alone).mean(axis=1)
         K = np.zeros((n, n))
-        K[rows, columns] = (1.0 + s + s**2 / 3.0) * np.exp(-s)
+        K[rows, columns] = (1.0 - share) * together + share * alone
         K[np.diag_indices(n)] = 1.0 + noise + _JITTER
         L = cholesky(K, lower=True, check_finite=False)
         inverse = _inverse(L)
@@ -104,16 +158,21 @@ def fit_kernel(F: np.ndarray, y: np.ndarray, groups: np.ndarray | None = None) -
         # d loss / d K for a profiled signal variance, both triangles of K together.
         weight = inverse[rows, columns] - alpha[rows] * alpha[columns] / signal
         on_diagonal = 0.5 * (np.diag(inverse) - alpha**2 / signal)
-        # d k / d log l_j = 5/3 (1 + s) exp(-s) * (difference_j / l_j)^2.
-        slope = weight * (1.0 + s) * np.exp(-s) * (5.0 / 3.0)
-        gradient = np.r_[slope @ squares * inverse_squares, on_diagonal.sum() * noise]
+        # d k / d log l_j = slope(r) / r^2 * (difference_j / l_j)^2 together, slope(r_j) alone.
+        slope = _matern_log_slope(r) / np.maximum(r, 1e-12) ** 2
+        gradient = np.empty(p + 2)
+        gradient[:p] = ((1.0 - share) * weight * slope) @ squares * inverse_lengths**2
+        gradient[:p] += (share / p) * (weight @ _matern_log_slope(r_alone))
+        gradient[p] = weight @ (alone - together) * share * (1.0 - share)
+        gradient[p + 1] = on_diagonal.sum() * noise
         z = (theta - mean) / sd
         return value + 0.5 * float(z @ z), gradient + z / sd
 
-    bounds = [_LENGTH_BOUNDS] * p + [_NOISE_BOUNDS]
+    bounds = [_LENGTH_BOUNDS] * p + [_ALONE_BOUNDS, _NOISE_BOUNDS]
     options = {"maxiter": _MAX_ITERATIONS}
     theta = minimize(loss, mean, jac=True, bounds=bounds, method="L-BFGS-B", options=options).x
-    return Kernel(np.exp(theta[:p])[groups], float(np.exp(theta[p])))
+    lengths, alone, noise = np.exp(theta[:p]), float(expit(theta[p])), float(np.exp(theta[p + 1]))
+    return Kernel(lengths[groups], alone, noise, groups)
 
 
 def _inverse(L: np.ndarray) -> np.ndarray:
@@ -125,44 +184,43 @@ def _inverse(L: np.ndarray) -> np.ndarray:
     return np.asarray(inverse)
 
 
-@dataclass(frozen=True)
 class GaussianProcess:
-    """A zero-mean process conditioned on observations, with a fixed kernel."""
+    """A process conditioned on observations, with a fixed kernel.
 
-    kernel: Kernel
-    F: np.ndarray
-    inverse: np.ndarray
-    alpha: np.ndarray
-    signal: float
+    Args:
+        F: (n, m) features.
+        y: (n,) values.
+        kernel: The kernel.
+        mean: Value far away from all observations.
+    """
 
-    @classmethod
-    def condition(cls, F: np.ndarray, y: np.ndarray, kernel: Kernel) -> GaussianProcess:
-        """The process given F: (n, m) features and y: (n,) values."""
+    def __init__(self, F: np.ndarray, y: np.ndarray, kernel: Kernel, *, mean: float = 0.0) -> None:
         n = len(F)
         K = kernel.covariances(F, F)
         K[np.diag_indices(n)] = 1.0 + kernel.noise + _JITTER
-        inverse = _inverse(cholesky(K, lower=True, check_finite=False))
-        alpha = inverse @ y
-        return cls(kernel, F, inverse, alpha, float(y @ alpha) / n + 1e-12)
+        self._kernel, self._F, self._y, self._mean = kernel, F, y, mean
+        self._inverse = _inverse(cholesky(K, lower=True, check_finite=False))
+        self._alpha = self._inverse @ (y - mean)
+        self._signal = float((y - mean) @ self._alpha) / n + 1e-12
 
-    def leave_one_out(self, y: np.ndarray) -> np.ndarray:
-        """(n,) expected value at each observation, given the others; y: (n,) their values.
+    def leave_one_out(self) -> np.ndarray:
+        """(n,) expected value at each observation, given the others.
 
         Source: Rasmussen and Williams 2006, equation 5.12.
         """
-        return y - self.alpha / np.diag(self.inverse)
+        return self._y - self._alpha / np.diag(self._inverse)
 
     def predict(self, F: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and variance of the noise-free value at F: (a, m) features; (a,) each."""
         # Much of a suggestion's time goes here, and single precision halves it; the cancellation
         # in the variance needs the double one.
-        k = self.kernel.covariances(F, self.F, np.float32).astype(np.float64)
-        reduction = np.einsum("ij,ij->i", k @ self.inverse, k)
-        return k @ self.alpha, self.signal * np.maximum(1.0 - reduction, 1e-9)
+        k = self._kernel.covariances(F, self._F, np.float32).astype(np.float64)
+        reduction = np.einsum("ij,ij->i", k @ self._inverse, k)
+        return k @ self._alpha + self._mean, self._signal * np.maximum(1.0 - reduction, 1e-9)
 
 
 class SmoothSurrogate:
-    """A Gaussian process conditioned on codes.
+    """A Gaussian process on codes.
 
     Attributes:
         rows: Which of the observations it is conditioned on.
@@ -172,25 +230,18 @@ class SmoothSurrogate:
         self._encoder = encoder
         F = encoder.features(X)
         self.rows = representatives(F / kernel.lengths, y, _MAX_CONDITION)
-        self._y = y[self.rows]
-        self._shift = float(y.mean())
-        self._process = GaussianProcess.condition(F[self.rows], self._y - self._shift, kernel)
+        self._process = GaussianProcess(F[self.rows], y[self.rows], kernel, mean=float(y.mean()))
+        self.leave_one_out = self._process.leave_one_out
 
     def predict(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and variance, (n,) each, at X: (n, d) codes."""
-        mean, variance = self._process.predict(self._encoder.features(X))
-        return mean + self._shift, variance
-
-    def leave_one_out(self) -> np.ndarray:
-        """(r,) expected value at each of `rows`, given the others."""
-        return self._process.leave_one_out(self._y - self._shift) + self._shift
+        return self._process.predict(self._encoder.features(X))
 
 
 class Kernels:
     """The kernel of the process for a study, fitted anew whenever it has grown by a fifth.
 
-    It is fitted to the first so many trials alone, so a sampler that starts in the middle of
-    a study arrives at the same one. The last fit is kept to save time.
+    The last fit is kept to save time.
 
     Args:
         of_values: Fit it to clipped values instead of normal scores.
@@ -198,25 +249,20 @@ class Kernels:
 
     def __init__(self, *, of_values: bool) -> None:
         self._of_values = of_values
-        self._key: bytes | None = None
-        self._kernel: Kernel | None = None
+        self._fitted: tuple[bytes, Kernel] | None = None
 
     def of(self, seen: Observations) -> Kernel:
         """The kernel for the study as seen."""
         n = milestone(len(seen.X))
         X, ranks, values = seen.X[:n], average_ranks(seen.ranks[:n, None]), seen.values[:n]
         key = X.tobytes() + ranks.tobytes() + values.tobytes()
-        if self._kernel is None or key != self._key:
+        if self._fitted is None or key != self._fitted[0]:
             F = seen.encoder.features(X)
             rows = representatives(F, ranks, _MAX_FIT)
-            if self._of_values:
-                y = clipped_values(values[rows])
-            else:
-                y = normal_scores(ranks)[rows]
-                y = y - y.mean()
-            self._kernel = fit_kernel(F[rows], y, seen.encoder.feature_groups)
-            self._key = key
-        return self._kernel
+            y = clipped_values(values[rows]) if self._of_values else normal_scores(ranks)[rows]
+            kernel = fit_kernel(F[rows], y - y.mean(), seen.encoder.feature_groups)
+            self._fitted = (key, kernel)
+        return self._fitted[1]
 
 
 def representatives(F: np.ndarray, y: np.ndarray, n: int) -> np.ndarray:

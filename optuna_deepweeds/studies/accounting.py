@@ -123,9 +123,13 @@ def _held(trial: FrozenTrial) -> int:
 
 
 def ranked(trials: Iterable[FrozenTrial], direction: StudyDirection) -> list[FrozenTrial]:
-    """The complete trials, best first, the earlier first in ties."""
-    complete = [t for t in trials if t.state == TrialState.COMPLETE and t.value is not None]
-    return sorted(complete, key=lambda t: (-sign(direction) * t.value, t.number))  # type: ignore[operator]
+    """The complete trials with one value, best first, the earlier first in ties."""
+    complete = [
+        (-sign(direction) * t.values[0], t.number, t)
+        for t in trials
+        if t.state == TrialState.COMPLETE and t.values is not None and len(t.values) == 1
+    ]
+    return [trial for _, _, trial in sorted(complete, key=lambda c: c[:2])]
 
 
 def best_trial(trials: Iterable[FrozenTrial], direction: StudyDirection) -> FrozenTrial | None:

@@ -36,7 +36,7 @@ from optuna_deepweeds.studies.spec import (
     Budget,
     StudySpec,
     companion_name,
-    is_of_old_form,
+    refuse_old_form,
 )
 from optuna_deepweeds.studies.storage import ResilientStorage, open_storage
 from optuna_deepweeds.studies.storage.bulk import bulk_add_trials
@@ -69,13 +69,32 @@ def create_or_continue(
     return equip(study), is_new
 
 
-def create(
-    name: str, spec: StudySpec, budget: Budget, storage: RDBStorage
-) -> tuple[optuna.Study, bool]:
-    """As `create_or_continue`, without sampler and pruner: priors that come next inform them."""
+def check(name: str, spec: StudySpec, storage: RDBStorage) -> None:
+    """Refuse what `create` would refuse, and change nothing.
+
+    Raises:
+        As `create_or_continue`.
+    """
     check_name(name)
     for source in spec.sources:
         load_plain(source, storage)
+    if name in study_names(storage):
+        _adopt_or_refuse(load_plain(name, storage), spec)
+
+
+def create(
+    name: str,
+    spec: StudySpec,
+    budget: Budget,
+    storage: RDBStorage,
+    *,
+    default: Budget | None = None,
+) -> tuple[optuna.Study, bool]:
+    """As `create_or_continue`, without sampler and pruner: priors that come next inform them.
+
+    A new study has the limits of `default` where `budget` sets none.
+    """
+    check(name, spec, storage)
 
     def make() -> tuple[optuna.Study, bool]:
         names = study_names(storage)
@@ -93,7 +112,7 @@ def create(
             study.set_user_attr(attributes.UID, uid)
             _name_metric(study, spec.metric)
             study.set_user_attr(attributes.SPEC, replace(spec, priors=companion).to_json())
-        set_budget(study, budget)
+        set_budget(study, default.updated(budget) if is_new and default else budget)
         return study, is_new
 
     return run_locked(storage, _NEW_STUDIES, make)
@@ -138,20 +157,6 @@ def load_plain(name: str, storage: BaseStorage, *, with_old_form: bool = False) 
     if not with_old_form:
         refuse_old_form(name, study.user_attrs)
     return study
-
-
-def refuse_old_form(name: str, user_attrs: Mapping[str, Any]) -> None:
-    """Refuse a study that holds imported trials among its own.
-
-    Raises:
-        SpecMismatchError: It does; names the command that brings it over.
-    """
-    if is_of_old_form(user_attrs):
-        quoted = shlex.quote(name)
-        raise SpecMismatchError(
-            f"study {name!r} is of an earlier version, which kept priors among its trials; "
-            f"`study fork {quoted} {shlex.quote(name + '-2')}` copies it into the present form."
-        )
 
 
 def load_single(name: str, storage: BaseStorage) -> optuna.Study:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from optuna_deepweeds import attributes
-from optuna_deepweeds.errors import InvalidInputError
+from optuna_deepweeds.errors import InvalidInputError, SpecMismatchError
 from optuna_deepweeds.pruners import PRUNERS
 from optuna_deepweeds.samplers import SAMPLERS
 from optuna_deepweeds.schema import choose, load, require
@@ -160,3 +161,17 @@ def is_of_old_form(user_attrs: Mapping[str, Any]) -> bool:
     spec = user_attrs.get(attributes.SPEC)
     summary = user_attrs.get(attributes.PRIOR_SUMMARY)
     return isinstance(spec, Mapping) and "priors" not in spec and bool(summary)
+
+
+def refuse_old_form(name: str, user_attrs: Mapping[str, Any]) -> None:
+    """Refuse a study that holds imported trials among its own.
+
+    Raises:
+        SpecMismatchError: It does; names the command that brings it over.
+    """
+    if is_of_old_form(user_attrs):
+        quoted = shlex.quote(name)
+        raise SpecMismatchError(
+            f"study {name!r} is of an earlier version, which kept priors among its trials; "
+            f"`study fork {quoted} {shlex.quote(name + '-2')}` copies it into the present form."
+        )

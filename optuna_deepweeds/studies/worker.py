@@ -31,7 +31,7 @@ from optuna_deepweeds.studies.spec import Budget
 from optuna_deepweeds.studies.storage.heartbeat import Heartbeat
 from optuna_deepweeds.studies.storage.identity import this_worker
 from optuna_deepweeds.studies.storage.locks import run_locked
-from optuna_deepweeds.studies.storage.resilient import collecting_params, set_user_attrs
+from optuna_deepweeds.studies.storage.resilient import collecting_params
 from optuna_deepweeds.tasks.run import (
     Allowance,
     Run,
@@ -196,7 +196,8 @@ class Worker:
         first = whole_number(before.get(attributes.ROOT), trial.number)
         # A chain goes on with the seed it began with, whatever version derived that.
         seed = whole_number(before.get(attributes.SEED), training_seed(self._spec.seed, first))
-        set_user_attrs(trial, {attributes.WORKER: this_worker(), attributes.SEED: seed})
+        trial.set_user_attr(attributes.WORKER, this_worker())
+        trial.set_user_attr(attributes.SEED, seed)
         try:
             # Suggested under the lock, so that the samplers of other workers see the parameters
             # and no two workers train the same network.
@@ -292,10 +293,9 @@ class Worker:
             return self._fail(trial, reason, traceback.format_exc()), f"failed: {reason}"
 
     def _fail(self, trial: optuna.Trial, reason: str, details: str | None = None) -> FrozenTrial:
-        attrs = {attributes.FAILURE: reason}
+        trial.set_user_attr(attributes.FAILURE, reason)
         if details is not None:
-            attrs[attributes.TRACEBACK] = details
-        set_user_attrs(trial, attrs)
+            trial.set_user_attr(attributes.TRACEBACK, details)
         return self._study.tell(trial, state=TrialState.FAIL)
 
     def _tidy(self, trials: list[FrozenTrial]) -> None:

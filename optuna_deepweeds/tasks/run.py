@@ -63,6 +63,9 @@ class Run:
         allowance: How far it may be trained.
         asked_to_stop: Whether the worker was told to stop.
         on_report: Told each step and its value, for display.
+
+    Attributes:
+        reported: Step -> value, of earlier stays too.
     """
 
     def __init__(
@@ -91,11 +94,11 @@ class Run:
         self._ends_at = time.monotonic() + (math.inf if seconds is None else seconds)
         self._left = math.inf if self.allowance.epochs is None else self.allowance.epochs
         self._saved_at, self._saved_step = -math.inf, 0
-        self._reported: set[int] = set()
+        self.reported: dict[int, float] = {}
         if {attributes.INHERITED, attributes.SEGMENTS} & trial.user_attrs.keys():
             # It goes on from an earlier spell or from another trial, with the curve so far.
             stored = trial.storage.get_trial(trial._trial_id)
-            self._reported |= stored.intermediate_values.keys()
+            self.reported |= stored.intermediate_values
 
     def report(self, value: float, step: int, save: Callable[[Path], None] | None = None) -> None:
         """Tell the value after `step` (from 1), and end the trial here if that is decided.
@@ -170,10 +173,10 @@ class Run:
 
     def _tell(self, value: float, step: int) -> bool:
         """Store `value` unless the step has one, and return whether it is new."""
-        if step in self._reported:
+        if step in self.reported:
             return False
         self._trial.report(value, step=step)
-        self._reported.add(step)
+        self.reported[step] = value
         self._left -= 1
         return True
 

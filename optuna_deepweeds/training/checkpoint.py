@@ -1,9 +1,7 @@
-"""Checkpoint files: written atomically, read without running code from them, bounded in number."""
+"""Checkpoint and model files: written whole or not at all, read without running code from them."""
 
 from __future__ import annotations
 
-import os
-import uuid
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,45 +10,21 @@ from typing import Any
 import torch
 
 from optuna_deepweeds.errors import InvalidInputError, NotFoundError
+from optuna_deepweeds.files import whole
 
 
-def write_atomically(content: Mapping[str, Any], path: Path) -> None:
-    """Save `content` at `path` so that a reader sees the old file or the new one, never half.
-
-    Raises:
-        InvalidInputError: If the folder cannot be written.
-    """
-    part = new_part(path)
-    try:
-        with part.open("wb") as file:
-            torch.save(dict(content), file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-
-
-def new_part(path: Path) -> Path:
-    """A new empty file beside `path`, to be filled and renamed to it.
-
-    Its permissions are those of any new file, which a temporary file's are not.
+def write(content: Mapping[str, Any], path: Path) -> None:
+    """Save `content` at `path`, whole or not at all.
 
     Raises:
-        InvalidInputError: If the folder cannot be written.
+        InvalidInputError: If the file cannot be written.
     """
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.touch(exist_ok=False)
-    except OSError as error:
-        raise InvalidInputError(f"{path} must be writable, but: {error.strerror}.") from error
-    return part
+    with whole(path) as part, part.open("wb") as file:
+        torch.save(dict(content), file)
 
 
 def read(path: Path, kind: str) -> dict[str, Any]:
-    """Load a file that `write_atomically` wrote, tensors on the CPU.
+    """Load a file that `write` wrote, tensors on the CPU.
 
     Args:
         path: The file.

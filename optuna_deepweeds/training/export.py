@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import logging
-import os
 import warnings
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from optuna_deepweeds.errors import DeepWeedsError, InvalidInputError
-from optuna_deepweeds.training.checkpoint import new_part
+from optuna_deepweeds.files import whole
 from optuna_deepweeds.training.settings import read_settings
 from optuna_deepweeds.training.trained import TrainedNetwork, predict_logits
 
@@ -58,14 +57,9 @@ def export_onnx(trained: TrainedNetwork, path: Path) -> float:
             f"export needs the packages {', '.join(_PACKAGES)}, but {', '.join(missing)} cannot "
             "be found; install `optuna-deepweeds[onnx]`."
         )
-    part = new_part(path)
-    try:
+    with whole(path) as part:
         _write(trained, part)
-        difference = _compare(trained, part)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-    return difference
+        return _compare(trained, part)
 
 
 def _write(trained: TrainedNetwork, path: Path) -> None:

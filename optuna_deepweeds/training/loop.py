@@ -167,7 +167,7 @@ def _epochs(
                 "train_seconds": seconds,
                 "state": run.state(),
             }
-            checkpoint.write_atomically(content, path)
+            checkpoint.write(content, path)
 
         if on_epoch is not None:
             on_epoch(EpochReport(epoch, valid_accuracy, train_loss, seconds, tuple(curve), save))

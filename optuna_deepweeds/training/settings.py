@@ -33,6 +33,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from optuna_deepweeds.errors import InvalidInputError
+from optuna_deepweeds.schema import require
 
 OPTIMIZERS = ("adam", "adamw", "sgd", "muon")
 SCHEDULES = ("constant", "one_cycle", "cosine")
@@ -66,22 +67,17 @@ class Settings:
     views: int = 1
 
     def __post_init__(self) -> None:
-        self._require("batch_size >= 1", self.batch_size >= 1, "batch_size")
         lr = self.learning_rate_init
-        self._require("learning_rate_init > 0", 0 < lr < math.inf, "learning_rate_init")
-        self._require(f"optimizer in {OPTIMIZERS}", self.optimizer in OPTIMIZERS, "optimizer")
-        self._require(f"schedule in {SCHEDULES}", self.schedule in SCHEDULES, "schedule")
-        self._require(f"views in {VIEWS}", self.views in VIEWS, "views")
+        _check("batch_size >= 1", self.batch_size >= 1, self, "batch_size")
+        _check("learning_rate_init > 0", 0 < lr < math.inf, self, "learning_rate_init")
+        for name, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("views", VIEWS)):
+            _check(f"{name} in {known}", getattr(self, name) in known, self, name)
         for name in ("momentum", "label_smoothing", "ema_decay", "warmup_share"):
-            self._require(f"0 <= {name} < 1", 0 <= getattr(self, name) < 1, name)
+            _check(f"0 <= {name} < 1", 0 <= getattr(self, name) < 1, self, name)
         for name in ("weight_decay", "color_jitter", "mixup"):
-            self._require(f"0 <= {name} < inf", 0 <= getattr(self, name) < math.inf, name)
+            _check(f"0 <= {name} < inf", 0 <= getattr(self, name) < math.inf, self, name)
         for name in ("shift", "cutout"):
-            self._require(f"0 <= {name} <= 16", 0 <= getattr(self, name) <= 16, name)
-
-    def _require(self, rule: str, holds: bool, name: str) -> None:
-        if not holds:
-            raise InvalidInputError(f"`{rule}` must hold, but got {name}={getattr(self, name)!r}.")
+            _check(f"0 <= {name} <= 16", 0 <= getattr(self, name) <= 16, self, name)
 
     @property
     def augments(self) -> bool:
@@ -89,6 +85,10 @@ class Settings:
         return bool(
             self.flips or self.rotate90 or self.shift or self.cutout or self.color_jitter > 0
         )
+
+
+def _check(rule: str, holds: bool, settings: Settings, name: str) -> None:
+    require(holds, rule, **{name: getattr(settings, name)})
 
 
 def read_settings(config: Mapping[str, Any]) -> Settings:

@@ -83,11 +83,6 @@ class TrainedNetwork:
         """Validation accuracy after the last epoch: of the network that this object holds."""
         return self.curve[-1]
 
-    @property
-    def best_valid_accuracy(self) -> float:
-        """The highest validation accuracy of any epoch."""
-        return max(self.curve)
-
     def predict_proba(
         self, images: NDArray[np.uint8], *, device: str | None = "cpu"
     ) -> NDArray[np.float32]:
@@ -125,23 +120,9 @@ class TrainedNetwork:
 
     def save(self, path: Path) -> None:
         """Write everything to one file; atomically."""
-        content = {
-            "kind": _KIND,
-            "version": __version__,
-            "config": dict(self.config),
-            "classes": list(self.classes),
-            "network": self.network.state_dict(),
-            "mean": self.mean,
-            "std": self.std,
-            "dataset": self.dataset,
-            "fingerprint": self.fingerprint,
-            "seed": self.seed,
-            "image_size": self.image_size,
-            "curve": list(self.curve),
-            "train_losses": list(self.train_losses),
-            "train_seconds": self.train_seconds,
-        }
-        checkpoint.write_atomically(content, path)
+        content = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        content |= {"kind": _KIND, "version": __version__, "network": self.network.state_dict()}
+        checkpoint.write(content, path)
 
     @classmethod
     def load(cls, path: Path) -> TrainedNetwork:
@@ -172,17 +153,13 @@ class TrainedNetwork:
             values = content[name]
             if not (isinstance(values, Tensor) and values.shape == (3,)) or not values.any():
                 raise ValueError(f"its {name} must be three numbers")
+        lists: dict[str, Any] = {
+            name: tuple(content[name]) for name in ("classes", "curve", "train_losses")
+        }
+        names = ("config", "mean", "std", "dataset", "fingerprint", "seed", "train_seconds")
         return cls(
             network=network.to(memory_format=torch.channels_last).eval(),
-            config=content["config"],
-            classes=classes,
-            mean=content["mean"],
-            std=content["std"],
-            dataset=content["dataset"],
-            fingerprint=content["fingerprint"],
-            seed=content["seed"],
             image_size=size,
-            curve=tuple(content["curve"]),
-            train_losses=tuple(content["train_losses"]),
-            train_seconds=content["train_seconds"],
+            **lists,
+            **{name: content[name] for name in names},
         )

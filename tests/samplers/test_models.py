@@ -105,7 +105,7 @@ def test_forest_refuses_no_trees() -> None:
 def test_process_interpolates_and_grows_uncertain_away_from_data() -> None:
     F, y = _data()
     kernel = fit_kernel(F, y - y.mean())
-    process = GaussianProcess.condition(F, y - y.mean(), kernel)
+    process = GaussianProcess(F, y - y.mean(), kernel)
     mean, variance = process.predict(F)
     assert mean == pytest.approx(y - y.mean(), abs=0.05)
     _, outside = process.predict(F + 3.0)
@@ -114,11 +114,11 @@ def test_process_interpolates_and_grows_uncertain_away_from_data() -> None:
 
 def test_process_foretells_each_observation_from_the_others() -> None:
     F, y = _data(20)
-    kernel = Kernel(np.full(4, 0.6), 0.6)
-    foretold = GaussianProcess.condition(F, y, kernel).leave_one_out(y)
+    kernel = Kernel(np.full(4, 0.6), 0.3, 0.6, np.arange(4))
+    foretold = GaussianProcess(F, y, kernel).leave_one_out()
     for i in range(len(y)):
         others = np.arange(len(y)) != i
-        process = GaussianProcess.condition(F[others], y[others], kernel)
+        process = GaussianProcess(F[others], y[others], kernel)
         assert foretold[i] == pytest.approx(process.predict(F[i : i + 1])[0][0], abs=1e-6)
 
 
@@ -171,15 +171,30 @@ def test_a_part_with_hardly_any_weight_is_not_asked() -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_covariance_is_that_of_the_scaled_distance(dtype: type) -> None:
+def test_covariance_is_that_of_all_parameters_and_of_each_alone(dtype: type) -> None:
     rng = np.random.default_rng(0)
-    A, B = rng.random((30, 4)), rng.random((20, 4))
-    lengths = np.array([0.4, 0.9, 0.9, 2.0])
-    r = np.sqrt((((A[:, None] - B[None]) / lengths) ** 2).sum(axis=2))
-    expected = (1 + 5**0.5 * r + 5 / 3 * r**2) * np.exp(-(5**0.5) * r)
-    covariance = Kernel(lengths, 0.1).covariances(A, B, dtype)
+    A, B = rng.integers(0, 3, (30, 4)) / 2.0, rng.integers(0, 3, (20, 4)) / 2.0
+    lengths, groups = np.array([0.4, 0.9, 0.9, 2.0]), np.array([0, 1, 1, 2])
+    kernel = Kernel(lengths, 0.3, 0.1, groups)
+
+    def matern(r: np.ndarray) -> np.ndarray:
+        return (1 + 5**0.5 * r + 5 / 3 * r**2) * np.exp(-(5**0.5) * r)
+
+    squares = ((A[:, None] - B[None]) / lengths) ** 2
+    alone = [matern(np.sqrt(1.5 * squares[:, :, groups == g].sum(axis=2))) for g in range(3)]
+    expected = 0.7 * matern(np.sqrt(squares.sum(axis=2))) + 0.1 * np.sum(alone, axis=0)
+    covariance = kernel.covariances(A, B, dtype)
     assert covariance.dtype == dtype
     assert covariance == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_fit_of_a_kernel_tells_parameters_that_act_alone_from_those_that_interact() -> None:
+    F = np.random.default_rng(0).random((80, 3))
+    waves = np.sin(5 * F)
+    alone = fit_kernel(F, waves.sum(axis=1) - waves.sum(axis=1).mean()).alone
+    interacting = fit_kernel(F, waves.prod(axis=1) - waves.prod(axis=1).mean()).alone
+    assert alone > 0.8
+    assert interacting < 0.5
 
 
 def test_process_finds_which_inputs_matter() -> None:

@@ -1,8 +1,7 @@
-"""Whole studies moved between storages, many trials added at once, and counts by SQL."""
+"""Whole studies moved between storages, and many trials added at once."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -13,17 +12,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from optuna_deepweeds import attributes
 from optuna_deepweeds.errors import InvalidInputError, NotFoundError
-from optuna_deepweeds.report.calibration import calibration, calibration_of
-from optuna_deepweeds.studies.accounting import progress
 from optuna_deepweeds.studies.storage import open_storage
 from optuna_deepweeds.studies.storage.bulk import bulk_add_trials
-from optuna_deepweeds.studies.storage.counts import (
-    best_trial,
-    counted_progress,
-    foreseen_trials,
-    list_studies,
-)
-from optuna_deepweeds.studies.storage.reading import Reader, find_single
 from optuna_deepweeds.studies.transfer_file import export_study, import_study
 
 _DISTRIBUTIONS = {
@@ -165,63 +155,3 @@ def test_bulk_refuses_what_does_not_fit(storage_url: str) -> None:
         with pytest.raises(ValueError):
             bulk_add_trials(study, [_trial(2), wrong])
     assert len(study.trials) == 1
-
-
-def test_counts_by_sql_equal_counts_of_trials(storage_url: str) -> None:
-    study = _mixed_study(storage_url)
-    now = datetime(2026, 1, 2, 4, 0, 0)
-    reader = Reader.of(study._storage)
-    counted = counted_progress(reader, study._study_id, now)
-    of_trials = progress(study.trials, study.direction, now)
-    assert counted == replace(of_trials, best=None)
-    best = best_trial(reader, find_single(reader, "mixed"))
-    assert best is not None and of_trials.best is not None
-    assert (best.number, best.value) == (of_trials.best.number, of_trials.best.value)
-    assert best.number == 2
-    assert (counted.continued, counted.failed) == (1, 1)
-
-
-def test_listing_tells_every_study(storage_url: str) -> None:
-    study = _mixed_study(storage_url)
-    empty = optuna.create_study(study_name="empty", storage=study._storage)
-    rows = list_studies(Reader.of(study._storage))
-    assert [row.name for row in rows] == ["mixed", "empty"]
-    mixed = rows[0]
-    assert (mixed.finished, mixed.best_value) == (3, 0.4)
-    assert mixed.states[TrialState.FAIL] == 1  # The other one's worker died.
-    assert mixed.last_activity == _START + timedelta(seconds=6, minutes=1)
-    assert mixed.user_attrs == {attributes.SPEC: {"seed": 1, "priors": "mixed:priors"}}
-    assert (rows[1].states, rows[1].best_value, rows[1].last_activity) == ({}, None, None)
-    assert empty.study_name == "empty"
-
-
-@pytest.mark.parametrize("direction", ["minimize", "maximize"])
-def test_best_value_in_sql_handles_infinity(storage_url: str, direction: str) -> None:
-    study = optuna.create_study(
-        study_name="s", storage=open_storage(storage_url), direction=direction
-    )
-    for value in (0.5, float("inf"), float("-inf"), 0.25):
-        study.add_trial(create_trial(value=value))
-    reader = Reader.of(study._storage)
-    best = best_trial(reader, find_single(reader, "s"))
-    assert best is not None and best.value == study.best_value
-
-
-def test_anticipations_read_by_sql_are_judged_alike(storage_url: str) -> None:
-    study = optuna.create_study(study_name="s", storage=open_storage(storage_url))
-    told = {"epoch": 2, "expected": 0.5, "low": 0.3, "high": 0.7, "decision": "continue"}
-    trials = [
-        _trial(1),
-        _trial(2, TrialState.PRUNED, **{attributes.ANTICIPATION: told}),
-        _trial(3, **{attributes.ORIGIN: 1, attributes.ANTICIPATION: told | {"epoch": 5}}),
-        _trial(
-            4, **{attributes.ANTICIPATION: told | {"epoch": 7}}
-        ),  # At its end: foresees nothing.
-        _trial(6, **{attributes.ANTICIPATION: "junk"}),
-    ]
-    reader = Reader.of(study._storage)
-    assert foreseen_trials(reader, study._study_id) == []
-    bulk_add_trials(study, trials)
-    read = calibration_of(foreseen_trials(reader, study._study_id), study.direction)
-    assert read == calibration(study)
-    assert [(p.number, p.epoch) for p in read.points] == [(2, 2), (2, 5)]

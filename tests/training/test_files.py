@@ -117,7 +117,7 @@ def test_model_without_an_entry_is_refused(network: TrainedNetwork, tmp_path: Pa
     network.save(path)
     content = torch.load(path, weights_only=True)
     for key in ("config", "network", "classes"):
-        checkpoint.write_atomically({k: v for k, v in content.items() if k != key}, path)
+        checkpoint.write({k: v for k, v in content.items() if k != key}, path)
         with pytest.raises(InvalidInputError, match=f"complete model file.*{key}"):
             TrainedNetwork.load(path)
 
@@ -146,14 +146,14 @@ def test_corrupt_checkpoint_is_one_line(
 
 def test_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "file.pt"
-    checkpoint.write_atomically({"kind": "test", "value": 1}, path)
+    checkpoint.write({"kind": "test", "value": 1}, path)
     with pytest.raises((AttributeError, pickle.PicklingError, TypeError)):
-        checkpoint.write_atomically({"kind": "test", "value": lambda: None}, path)
+        checkpoint.write({"kind": "test", "value": lambda: None}, path)
     assert checkpoint.read(path, "test")["value"] == 1
     assert [file.name for file in tmp_path.iterdir()] == ["file.pt"]
 
 
 def test_unwritable_place_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(InvalidInputError, match="must be writable"):
-        checkpoint.write_atomically({}, tmp_path / "file" / "model.pt")
+    with pytest.raises(InvalidInputError, match="cannot be written"):
+        checkpoint.write({}, tmp_path / "file" / "model.pt")

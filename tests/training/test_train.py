@@ -45,7 +45,7 @@ EVERYTHING = {
 def test_learns_the_colours(squares: Dataset, small: dict[str, Any]) -> None:
     network = train(small, squares, seed=0, epochs=8, device="cpu")
     assert network.valid_accuracy >= 0.9
-    assert network.best_valid_accuracy == max(network.curve) >= network.valid_accuracy
+    assert network.curve[-1] == network.valid_accuracy
     predicted = network.predict_proba(squares.images[squares.test]).argmax(axis=1)
     assert (predicted == squares.labels[squares.test]).mean() >= 0.8
 

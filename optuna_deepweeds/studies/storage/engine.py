@@ -24,16 +24,8 @@ _CONNECT_SECONDS = 5
 
 _FILE_SUFFIXES = (".db", ".sqlite", ".sqlite3")
 _POSTGRES = ("postgres", "postgresql")
-_MYSQL = ("mysql", "mariadb")
-# In order of preference: SQLAlchemy's name of the driver, the module that must be importable.
-_DRIVERS = {
-    "postgresql": (("psycopg", "psycopg"), ("psycopg2", "psycopg2")),
-    "mysql": (("pymysql", "pymysql"), ("mysqldb", "MySQLdb"), ("mysqlconnector", "mysql")),
-}
-_INSTALL = {
-    "postgresql": "pip install 'optuna-deepweeds[postgres]'",
-    "mysql": "pip install pymysql",
-}
+# In order of preference: SQLAlchemy's name of the driver, which is also its module's.
+_DRIVERS = ("psycopg", "psycopg2")
 _SQLITE_OPTIONS = ("timeout", "isolation_level", "check_same_thread", "cached_statements", "uri")
 _SECRETS_IN_QUERY = re.compile(r"(?i)((?:password|passwd|sslpassword|token)=)[^&#\s]*")
 _SECRET_BEFORE_HOST = re.compile(r"(://[^/?#\s:@]*):[^\s]*@")
@@ -90,12 +82,10 @@ def resolve_url(url: str | None) -> URL:
             f"%40), but got {redact(text)!r}."
         )
     if scheme in _POSTGRES:
-        return parsed.set(drivername="postgresql+" + _driver("postgresql", driver))
-    if scheme in _MYSQL:
-        return parsed.set(drivername="mysql+" + _driver("mysql", driver))
+        return parsed.set(drivername="postgresql+" + _driver(driver))
     raise InvalidInputError(
-        "A storage must be SQLite, PostgreSQL or MySQL (sqlite:///FILE, postgresql://…, "
-        f"mysql://…), but got {redact(text)!r}."
+        "A storage must be SQLite or PostgreSQL (sqlite:///FILE, postgresql://…), but got "
+        f"{redact(text)!r}."
     )
 
 
@@ -136,17 +126,14 @@ def _database_file(text: str) -> str:
     )
 
 
-def _driver(backend: str, asked: str) -> str:
-    """The SQLAlchemy driver to use; the asked one if it is installed, else any that is."""
-    candidates = _DRIVERS[backend]
-    if asked:
-        candidates = tuple(c for c in candidates if c[0] == asked) or ((asked, asked),)
-    for driver, module in candidates:
-        if importlib.util.find_spec(module) is not None:
+def _driver(asked: str) -> str:
+    """The PostgreSQL driver to use: the one asked for, else the first that is installed."""
+    for driver in (asked,) if asked else _DRIVERS:
+        if importlib.util.find_spec(driver) is not None:
             return driver
     raise StorageError(
-        f"A {backend}:// storage needs the Python package {candidates[0][1]}, which is not "
-        f"installed; install it by: {_INSTALL[backend]}"
+        f"A postgresql:// storage needs the Python package {asked or _DRIVERS[0]}, which is not "
+        "installed; install it by: pip install 'optuna-deepweeds[postgres]'"
     )
 
 
@@ -159,11 +146,15 @@ def engine_options(url: URL) -> dict[str, Any]:
         if sqlite_path(url) is not None:
             options["connect_args"]["isolation_level"] = None
         return options
-    connect: dict[str, Any] = {"connect_timeout": _CONNECT_SECONDS}
-    if backend == "postgresql":
-        # A machine that vanished is noticed within a minute instead of hours.
-        connect |= {"keepalives_idle": 20, "keepalives_interval": 10, "keepalives_count": 3}
-        connect |= {"tcp_user_timeout": 30_000, "application_name": "optuna-deepweeds"}
+    # A machine that vanished is noticed within a minute instead of hours.
+    connect = {
+        "application_name": "optuna-deepweeds",
+        "connect_timeout": _CONNECT_SECONDS,
+        "keepalives_idle": 20,
+        "keepalives_interval": 10,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 30_000,
+    }
     return {"connect_args": connect, "pool_pre_ping": True, "pool_use_lifo": True}
 
 
@@ -175,10 +166,8 @@ def listen(engine: Engine, local: threading.local) -> None:
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", set_up_sqlite)
         event.listen(engine, "begin", functools.partial(begin_sqlite, local))
-    elif engine.dialect.name == "postgresql":
-        event.listen(engine, "connect", set_up_postgres)
     else:
-        event.listen(engine, "connect", set_up_mysql)
+        event.listen(engine, "connect", set_up_postgres)
 
 
 def set_up_sqlite(connection: Any, record: Any) -> None:
@@ -203,8 +192,3 @@ def set_up_postgres(connection: Any, record: Any) -> None:
         cursor.execute("SET tcp_keepalives_interval = 10")
         cursor.execute("SET tcp_keepalives_count = 3")
     connection.commit()
-
-
-def set_up_mysql(connection: Any, record: Any) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SET time_zone = '+00:00'")

@@ -4,7 +4,6 @@
 |---|---|---|---|
 | SQLite file | flock on a file in `FILE.locks/` | released by the system | not affected |
 | PostgreSQL | session-level advisory lock | released with its connection | lost: `LockLostError` |
-| MySQL | GET_LOCK, session-level | released with its connection | lost: `LockLostError` |
 | in memory | a lock of this process | - | - |
 
 Any other storage (journal files, the gRPC proxy) only gets a lock of this process: its workers
@@ -19,7 +18,6 @@ import os
 import threading
 import time
 import weakref
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -119,16 +117,12 @@ def exclusive(engine: Engine, name: str, *, timeout: float = _WAIT_SECONDS) -> I
     Raises:
         StorageError: Others held the lock for `timeout` seconds.
     """
-    kind = engine.dialect.name
     path = sqlite_path(engine.url)
     if path is not None:
         with _file_lock(path.with_name(path.name + ".locks") / f"{name}.lock", timeout) as lock:
             yield lock
-    elif kind == "postgresql":
-        with _session_lock(engine, _PostgresLock, name, timeout) as lock:
-            yield lock
-    elif kind in ("mysql", "mariadb"):
-        with _session_lock(engine, _MySQLLock, name, timeout) as lock:
+    elif engine.dialect.name == "postgresql":
+        with _session_lock(engine, name, timeout) as lock:
             yield lock
     else:
         with _memory_lock(engine, name, timeout) as lock:
@@ -184,21 +178,26 @@ def _memory_lock(owner: Any, name: str, timeout: float) -> Iterator[Lock]:
         lock.release()
 
 
-class _SessionLock(Lock, ABC):
-    """A lock that belongs to one database connection."""
+class _SessionLock(Lock):
+    """An advisory lock of PostgreSQL, which belongs to one connection."""
 
     def __init__(self, connection: Connection, name: str) -> None:
         self.connection = connection
         digest = hashlib.sha256(f"optuna_deepweeds:{name}".encode()).digest()
-        self.key: int | str = int.from_bytes(digest[:8], "big", signed=True)
+        self._key = {"key": int.from_bytes(digest[:8], "big", signed=True)}
 
-    @abstractmethod
     def acquire(self) -> bool:
         """Try once to take the lock; whether it was free."""
+        statement = text("SELECT pg_try_advisory_lock(:key)")
+        return bool(self.connection.execute(statement, self._key).scalar())
 
-    @abstractmethod
     def release(self) -> None:
-        """Give the lock back."""
+        try:
+            self.connection.execute(text("SELECT pg_advisory_unlock(:key)"), self._key)
+        except exc.SQLAlchemyError:
+            self.connection.invalidate()  # Closing the connection releases the lock as well.
+        finally:
+            self.connection.close()
 
     def verify(self) -> None:
         # A session-level lock lives exactly as long as its connection.
@@ -210,44 +209,16 @@ class _SessionLock(Lock, ABC):
             ) from error
 
 
-class _PostgresLock(_SessionLock):
-    def acquire(self) -> bool:
-        statement = text("SELECT pg_try_advisory_lock(:key)")
-        return bool(self.connection.execute(statement, {"key": self.key}).scalar())
-
-    def release(self) -> None:
-        self.connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": self.key})
-
-
-class _MySQLLock(_SessionLock):
-    def acquire(self) -> bool:
-        name = f"deepweeds:{self.key}"
-        return bool(self.connection.execute(text("SELECT GET_LOCK(:n, 0)"), {"n": name}).scalar())
-
-    def release(self) -> None:
-        name = f"deepweeds:{self.key}"
-        self.connection.execute(text("SELECT RELEASE_LOCK(:n)"), {"n": name})
-
-
 @contextmanager
-def _session_lock(
-    engine: Engine, kind: type[_SessionLock], name: str, timeout: float
-) -> Iterator[Lock]:
-    lock = _acquire_session_lock(engine, kind, name, timeout)
+def _session_lock(engine: Engine, name: str, timeout: float) -> Iterator[Lock]:
+    lock = _acquire_session_lock(engine, name, timeout)
     try:
         yield lock
     finally:
-        try:
-            lock.release()
-        except exc.SQLAlchemyError:
-            lock.connection.invalidate()  # Closing the connection releases the lock as well.
-        finally:
-            lock.connection.close()
+        lock.release()
 
 
-def _acquire_session_lock(
-    engine: Engine, kind: type[_SessionLock], name: str, timeout: float
-) -> _SessionLock:
+def _acquire_session_lock(engine: Engine, name: str, timeout: float) -> _SessionLock:
     """Take the lock, connecting again while the server is away."""
     deadline = time.monotonic() + timeout
     pauses = backoff()
@@ -255,7 +226,7 @@ def _acquire_session_lock(
         connection: Connection | None = None
         try:
             connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-            lock = kind(connection, name)
+            lock = _SessionLock(connection, name)
             _poll(lock.acquire, name, deadline - time.monotonic())
             return lock
         except BaseException as error:

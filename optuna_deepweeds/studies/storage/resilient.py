@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import threading
 import weakref
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
 from typing import Any
@@ -23,7 +23,7 @@ from optuna.distributions import BaseDistribution, distribution_to_json
 from optuna.exceptions import DuplicatedStudyError
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import exc
 from sqlalchemy.engine import URL
 
@@ -98,46 +98,42 @@ class ResilientStorage(RDBStorage):
         if name is None:
             with scoped_transaction(self.scoped_session) as session:
                 name = self._create_unique_study_name(session)
-        lost_answer = False
-
-        def note_failure() -> None:
-            nonlocal lost_answer
-            lost_answer = True
+        attempts = 0
 
         def create() -> int:
+            nonlocal attempts
+            attempts += 1
             try:
                 with self.writing():
                     return RDBStorage.create_new_study(self, directions, name)
             except DuplicatedStudyError:
-                if not lost_answer:
+                if attempts == 1:
                     raise
                 return RDBStorage.get_study_id_from_name(self, name)
 
-        return self.retrier.call(create, after_failure=note_failure)
+        return self.retrier.call(create)
 
     def delete_study(self, study_id: int) -> None:
         """As Optuna's; a repeated attempt does not mind that the first one succeeded."""
-        lost_answer = False
-
-        def note_failure() -> None:
-            nonlocal lost_answer
-            lost_answer = True
+        attempts = 0
 
         def delete() -> None:
+            nonlocal attempts
+            attempts += 1
             try:
                 with self.writing():
                     RDBStorage.delete_study(self, study_id)
             except KeyError:
-                if not lost_answer:
+                if attempts == 1:
                     raise
 
-        self.retrier.call(delete, after_failure=note_failure)
+        self.retrier.call(delete)
 
     def _create_new_trial(
         self, study_id: int, template_trial: FrozenTrial | None = None
     ) -> FrozenTrial:
         # Id of the trial whose commit was attempted. Ids are never handed out twice where an
-        # answer can get lost (PostgreSQL and MySQL; a SQLite commit is never in doubt).
+        # answer can get lost (PostgreSQL; a SQLite commit is never in doubt).
         attempted: int | None = None
 
         def create() -> FrozenTrial:
@@ -253,18 +249,6 @@ class ResilientStorage(RDBStorage):
 
         self.retrier.call(write)
 
-    def set_trial_user_attrs(self, trial_id: int, attrs: Mapping[str, Any]) -> None:
-        """Set several attributes in one transaction."""
-
-        def change() -> None:
-            with self.writing(), scoped_transaction(self.scoped_session, True) as session:
-                for key, value in attrs.items():
-                    self._set_trial_attr_without_commit(
-                        session, models.TrialUserAttributeModel, trial_id, key, value
-                    )
-
-        self.retrier.call(change)
-
     def get_trial(self, trial_id: int) -> FrozenTrial:
         """As Optuna's, by plain statements."""
         found = self._read_trials(f"trial_id = {int(trial_id)}")
@@ -314,16 +298,6 @@ class ResilientStorage(RDBStorage):
     def writing(self) -> _Writing:
         """Within this `with` block, the thread's SQLite transactions take the write lock first."""
         return _Writing(self._local)
-
-
-def set_user_attrs(trial: Trial, attrs: Mapping[str, Any]) -> None:
-    """Set several user attributes of a running trial, at once where its storage is ours."""
-    storage = locks.backend(trial.storage)
-    if isinstance(storage, ResilientStorage):
-        storage.set_trial_user_attrs(trial._trial_id, attrs)
-    else:
-        for key, value in attrs.items():
-            trial.set_user_attr(key, value)
 
 
 def collecting_params(storage: Any) -> AbstractContextManager[None]:

@@ -38,8 +38,6 @@ _POSTGRES_PASSING_REFUSALS = (
     "connection slots",
     "terminating connection",
 )
-# Too many connections, shutdown, lock wait timeout, deadlock, connection refused or lost.
-_MYSQL_TRANSIENT = frozenset({1040, 1053, 1205, 1213, 2002, 2003, 2006, 2013, 2055})
 
 
 def is_transient(error: BaseException) -> bool:
@@ -60,8 +58,6 @@ def is_transient(error: BaseException) -> bool:
                 return True
         elif driver in ("psycopg", "psycopg2"):
             return _is_transient_postgres(link)
-        elif driver in ("pymysql", "MySQLdb", "mysql"):
-            return bool(link.args) and link.args[0] in _MYSQL_TRANSIENT
     return False
 
 
@@ -88,9 +84,7 @@ class Retrier:
         # time.monotonic() at the end of the last outage that was long enough to miss heartbeats.
         self.recovered_at: float | None = None
 
-    def call(
-        self, function: Callable[[], _T], *, after_failure: Callable[[], None] | None = None
-    ) -> _T:
+    def call(self, function: Callable[[], _T]) -> _T:
         """What `function` returns at its first success.
 
         Raises:
@@ -139,8 +133,6 @@ class Retrier:
                 raise StorageError(
                     f"The storage {self.name} did not answer{waited}: {one_line(failure)}"
                 ) from failure
-            if after_failure is not None:
-                after_failure()
             time.sleep(pause)
 
 

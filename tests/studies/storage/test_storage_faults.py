@@ -19,7 +19,7 @@ from optuna_deepweeds.errors import StorageError
 from optuna_deepweeds.studies.storage import ResilientStorage, engine, open_storage
 from optuna_deepweeds.studies.storage.bulk import bulk_add_trials
 from optuna_deepweeds.studies.storage.heartbeat import Heartbeat, stale_trials
-from optuna_deepweeds.studies.storage.resilient import collecting_params, set_user_attrs
+from optuna_deepweeds.studies.storage.resilient import collecting_params
 from optuna_deepweeds.studies.storage.retry import Retrier, is_transient
 from tests.postgres import LocalPostgres
 
@@ -90,7 +90,7 @@ def _several(study: optuna.Study) -> None:
     with collecting_params(study._storage):
         trial.suggest_float("x", 0, 1)
         trial.suggest_int("y", 1, 9)
-    set_user_attrs(trial, {"a": 1, "b": 2})
+    trial.set_user_attr("a", 1)
 
 
 def _facts(study: optuna.Study) -> list[object]:

@@ -206,6 +206,7 @@ def test_heartbeat_comes_from_variables(tmp_path: Path, monkeypatch: pytest.Monk
     [
         "studies",  # Neither a URL nor a database file.
         "oracle://host/db",
+        "mysql://me:secret@host/db",
         "postgresql://user:secret@host:port/db",
         "http://user:secret@host/db",
         "postgresql://me:p@secret@host/db",  # An @ to be written %40.
@@ -272,16 +273,11 @@ def test_postgres_urls_get_an_installed_driver(scheme: str) -> None:
         assert resolve_url(f"{scheme}://u@h/db").drivername == "postgresql+psycopg"
 
 
-def test_missing_driver_is_named() -> None:
-    with pytest.raises(StorageError, match="pip install pymysql"):
-        resolve_url("mysql://u:secret@h/db")
-
-
 @pytest.mark.parametrize(
     ("url", "shown"),
     [
         ("postgresql://me:se@cr:et@host/db", "postgresql://me:***@host/db"),
-        ("mysql+pymysql://me:pw@h:3306/d?x=1", "mysql+pymysql://me:***@h:3306/d?x=1"),
+        ("postgresql+psycopg://me:pw@h:3306/d?x=1", "postgresql+psycopg://me:***@h:3306/d?x=1"),
         (
             "postgresql://h/db?user=me&password=pw&x=1",
             "postgresql://h/db?user=me&password=***&x=1",
