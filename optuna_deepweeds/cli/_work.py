@@ -12,7 +12,6 @@ from optuna_deepweeds.cli._output import info
 from optuna_deepweeds.cli._progress import Display
 from optuna_deepweeds.cli._signals import StopFlag
 from optuna_deepweeds.cli._values import WorkerOptions
-from optuna_deepweeds.priors import PriorTrial, read_priors
 from optuna_deepweeds.report.dashboard_note import publish
 from optuna_deepweeds.report.standing import cost, counted, duration, standing
 from optuna_deepweeds.studies import manager
@@ -51,20 +50,6 @@ def check_device(device: str | None) -> str:
     from optuna_deepweeds.training.runtime import choose_device
 
     return str(choose_device(device))
-
-
-def prior_trials(source: str, metric: str | None = None) -> list[PriorTrial]:
-    """The trials of a prior file or of URL#STUDY, whose storage is read and never made.
-
-    Raises:
-        As `priors.read_priors`.
-    """
-    from optuna_deepweeds.studies.storage import open_storage
-
-    def open_study(url: str, name: str) -> optuna.Study:
-        return manager.load_plain(name, open_storage(url, must_exist=True))
-
-    return read_priors(source, open_study=open_study, metric=metric)
 
 
 def print_plan(
