@@ -8,7 +8,7 @@ trials trains one network; its first trial is the root.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from optuna.study import StudyDirection
@@ -53,20 +53,19 @@ def replaced(trials: Iterable[FrozenTrial]) -> set[int]:
     return set[int]().union(*map(before, trials))
 
 
-def chain(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+def chain(trial: FrozenTrial, trials: Mapping[int, FrozenTrial]) -> list[FrozenTrial]:
     """The trials whose epochs make up the curve of `trial`, oldest first, itself the last.
 
     A retry from the first epoch inherits nothing, so its chain is itself.
 
     Args:
         trial: A trial of a study.
-        trials: All trials of that study.
+        trials: Number -> trial, of all trials of that study.
     """
-    by_number = {t.number: t for t in trials}
     found = [trial]
     while True:
-        numbers = linked(found[-1].user_attrs, ORIGIN) & by_number.keys()
-        if not numbers or (link := by_number[numbers.pop()]) in found:
+        numbers = linked(found[-1].user_attrs, ORIGIN) & trials.keys()
+        if not numbers or (link := trials[numbers.pop()]) in found:
             return found[::-1]
         found.append(link)
 

@@ -284,9 +284,6 @@ def _with_errors(record: Mapping[str, Any]) -> dict[str, Any]:
 )
 @_processes
 @click.option(
-    "--sqlite", is_flag=True, help="Studies in SQLite files: slower, with real times of decisions."
-)
-@click.option(
     "--decision-cost",
     "cost_at",
     type=click.IntRange(min=1),
@@ -309,7 +306,6 @@ def pruners(
     max_resources: list[int] | None,
     budgets: list[int],
     processes: int,
-    sqlite: bool,
     cost_at: int | None,
     output: Path | None,
     per_task: bool,
@@ -344,7 +340,6 @@ def pruners(
         sources,
         pruners,
         max_resources=max_resources or (),
-        storage="sqlite" if sqlite else "memory",
         budget=max(budgets),
         seeds=seeds,
         **grid,

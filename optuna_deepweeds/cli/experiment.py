@@ -92,12 +92,12 @@ def run(
     """
     from optuna_deepweeds.cli._grid import GridRun, default_jobs, run_jobs
     from optuna_deepweeds.cli._work import check_device, load_task
-    from optuna_deepweeds.priors import read_priors
     from optuna_deepweeds.studies.experiment import (
         EvaluationPlan,
         is_finished,
         read_experiment,
     )
+    from optuna_deepweeds.studies.manager import read_source
     from optuna_deepweeds.studies.storage import open_storage
 
     # Everything that can be wrong is looked at before the storage is touched.
@@ -109,7 +109,7 @@ def run(
     if options.workers > 1 and (jobs or 1) > 1:
         raise click.UsageError("--jobs and --workers cannot both be more than 1.")
     chosen = check_device(options.device)
-    priors = {source: read_priors(source) for cell in grid.cells for source in cell.priors}
+    priors = {source: read_source(source) for cell in grid.cells for source in cell.priors}
     task = load_task(grid.cells[0].spec, options)
     if dry_run:
         _print_plan(grid, "table", storage_url)
@@ -152,10 +152,11 @@ def report(
     Prints a row a method on stdout, and on stderr what the numbers say and whether they are enough
     to say it.
     """
-    from optuna_deepweeds.cli.report import require_plots
+    from optuna_deepweeds.cli.report import draw_pngs, require_plots
     from optuna_deepweeds.errors import NotFoundError
-    from optuna_deepweeds.report import compare_report
     from optuna_deepweeds.report.compare import compare
+    from optuna_deepweeds.report.compare_figures import compare_charts
+    from optuna_deepweeds.report.pages import write_comparison
     from optuna_deepweeds.report.view import StudyView
     from optuna_deepweeds.studies.experiment import read_experiment
 
@@ -166,18 +167,16 @@ def report(
         raise NotFoundError(f"no study of {grid.name!r} has begun; run: experiment run {file}")
     comparison = compare([StudyView.of(study) for study in there.values()])
     content = comparison.method_table()
-    rows = [dict(zip(content.columns, row, strict=True)) for row in content.rows]
-    emit(rows, columns=content.columns, fmt=fmt)
+    emit(content.records, columns=content.columns, fmt=fmt)
     if len(there) < len(grid.cells):
         info(f"{len(there)} of {len(grid.cells)} studies have begun.")
     for sentence in comparison.sentences():
         info(sentence)
     path = output or Path("reports") / f"{grid.name}.html"
-    compare_report.write_html(comparison, path, title=f"Experiment {grid.name}")
+    write_comparison(comparison, path, title=f"Experiment {grid.name}")
     info(f"Report written to {path}.")
     if png_folder is not None:
-        paths = compare_report.write_pngs(comparison, png_folder)
-        info(f"{len(paths)} figures written to {png_folder}/.")
+        draw_pngs(compare_charts(comparison), png_folder)
 
 
 def _print_plan(grid: Experiment, fmt: str, storage_url: str | None) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +14,10 @@ from optuna_deepweeds.cli._values import Output
 from optuna_deepweeds.errors import InvalidInputError
 
 if TYPE_CHECKING:
+    from optuna_deepweeds.report.chart import Figure
     from optuna_deepweeds.report.view import StudyView
+
+_MAX_BYTES = 200  # Of a file's name most systems allow 255.
 
 
 @click.command()
@@ -35,15 +40,16 @@ def report(
 ) -> None:
     """Write everything about study NAME as one HTML file that opens offline."""
     require_plots()
-    from optuna_deepweeds.report.study_report import write_html, write_pngs
+    from optuna_deepweeds.report.pages import write_study
 
     view = _views([name], storage_url)[0]
-    path = output or Path("reports") / f"{_file_name(name)}.html"
-    write_html(view, path)
+    path = output or Path("reports") / f"{file_name(name)}.html"
+    write_study(view, path)
     info(f"Report written to {path}.")
     if png_folder is not None:
-        paths = write_pngs(view, png_folder)
-        info(f"{len(paths)} figures written to {png_folder}/.")
+        from optuna_deepweeds.report.figures import study_figures
+
+        draw_pngs(study_figures(view), png_folder)
 
 
 @click.command()
@@ -86,21 +92,28 @@ def compare(
 
     comparison = comparing.compare(_views(names, storage_url), baseline=baseline)
     content = comparison.test_table() if pairs else comparison.method_table()
-    rows = [dict(zip(content.columns, row, strict=True)) for row in content.rows]
-    emit(rows, columns=content.columns, fmt=fmt)
+    emit(content.records, columns=content.columns, fmt=fmt)
     for sentence in comparison.sentences():
         info(sentence)
     if html_file is None and png_folder is None:
         return
     require_plots()
-    from optuna_deepweeds.report import compare_report
-
     if html_file is not None:
-        compare_report.write_html(comparison, html_file)
+        from optuna_deepweeds.report.pages import write_comparison
+
+        write_comparison(comparison, html_file)
         info(f"Comparison written to {html_file}.")
     if png_folder is not None:
-        paths = compare_report.write_pngs(comparison, png_folder)
-        info(f"{len(paths)} figures written to {png_folder}/.")
+        from optuna_deepweeds.report.compare_figures import compare_charts
+
+        draw_pngs(compare_charts(comparison), png_folder)
+
+
+def draw_pngs(figures: Mapping[str, Figure], folder: Path) -> None:
+    """Draw every figure as a PNG into `folder` and say so."""
+    from optuna_deepweeds.report.pages import write_pngs
+
+    info(f"{len(write_pngs(figures, folder))} figures written to {folder}/.")
 
 
 def _views(names: tuple[str, ...] | list[str], storage_url: str | None) -> list[StudyView]:
@@ -112,10 +125,16 @@ def _views(names: tuple[str, ...] | list[str], storage_url: str | None) -> list[
     return [StudyView.of(manager.load_plain(name, storage)) for name in dict.fromkeys(names)]
 
 
-def _file_name(name: str) -> str:
-    """A study's name as a file name: separators and leading dots replaced."""
-    safe = "".join("_" if c in '/\\:*?"<>|' else c for c in name)
-    return "_" + safe[1:] if safe.startswith(".") else safe
+def file_name(name: str) -> str:
+    """A study's name as a file name, another one for each name.
+
+    What no file's name may hold becomes an underscore, and then some digits tell `a/b` from `a:b`.
+    """
+    safe = "".join("_" if c in '/\\:*?"<>|' or not c.isprintable() else c for c in name)
+    safe = f"_{safe[1:]}" if safe.startswith(".") else safe
+    if len(safe.encode()) > _MAX_BYTES:
+        safe = safe.encode()[:_MAX_BYTES].decode(errors="ignore")
+    return safe if safe == name else f"{safe}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
 
 
 def require_plots() -> None:

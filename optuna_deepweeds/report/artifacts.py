@@ -7,6 +7,7 @@ so that a study that is resumed often does not pile up networks.
 from __future__ import annotations
 
 import contextlib
+import csv
 import json
 import mimetypes
 import os
@@ -20,7 +21,8 @@ from typing import Any
 import optuna
 
 from optuna_deepweeds import attributes
-from optuna_deepweeds.report import tables
+from optuna_deepweeds.report.confusion import write_confusion_png
+from optuna_deepweeds.report.tables import Table, confusion_table
 from optuna_deepweeds.report.view import StudyView
 from optuna_deepweeds.studies.manager import storage_url, study_checkpoints
 from optuna_deepweeds.studies.storage.engine import resolve_url, sqlite_path
@@ -104,31 +106,22 @@ def _files(
         if checkpoint.exists():
             name = f"network-trial-{best.number}.pt"
             files[name] = lambda path: task.network(best, checkpoint).save(path)
-    stored = view.user_attrs.get(attributes.EVALUATION)
-    tested = next(iter(stored.get("trials") or ()), None) if isinstance(stored, Mapping) else None
-    if isinstance(stored, Mapping) and tested and tested.get("confusion"):
+    stored = view.stored(attributes.EVALUATION)
+    table = confusion_table(stored)
+    if table is not None:
+        tested = stored["trials"][0]
         # The seeds tell a second test of the same trial from the first.
         scores = "-".join(f"{round(1e4 * score)}" for score in tested.get("seeds") or ())
         stem = f"trial-{tested.get('trial')}-{scores}"
-        classes = [str(name) for name in stored.get("classes") or ()]
-        files[f"confusion-{stem}.csv"] = lambda path: path.write_text(_csv(view), encoding="utf-8")
-        files[f"confusionmatrix-{stem}.png"] = lambda path: _draw(classes, tested, path)
+        title = f"Trial {tested.get('trial')} on the test images, accuracy {tested['mean']:.4f}"
+        files[f"confusion-{stem}.csv"] = lambda path: _csv(table, path)
+        files[f"confusionmatrix-{stem}.png"] = lambda path: write_confusion_png(table, path, title)
     return files
 
 
-def _csv(view: StudyView) -> str:
-    for title, table in tables.evaluation_tables(view):
-        if title.startswith("Confusion"):
-            rows = [table.columns, *table.rows]
-            return "".join(",".join("" if c is None else str(c) for c in r) + "\n" for r in rows)
-    return ""
-
-
-def _draw(classes: list[str], tested: Mapping[str, Any], path: Path) -> None:
-    from optuna_deepweeds.report.confusion import write_confusion_png
-
-    title = f"Trial {tested.get('trial')} on the test images, accuracy {tested.get('mean'):.4f}"
-    write_confusion_png(classes, tested["confusion"], path, title)
+def _csv(table: Table, path: Path) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([table.columns, *table.rows])
 
 
 def _put(study: optuna.Study, folder: Path, name: str, write: Callable[[Path], object]) -> None:

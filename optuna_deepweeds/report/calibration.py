@@ -18,7 +18,7 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from optuna_deepweeds import attributes
+from optuna_deepweeds.trials import chain, forecast, sign
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,6 @@ class Foreseen:
     high: float
     outcome: float
 
-    @property
-    def is_inside(self) -> bool:
-        """Whether the outcome lies in the interval, its ends included."""
-        return self.low <= self.outcome <= self.high
-
 
 @dataclass(frozen=True)
 class Calibration:
@@ -61,17 +56,17 @@ class Calibration:
     @property
     def surprise(self) -> float | None:
         """Mean of outcome minus expectation; positive if trials turned out better."""
-        return self._mean([self.sign * (p.outcome - p.expected) for p in self.points])
+        return _mean([self.sign * (p.outcome - p.expected) for p in self.points])
 
     @property
     def error(self) -> float | None:
         """Mean absolute difference of outcome and expectation."""
-        return self._mean([abs(p.outcome - p.expected) for p in self.points])
+        return _mean([abs(p.outcome - p.expected) for p in self.points])
 
     @property
     def coverage(self) -> float | None:
-        """Share of outcomes inside their interval."""
-        return self._mean([float(p.is_inside) for p in self.points])
+        """Share of outcomes inside their interval, its ends included."""
+        return _mean([float(p.low <= p.outcome <= p.high) for p in self.points])
 
     @property
     def correlation(self) -> float | None:
@@ -96,81 +91,49 @@ class Calibration:
 
     def by_epoch(self) -> list[dict[str, Any]]:
         """The same numbers for each epoch at which something was foreseen, earliest first."""
-        epochs = sorted({p.epoch for p in self.points})
         rows = []
-        for epoch in epochs:
+        for epoch in sorted({p.epoch for p in self.points}):
             here = Calibration(tuple(p for p in self.points if p.epoch == epoch), self.sign)
             rows.append({"epoch": epoch, **here.summary()})
         return rows
 
-    @staticmethod
-    def _mean(values: Sequence[float]) -> float | None:
-        return float(np.mean(values)) if values else None
-
 
 def calibration(study: optuna.Study) -> Calibration:
-    """Judge the anticipations that `study` stores.
-
-    A study of which nothing can be judged, because its pruner foresees nothing or no trial has
-    finished, gives a calibration without points. Imported trials are left out.
-    """
+    """Judge the anticipations that `study` stores; without points if none can be judged."""
     return calibration_of(study.get_trials(deepcopy=False), study.direction)
 
 
 def calibration_of(trials: Iterable[FrozenTrial], direction: StudyDirection) -> Calibration:
     """As `calibration`, from all trials of one study."""
-    sign = -1.0 if direction == StudyDirection.MINIMIZE else 1.0
-    return Calibration(tuple(foreseen(trials)), sign)
-
-
-def foreseen(trials: Iterable[FrozenTrial]) -> list[Foreseen]:
-    """The anticipations that can be judged, from all trials of one study."""
     by_number = {trial.number: trial for trial in trials}
     points = []
     for trial in by_number.values():
         if trial.state != TrialState.COMPLETE:
             continue
-        outcome = trial.values[0]
         last = max(trial.intermediate_values, default=0)
-        for link in _chain(trial, by_number):
-            point = _judged(link.user_attrs.get(attributes.ANTICIPATION), trial.number, outcome)
+        for link in chain(trial, by_number):
+            point = _judged(forecast(link), trial.number, trial.values[0])
             # What is said at the last epoch foresees nothing.
             if point is not None and point.epoch < last:
                 points.append(point)
-    return sorted(points, key=lambda p: (p.number, p.epoch))
+    return Calibration(tuple(sorted(points, key=lambda p: (p.number, p.epoch))), sign(direction))
 
 
-def _chain(trial: FrozenTrial, by_number: Mapping[int, FrozenTrial]) -> list[FrozenTrial]:
-    """The trial and those that it continues, directly or not."""
-    chain = [trial]
-    while True:
-        origins = attributes.linked_trials(chain[-1].user_attrs, attributes.ORIGIN)
-        parents = [by_number[number] for number in origins if number in by_number]
-        if not parents or parents[0] in chain:
-            return chain
-        chain += parents
-
-
-def _judged(stored: Any, number: int, outcome: float) -> Foreseen | None:
-    """An attribute as a point; None if it is absent or holds no finite forecast."""
-    if not isinstance(stored, Mapping):
-        return None
-    expected = _number(stored.get("expected"))
+def _judged(stored: Mapping[str, Any], number: int, outcome: float) -> Foreseen | None:
+    """A forecast as a point; None if there is none or one that is not finite."""
     epoch = stored.get("epoch")
-    low, high = _number(stored.get("low")), _number(stored.get("high"))
-    if not isinstance(epoch, int) or not all(map(math.isfinite, (expected, low, high, outcome))):
+    values = [stored.get(key) for key in ("expected", "low", "high")] + [outcome]
+    if not all(isinstance(v, (int, float)) and math.isfinite(v) for v in values):
         return None
-    return Foreseen(number, epoch, expected, low, high, outcome)
+    expected, low, high = (float(stored[key]) for key in ("expected", "low", "high"))
+    return Foreseen(number, epoch, expected, low, high, outcome) if type(epoch) is int else None
 
 
-def _number(value: Any) -> float:
-    is_finite = isinstance(value, (int, float)) and math.isfinite(value)
-    return float(value) if is_finite else math.nan
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if values else None
 
 
 def _ranks(values: Sequence[float]) -> np.ndarray:
-    """Ranks of `values`, ties sharing their mean."""
-    array = np.asarray(values, dtype=float)
-    _, group, counts = np.unique(array, return_inverse=True, return_counts=True)
-    below = np.cumsum(counts) - counts
-    return np.asarray((below + (counts - 1) / 2)[group])
+    """Ranks of `values`, ties sharing their mean; importing scipy.stats costs half a second."""
+    _, group, counts = np.unique(np.asarray(values), return_inverse=True, return_counts=True)
+    return np.asarray((np.cumsum(counts) - (counts - 1) / 2)[group])

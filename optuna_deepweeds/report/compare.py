@@ -1,24 +1,20 @@
-"""Methods compared over their seeds: who is better, by how much, and is that enough to tell.
-
-A method is what all studies of a group share: their specification without the seed. Studies of
-other programs form groups of their own by name.
-"""
+"""Methods compared over their seeds: who is better, by how much, and is that enough to tell."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 
-from optuna_deepweeds import attributes
 from optuna_deepweeds.errors import InvalidInputError
-from optuna_deepweeds.report.incumbent import Axis, Trajectory, trajectory
+from optuna_deepweeds.report.incumbent import Axis
+from optuna_deepweeds.report.methods import Method, group, recipe
 from optuna_deepweeds.report.published import (
     PUBLISHED,
     PUBLISHED_DATASET,
@@ -26,59 +22,17 @@ from optuna_deepweeds.report.published import (
     split_sentence,
 )
 from optuna_deepweeds.report.statistics import (
+    FEW_SEEDS,
     Estimate,
     PairedTest,
     average_ranks,
-    difference_sentence,
     geometric_mean,
     paired_tests,
-    savings_sentence,
+    sentence,
     shared_seeds,
 )
 from optuna_deepweeds.report.tables import Table
 from optuna_deepweeds.report.view import StudyView
-
-_NAMING = ("sampler", "pruner")
-_EXTRA = ("thaw", "priors", "dataset", "fold", "space", "epochs", "sources")
-# Fields that never make two studies different methods.
-_NEVER = ("seed", "dataset_fingerprint", "direction", "metric")
-
-
-@dataclass(frozen=True)
-class Method:
-    """The studies of one method.
-
-    Attributes:
-        label: Its name in tables and legends.
-        views: Seed -> study.
-    """
-
-    label: str
-    views: Mapping[Hashable, StudyView]
-
-    @cached_property
-    def runs(self) -> dict[Hashable, Trajectory]:
-        """Seed -> the study's incumbent over what it cost."""
-        return {seed: trajectory(view) for seed, view in self.views.items()}
-
-    @property
-    def final(self) -> dict[Hashable, float]:
-        """Seed -> the study's last incumbent; studies without a finished trial are left out."""
-        return {s: float(run.values[-1]) for s, run in self.runs.items() if len(run.values)}
-
-    @property
-    def tested(self) -> dict[Hashable, float]:
-        """Seed -> accuracy of the best network on the test split, where it was evaluated."""
-        found = {s: tested_accuracy(view) for s, view in self.views.items()}
-        return {s: value for s, value in found.items() if value is not None}
-
-    @property
-    def published(self) -> Published | None:
-        """The published method that is this one, if there is one."""
-        view = next(iter(self.views.values()))
-        sampler = str(view.spec.get("sampler")) + (" with priors" if view.n_priors else "")
-        key = (sampler, view.spec.get("pruner"))
-        return next((p for p in PUBLISHED if (p.sampler, p.pruner) == key), None)
 
 
 @dataclass(frozen=True)
@@ -90,62 +44,80 @@ class Comparison:
         metric: What a trial's value measures.
         sign: +1 if larger values are better, else -1.
         baseline: Label of the method that the others are tested against.
-        remarks: What the reader should know before any figure.
     """
 
     methods: tuple[Method, ...]
     metric: str
     sign: float
     baseline: str
-    remarks: tuple[str, ...] = field(default=())
+
+    @property
+    def views(self) -> list[StudyView]:
+        """All studies."""
+        return [view for method in self.methods for view in method.views.values()]
 
     @property
     def published(self) -> tuple[Published, ...]:
         """Published results on the same task; empty if the studies have another one."""
-        specs = [view.spec for m in self.methods for view in m.views.values()]
-        is_same = all(spec.get("dataset") == PUBLISHED_DATASET for spec in specs)
+        is_same = all(view.spec.get("dataset") == PUBLISHED_DATASET for view in self.views)
         return PUBLISHED if is_same else ()
+
+    @cached_property
+    def is_tested(self) -> bool:
+        """Whether every study with a finished trial was tested, all by one recipe."""
+        recipes = {recipe(view) for view in self.views if view.ranked}
+        return len(recipes) == 1 and None not in recipes
+
+    @property
+    def measure(self) -> str:
+        """What methods are compared by: the test accuracy where all have one."""
+        return "test accuracy" if self.is_tested else self.metric
 
     @property
     def pairs(self) -> list[tuple[str, str]]:
         """Every method against the baseline; all pairs while they are few."""
-        labels = [m.label for m in self.methods]
-        if len(labels) <= 4:
-            ordered = [*(x for x in labels if x != self.baseline), self.baseline]
-            return list(combinations(ordered, 2))
-        return [(label, self.baseline) for label in labels if label != self.baseline]
+        others = [m.label for m in self.methods if m.label != self.baseline]
+        if len(others) < 4:
+            return list(combinations([*others, self.baseline], 2))
+        return [(label, self.baseline) for label in others]
 
     @cached_property
     def tests(self) -> list[PairedTest]:
-        """Paired tests of the final incumbents, corrected together."""
-        return paired_tests({m.label: m.final for m in self.methods}, self.pairs)
+        """Paired tests of what the studies ended with, corrected together."""
+        values = {m.label: m.tested if self.is_tested else m.final for m in self.methods}
+        return paired_tests(values, self.pairs)
 
-    def savings(self, first: str, second: str, axis: Axis) -> tuple[Estimate, int]:
+    def savings(self, first: str, second: str, axis: Axis) -> Estimate:
         """Cost of `second` over that of `first` until both have what the worse one ends with.
 
-        Returns:
-            The geometric mean over shared seeds, and the number of shared seeds left out.
+        The geometric mean over shared seeds; those without a finished trial are left out.
         """
         by_label = {m.label: m for m in self.methods}
         a, b = by_label[first], by_label[second]
-        seeds = shared_seeds(a.final, b.final)
         ratios = []
-        for seed in seeds:
+        for seed in shared_seeds(a.final, b.final):
             target = self.sign * min(self.sign * a.final[seed], self.sign * b.final[seed])
             costs = [m.runs[seed].cost_to_reach(target, axis, self.sign) for m in (a, b)]
             if all(math.isfinite(c) and c > 0 for c in costs):
                 ratios.append(costs[1] / costs[0])
-        n_shared = len(set(a.views) & set(b.views))
-        return geometric_mean(ratios), n_shared - len(ratios)
+        return geometric_mean(ratios)
 
     def sentences(self) -> list[str]:
-        """What the comparison says, for people."""
-        found = list(self.remarks)
-        for test in self.tests:
-            found.append(difference_sentence(test, self.metric, self.sign))
-            if test.difference.n:
-                ratio, n_out = self.savings(test.first, test.second, "epochs")
-                found.append(savings_sentence(test.first, test.second, ratio, "epochs", n_out))
+        """What the comparison says, for people: each method against the baseline."""
+        found = _remarks(self)
+        sign = 1.0 if self.is_tested else self.sign
+        shown = [test for test in self.tests if test.second == self.baseline]
+        for test in shown:
+            ratio = self.savings(test.first, test.second, "epochs")
+            found.append(sentence(test, self.measure, sign, ratio))
+        n = min((test.difference.n for test in shown if test.difference.n), default=FEW_SEEDS)
+        if n == 1:
+            found.append("One seed tells nothing about chance.")
+        elif n < FEW_SEEDS:
+            found.append(
+                f"{n} seeds are few: below {FEW_SEEDS} no difference can be significant at the "
+                "5 % level, however large."
+            )
         if self.published:
             found += [split_sentence(), self._effort()]
         if len(self.methods) < 2:
@@ -154,11 +126,10 @@ class Comparison:
 
     def _effort(self) -> str:
         """What our studies spent, beside the published ones."""
-        views = [view for method in self.methods for view in method.views.values()]
-        spaces = sorted({str(view.spec.get("space")) for view in views})
-        epochs = sorted({int(view.spec.get("epochs") or 0) for view in views})
-        spent = _median([view.progress.epochs for view in views]) or 0
-        minutes = (_median([view.progress.seconds for view in views]) or 0) / 60
+        spaces = sorted({str(view.spec.get("space")) for view in self.views})
+        epochs = sorted({view.epochs or 0 for view in self.views})
+        spent = _median([view.progress.epochs for view in self.views]) or 0
+        minutes = (_median([view.progress.seconds for view in self.views]) or 0) / 60
         return (
             f"Ours: space {', '.join(spaces)}, {', '.join(map(str, epochs))} epochs a network, "
             f"{spent:.0f} epochs and {minutes:.0f} minutes a study (medians)."
@@ -187,8 +158,8 @@ class Comparison:
         grid, ranks = self.ranks("epochs")
         rows = []
         for i, method in enumerate(self.methods):
-            final, tested = list(method.final.values()), list(method.tested.values())
-            quartiles = np.quantile(final, [0.25, 0.75]) if final else (None, None)
+            final = list(method.final.values())
+            low, high = np.quantile(final, [0.25, 0.75]).tolist() if final else (None, None)
             progress = [v.progress for v in method.views.values()]
             finished = sum(p.finished for p in progress)
             rows.append(
@@ -196,9 +167,9 @@ class Comparison:
                     method.label,
                     len(method.views),
                     _median(final),
-                    quartiles[0] if final else None,
-                    quartiles[1] if final else None,
-                    _median(tested),
+                    low,
+                    high,
+                    _median(list(method.tested.values())),
                     _median([p.finished for p in progress]),
                     sum(p.pruned for p in progress) / finished if finished else None,
                     _median([p.epochs for p in progress]),
@@ -208,23 +179,22 @@ class Comparison:
             )
         columns = ("method", "seeds", "best", "lower_quartile", "upper_quartile", "test",
                    "trials", "stopped_share", "epochs", "seconds", "mean_rank")  # fmt: skip
-        plain = tuple(tuple(_builtin(value) for value in row) for row in rows)
-        return Table(columns, plain)
+        return Table(columns, tuple(rows))
 
     def published_table(self) -> Table:
         """Ours beside the published results, a row a method; without rows for another task."""
         rows: list[tuple[Any, ...]] = []
-        matched = {m.published: m for m in self.methods if m.published is not None}
+        ours = {m.published: m for m in self.methods}
         for entry in self.published:
-            ours = matched.get(entry)
-            tested = list(ours.tested.values()) if ours is not None else []
-            trials = [v.progress.finished for v in ours.views.values()] if ours is not None else []
+            method = ours.get(entry)
+            tested = list(method.tested.values()) if method is not None else []
+            views = method.views.values() if method is not None else ()
             rows.append(
                 (
                     entry.label,
                     _each(tested, ".4f"),
                     float(np.mean(tested)) if tested else None,
-                    _each(trials, ","),
+                    _each([v.progress.finished for v in views], ","),
                     _each(entry.test_accuracies, ".4f"),
                     entry.mean,
                     _each(entry.n_trials, ","),
@@ -238,17 +208,12 @@ class Comparison:
         """One row a pair: difference, interval, p values, how many times fewer epochs."""
         rows = []
         for t in self.tests:
-            ratio, _ = self.savings(t.first, t.second, "epochs")
-            rows.append(
-                (
-                    t.first, t.second, t.difference.n, *map(_number, (
-                        t.difference.mean, t.difference.low, t.difference.high, t.p, t.p_holm,
-                        ratio.mean, ratio.low, ratio.high,
-                    )),
-                )
-            )  # fmt: skip
+            d, ratio = t.difference, self.savings(t.first, t.second, "epochs")
+            numbers = (d.mean, d.low, d.high, t.p, t.p_holm, ratio.mean, ratio.low, ratio.high)
+            plain = (None if math.isnan(value) else value for value in numbers)
+            rows.append((t.first, t.second, d.n, *plain, self.measure))
         columns = ("first", "second", "seeds", "difference", "low", "high", "p", "p_holm",
-                   "epochs_ratio", "ratio_low", "ratio_high")  # fmt: skip
+                   "epochs_ratio", "ratio_low", "ratio_high", "of")  # fmt: skip
         return Table(columns, tuple(rows))
 
 
@@ -268,7 +233,7 @@ def compare(views: Sequence[StudyView], *, baseline: str | None = None) -> Compa
     if len({v.direction for v in views}) > 1:
         kinds = ", ".join(f"{v.name} to {v.direction.name.lower()}" for v in views)
         raise InvalidInputError(f"compared studies must have one direction, but {kinds}.")
-    methods = _methods(views)
+    methods = group(views)
     labels = [m.label for m in methods]
     if baseline is not None and baseline not in labels:
         raise InvalidInputError(
@@ -278,94 +243,51 @@ def compare(views: Sequence[StudyView], *, baseline: str | None = None) -> Compa
         methods=tuple(methods),
         metric=Counter(v.metric for v in views).most_common(1)[0][0],
         sign=views[0].sign,
-        baseline=baseline or _default_baseline(methods),
-        remarks=tuple(_remarks(views, methods)),
+        baseline=baseline or _default_baseline(labels),
     )
 
 
-def _methods(views: Sequence[StudyView]) -> list[Method]:
-    facts = [_facts(view) for view in views]
-    fields = [*_NAMING, *_EXTRA]
-    fields += sorted({name for f in facts for name in f if name not in fields})
-    differing = [
-        name
-        for name in fields
-        # Only DORA can thaw: where all its studies do, the pruner's name says enough.
-        if len(
-            {
-                repr(f.get(name))
-                for f in facts
-                if f.get("sampler") and (name != "thaw" or f.get("pruner") == "dora")
-            }
-        )
-        > 1
-    ]
-    groups: dict[str, dict[Hashable, StudyView]] = {}
-    for view, fact in zip(views, facts, strict=True):
-        group = groups.setdefault(_label(view, fact, differing), {})
-        seed: Hashable = view.spec.get("seed", view.name)
-        # A second study of the same seed is a repetition of its own.
-        group[seed if seed not in group else f"{seed} ({view.name})"] = view
-    return [Method(label, members) for label, members in groups.items()]
+def _default_baseline(labels: Sequence[str]) -> str:
+    for is_plain in (
+        lambda label: label.startswith("random + none"),
+        lambda label: label.startswith("random + "),
+        lambda label: label.endswith("+ none"),
+    ):
+        for label in labels:
+            if is_plain(label):
+                return label
+    return labels[0]
 
 
-def _facts(view: StudyView) -> dict[str, Any]:
-    if not view.spec:
-        return {}
-    facts = {k: v for k, v in view.spec.items() if k not in _NEVER}
-    return {**facts, "priors": bool(view.n_priors)}
-
-
-def _label(view: StudyView, facts: Mapping[str, Any], differing: Sequence[str]) -> str:
-    if not facts:
-        return view.name
-    informed = " with priors" if "priors" in differing and facts["priors"] else ""
-    label = f"{facts.get('sampler')}{informed} + {facts.get('pruner')}"
-    for name in differing:
-        value = facts.get(name)
-        if name in (*_NAMING, "priors") or value is None:
-            continue
-        if isinstance(value, bool):
-            label += f" + {name}" if value else ""
-        else:
-            label += f", {name} {', '.join(value) or 'none' if isinstance(value, list) else value}"
-    return label
-
-
-def _default_baseline(methods: Sequence[Method]) -> str:
-    for start in ("random + none", "random + ", ""):
-        for method in methods:
-            if method.label.startswith(start) or (not start and method.label.endswith("+ none")):
-                return method.label
-    return methods[0].label
-
-
-def _remarks(views: Sequence[StudyView], methods: Sequence[Method]) -> list[str]:
-    remarks = []
+def _remarks(comparison: Comparison) -> list[str]:
+    """What the reader should know before any figure."""
+    views, remarks = comparison.views, []
     empty = [v.name for v in views if not v.ranked]
     if empty:
         remarks.append(f"No trial was trained to the end in: {', '.join(empty)}.")
-    datasets = {str(v.spec.get("dataset_fingerprint")) for v in views if v.spec}
-    if len(datasets) > 1:
+    if len({str(v.spec.get("dataset_fingerprint")) for v in views if v.spec}) > 1:
         remarks.append("The studies do not share one data set and split: read values with care.")
     if len({v.metric for v in views}) > 1:
         names = ", ".join(sorted({v.metric for v in views}))
         remarks.append(f"The studies name different metrics ({names}).")
-    totals = [run.total_epochs for m in methods for run in m.runs.values()]
-    if len(totals) > 1 and min(totals) > 0 and max(totals) > 1.5 * min(totals):
+    recipes = sorted({r for v in views if (r := recipe(v)) is not None})
+    if len(recipes) > 1:
         remarks.append(
-            f"Studies trained {min(totals):.0f} to {max(totals):.0f} epochs: final values compare "
+            f"The studies were tested by different recipes ({', '.join(recipes)}): their test "
+            "accuracies do not compare."
+        )
+    if not comparison.is_tested and len(comparison.methods) > 1 and len(empty) < len(views):
+        remarks.append(
+            f"Compared by the best {comparison.metric} of each study: the maximum of many trials, "
+            "hence optimistic, the more so the more trials. `study evaluate` tests."
+        )
+    spent = [v.progress.epochs for v in views]
+    if len(spent) > 1 and min(spent) > 0 and max(spent) > 1.5 * min(spent):
+        remarks.append(
+            f"Studies trained {min(spent):,} to {max(spent):,} epochs: final values compare "
             "unequal budgets, the curves over epochs do not."
         )
     return remarks
-
-
-def tested_accuracy(view: StudyView) -> float | None:
-    """Mean test accuracy of the best trial that `study evaluate` stored, or None."""
-    stored = view.user_attrs.get(attributes.EVALUATION)
-    trials = stored.get("trials") if isinstance(stored, Mapping) else None
-    value = trials[0].get("mean") if trials else None
-    return float(value) if isinstance(value, (int, float)) else None
 
 
 def _each(values: Sequence[float], form: str) -> str | None:
@@ -375,11 +297,3 @@ def _each(values: Sequence[float], form: str) -> str | None:
 
 def _median(values: Sequence[float]) -> float | None:
     return float(np.median(values)) if len(values) else None
-
-
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else value
-
-
-def _builtin(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value

@@ -1,8 +1,9 @@
-"""The charts of a comparison of methods."""
+"""The charts of a comparison of methods; each is None where there is nothing to draw."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from optuna_deepweeds.report.chart import Chart, Mark, Panel, method_colour
 from optuna_deepweeds.report.compare import Comparison
 from optuna_deepweeds.report.incumbent import Axis, band
 from optuna_deepweeds.report.published import Published
+from optuna_deepweeds.report.view import StudyView
 
 
 def compare_charts(comparison: Comparison) -> dict[str, Chart]:
@@ -31,15 +33,21 @@ def incumbents(comparison: Comparison, axis: Axis) -> Chart | None:
     scale = 1.0 if axis == "epochs" else 60.0
     for i, method in enumerate(comparison.methods):
         runs = [run for run in method.runs.values() if run.total(axis) > 0]
-        if not any(len(run.values) for run in runs):
-            continue
         b = band(runs, axis, comparison.sign)
+        if np.isnan(b.median).all():
+            continue
         x, ink = (b.grid / scale).tolist(), method_colour(i)
         if len(runs) > 1:
             marks.append(
                 Mark("band", x, _gaps(b.low), colour=ink, upper=_gaps(b.high), opacity=0.16)
             )
-        marks.append(Mark("step", x, _gaps(b.median), method.label, ink, width=2.2))
+        whole = int((~b.is_partial).sum())  # The dashed part begins where the whole one ends.
+        for part, name, is_dashed in (
+            (slice(whole), method.label, False), (slice(whole - 1, None), "", True)
+        ):  # fmt: skip
+            y = _gaps(b.median[part])
+            if any(value is not None for value in y):
+                marks.append(Mark("step", x[part], y, name, ink, width=2.2, dash=is_dashed))
     if not marks:
         return None
     what = "epochs trained" if axis == "epochs" else "minutes"
@@ -48,8 +56,8 @@ def incumbents(comparison: Comparison, axis: Axis) -> Chart | None:
         f"incumbent-{axis}",
         f"Best network against {'epochs' if axis == 'epochs' else 'time'}",
         (panel,),
-        "Median over seeds, band from the lower to the upper quartile; a curve ends where the "
-        "shortest of its studies ends.",
+        "Median over seeds, band from the lower to the upper quartile; dashed from where a study "
+        "has ended, which keeps its best network.",
         height=400,
     )
 
@@ -63,12 +71,8 @@ def ranking(comparison: Comparison) -> Chart | None:
         Mark("line", grid.tolist(), ranks[:, i].tolist(), m.label, method_colour(i), width=2.2)
         for i, m in enumerate(comparison.methods)
     )
-    panel = Panel(
-        marks,
-        x_label="epochs trained",
-        y_label="mean rank",
-        y_range=(len(comparison.methods) + 0.2, 0.8),
-    )
+    lowest = len(comparison.methods) + 0.2
+    panel = Panel(marks, x_label="epochs trained", y_label="mean rank", y_range=(lowest, 0.8))
     caption = "1 is best; ties share their mean rank. Over the seeds that every method has."
     return Chart("ranking", "Anytime ranking", (panel,), caption, height=320)
 
@@ -110,19 +114,16 @@ def _columns(
 ) -> Chart | None:
     """One column a method: a point a seed, the median, and published values beside them."""
     marks = []
-    has_published = any(published is not None for _, _, published in columns)
+    shift = 0.14 if any(published is not None for _, _, published in columns) else 0.0
     for i, (label, values, published) in enumerate(columns):
         if values:
-            x = i - (0.14 if has_published else 0.0)
-            y = list(values.values())
-            ink = method_colour(i)
-            half = 0.12 if has_published else 0.25
             texts = [f"{label}, seed {seed}: {v:.4g}" for seed, v in values.items()]
-            middle = float(np.median(y))
-            marks.append(Mark("line", [x - half, x + half], [middle] * 2, colour=ink, width=2.5))
-            marks.append(Mark("points", [x] * len(y), y, colour=ink, texts=texts, opacity=0.75))
+            half, ink, y = 0.12 if shift else 0.25, method_colour(i), list(values.values())
+            marks += _column(i - shift, y, texts, half, Mark("points", (), (), colour=ink))
         if published is not None:
-            marks += _published_marks(published, i + 0.14)
+            y = list(published.test_accuracies)
+            texts = [f"published, {published.label}: {v:.4f}" for v in y]
+            marks += _column(i + shift, y, texts, 0.12, _published("published (other split)"))
     if not marks:
         return None
     panel = Panel(
@@ -134,76 +135,76 @@ def _columns(
     return Chart(key, title, (panel,), caption, height=380)
 
 
-def _published_marks(published: Published, x: float) -> list[Mark]:
-    y = list(published.test_accuracies)
-    middle = float(np.median(y))
-    texts = [f"published, {published.label}: {v:.4f}" for v in y]
+def _column(x: float, y: list[float], texts: list[str], half: float, style: Mark) -> list[Mark]:
+    """Points above one another at `x`, and their median."""
+    middle = [float(np.median(y))] * 2
     return [
-        Mark("line", [x - 0.12, x + 0.12], [middle] * 2, colour="grid", width=2.5),
-        Mark(
-            "points", [x] * len(y), y, "published (other split)", "grid", texts=texts,
-            symbol="diamond", size=7.0,
-        ),
-    ]  # fmt: skip
+        Mark("line", [x - half, x + half], middle, colour=style.colour, width=2.5),
+        replace(style, x=[x] * len(y), y=y, texts=texts, opacity=0.75),
+    ]
+
+
+def _published(name: str) -> Mark:
+    return Mark("points", (), (), name, "grid", symbol="diamond", size=7.0)
 
 
 def cumulative_maximum(comparison: Comparison) -> Chart | None:
     """The best value over the number of finished trials, one line a seed, as on the poster."""
     marks = []
     for i, method in enumerate(comparison.methods):
-        is_first = True
+        names = iter([method.label])  # Of the first line alone.
         for seed, view in method.views.items():
-            trials = sorted(
-                (t for t in view.trials if t.datetime_complete and t.state.is_finished()),
-                key=lambda t: (t.datetime_complete, t.number),
-            )
-            complete = {t.number for t in view.ranked}
-            best = -np.inf
-            y: list[float | str | None] = []
-            for trial in trials:
-                if trial.number in complete and trial.value is not None:
-                    best = max(best, comparison.sign * trial.value)
-                y.append(comparison.sign * best if np.isfinite(best) else None)
-            if y and y[-1] is not None:
-                name = method.label if is_first else ""
+            x, y = _steps(view)
+            if x:
                 texts = [
-                    f"{method.label}, seed {seed}, trial {k}: {v}" for k, v in enumerate(y, 1)
+                    f"{method.label}, seed {seed}, trial {n}: {v:.4g}"
+                    for n, v in zip(x, y, strict=True)
                 ]
-                marks.append(
-                    Mark("step", list(range(1, len(y) + 1)), y, name, method_colour(i),
-                         texts=texts, opacity=0.8)
-                )  # fmt: skip
-                is_first = False
+                name, ink = next(names, ""), method_colour(i)
+                marks.append(Mark("step", x, y, name, ink, texts=texts, opacity=0.8))
     if not marks:
         return None
     caption = "One line a study; trials that were stopped early count as trials."
-    is_wide = bool(comparison.published)
-    if is_wide:
-        x = [float(n) for p in comparison.published for n in p.n_trials]
-        marks.append(
-            Mark(
-                "points", x, [v for p in comparison.published for v in p.test_accuracies],
-                "published: test accuracy", "grid", symbol="diamond", size=7.0, opacity=0.7,
-                texts=[f"published, {p.label}, {n:,} trials: {v:.4f} on the test images"
-                       for p in comparison.published
-                       for n, v in zip(p.n_trials, p.test_accuracies, strict=True)],
-            )
-        )  # fmt: skip
+    ticks: tuple[int, ...] = ()
+    if comparison.published:
+        shown = [
+            (float(n), v, f"published, {p.label}, {n:,} trials: {v:.4f} on the test images")
+            for p in comparison.published
+            for n, v in zip(p.n_trials, p.test_accuracies, strict=True)
+        ]
+        style = _published("published: test accuracy")
+        x, y, texts = (list(part) for part in zip(*shown, strict=True))
+        marks.append(replace(style, x=x, y=y, texts=texts, opacity=0.7))
         caption += (
             " Grey diamonds: published studies at their number of trials; of these only the "
             "accuracy on the test images is known, so that is their height."
         )
+        ticks = (1, 3, 10, 30, 100, 300, 1000)
     panel = Panel(
         tuple(marks),
         x_label="trials",
         y_label=f"best {comparison.metric}",
-        log_x=is_wide,
+        log_x=bool(ticks),
         is_whole=True,
-        x_ticks=tuple((float(n), f"{n:,}") for n in (1, 3, 10, 30, 100, 300, 1000))
-        if is_wide
-        else (),
+        x_ticks=tuple((float(n), f"{n:,}") for n in ticks),
     )
     return Chart("cumulative", "Cumulative best over trials", (panel,), caption, height=380)
+
+
+def _steps(view: StudyView) -> tuple[list[float], list[float]]:
+    """Number of ended trials and best value wherever it changed, and at the end."""
+    ended = [t for t in view.trials if t.datetime_complete and t.state.is_finished()]
+    ended.sort(key=lambda t: (t.datetime_complete, t.number))
+    complete = {t.number: view.sign * t.value for t in view.ranked if t.value is not None}
+    x: list[float] = []
+    y: list[float] = []
+    best = -np.inf
+    for n, trial in enumerate(ended, 1):
+        if complete.get(trial.number, -np.inf) > best:
+            best = complete[trial.number]
+            x.append(n)
+            y.append(view.sign * best)
+    return ([*x, len(ended)], [*y, y[-1]]) if x else (x, y)
 
 
 def _gaps(values: np.ndarray) -> list[float | None]:

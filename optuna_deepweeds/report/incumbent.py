@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from optuna_deepweeds import attributes
 from optuna_deepweeds.report.view import StudyView
-from optuna_deepweeds.studies.accounting import epochs_trained
+from optuna_deepweeds.studies.accounting import epochs_trained, segments
 
 Axis = Literal["epochs", "seconds"]
 Floats = NDArray[np.float64]
@@ -101,8 +101,8 @@ def _spells(trial: FrozenTrial) -> list[tuple[float, float, float]]:
     A trial that was put back has several; its epochs are counted in the last.
     """
     spells = [
-        (datetime.fromisoformat(start).timestamp(), datetime.fromisoformat(end).timestamp(), 0.0)
-        for start, end in trial.user_attrs.get(attributes.SEGMENTS, ())
+        (start.timestamp(), end.timestamp(), 0.0)
+        for start, end in segments(trial.user_attrs.get(attributes.SEGMENTS, ()))
     ]
     if trial.datetime_start is not None and trial.state != TrialState.WAITING:
         start = trial.datetime_start.timestamp()
@@ -130,34 +130,39 @@ def _active_until(time: float, starts: Floats, ends: Floats) -> float:
 
 @dataclass(frozen=True)
 class Band:
-    """Median and quartiles of several studies' incumbents; NaN where less than half have one."""
+    """Median and quartiles of several studies' incumbents; NaN where less than half have one.
+
+    Attributes:
+        grid: (n,) what is spent.
+        median, low, high: (n,) incumbents.
+        is_partial: (n,) whether one of the studies has ended before; it keeps its last incumbent.
+    """
 
     grid: Floats
     median: Floats
     low: Floats
     high: Floats
+    is_partial: NDArray[np.bool_]
 
 
 def band(trajectories: Sequence[Trajectory], axis: Axis, sign: float, n_points: int = 200) -> Band:
     """Summarise the incumbents of one method over its seeds.
 
-    A study without finished trial counts as worse than any. The grid ends where the first study
-    ends, so that every point rests on the same studies.
+    A study without finished trial counts as worse than any.
 
     Args:
         trajectories: One a seed.
         axis: What is spent.
         sign: +1 if larger values are better, else -1.
-        n_points: Points of the grid.
+        n_points: Points of the grid, beside the places where something changes.
     """
-    end = min((t.total(axis) for t in trajectories), default=0.0)
-    events = np.concatenate([t.spent(axis) for t in trajectories]) if trajectories else np.empty(0)
-    grid = np.unique(np.concatenate([np.linspace(0.0, end, n_points), events[events <= end]]))
-    runs = [sign * t.at(grid, axis) for t in trajectories]
-    rows = np.array(runs) if runs else np.full((1, len(grid)), np.nan)
-    rows = np.where(np.isnan(rows), -np.inf, rows)
+    ends = [t.total(axis) for t in trajectories] or [0.0]
+    events = [t.spent(axis) for t in trajectories]
+    grid = np.unique(np.concatenate([np.linspace(0.0, max(ends), n_points), ends, *events]))
+    runs = [sign * t.at(grid, axis) for t in trajectories] or [np.full(len(grid), np.nan)]
+    rows = np.where(np.isnan(runs), -np.inf, runs)
     with np.errstate(invalid="ignore"):
         quartiles = np.quantile(rows, [0.25, 0.5, 0.75], axis=0)
     quartiles = sign * np.where(np.isfinite(quartiles), quartiles, np.nan)
     low, high = np.fmin(quartiles[0], quartiles[2]), np.fmax(quartiles[0], quartiles[2])
-    return Band(grid, quartiles[1], low, high)
+    return Band(grid, quartiles[1], low, high, grid > min(ends))

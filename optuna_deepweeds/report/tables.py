@@ -1,4 +1,4 @@
-"""The words and tables of one study: summary, best trials, failures, priors, test results."""
+"""The tables of one study, and the sentence on its anticipations."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from optuna_deepweeds import attributes
-from optuna_deepweeds.report.standing import duration, saved_share
+from optuna_deepweeds.report.standing import counted, duration, saved_share
 from optuna_deepweeds.report.view import StudyView
 from optuna_deepweeds.studies.accounting import epochs_trained
 
@@ -22,6 +22,26 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[tuple[Any, ...], ...]
 
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """The rows by column name."""
+        return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
+
+    @property
+    def numeric(self) -> list[bool]:
+        """Whether most cells of each column are numbers."""
+        columns = [[row[i] for row in self.rows] for i in range(len(self.columns))]
+        return [
+            2 * sum(type(v) in (int, float) for v in cells) > sum(v is not None for v in cells)
+            for cells in columns
+        ]
+
+    @property
+    def transposed(self) -> Table:
+        """Rows as columns, for many columns and few rows; the first column names them."""
+        head, *rows = zip(self.columns, *self.rows, strict=True)
+        return Table(tuple(map(str, head)), tuple(rows))
+
 
 def resume_command(view: StudyView) -> str:
     """The shell command that goes on with the study."""
@@ -34,7 +54,7 @@ def cards(view: StudyView) -> list[tuple[str, str]]:
     best = "–" if p.best is None or p.best.value is None else f"{p.best.value:.4g}"
     found = [
         (f"best {view.metric}", best),
-        ("finished trials", f"{p.finished}"),
+        ("finished trials", f"{p.finished:,}"),
         ("epochs trained", f"{p.epochs:,}"),
         ("time", duration(p.seconds)),
     ]
@@ -52,7 +72,7 @@ def spec_table(view: StudyView) -> Table:
         if value not in (None, "", [], ()) and name not in ("direction", "metric")
     ]
     rows.append(("objective", f"{view.direction.name.lower()} {view.metric}"))
-    budget = view.user_attrs.get(attributes.BUDGET) or {}
+    budget = view.stored(attributes.BUDGET)
     limits = [f"{_plain(v)} {k}" for k, v in budget.items() if v is not None]
     if limits:
         rows.append(("budget", ", ".join(limits)))
@@ -60,24 +80,16 @@ def spec_table(view: StudyView) -> Table:
 
 
 def best_table(view: StudyView, n: int = 10) -> Table:
-    """The best trials with their parameters."""
+    """The best trials, one a column, with their parameters."""
     names = view.param_names
     rows = []
     for trial in view.ranked[:n]:
         origin = trial.user_attrs.get(attributes.ORIGIN)
-        remark = f"continues {origin}" if origin is not None else ""
-        if attributes.ENQUEUED_PRIOR in trial.user_attrs:
-            remark = ", ".join(filter(None, (remark, "from a prior")))
+        remarks = [f"continues {origin}"] * (origin is not None)
+        remarks += ["from a prior"] * (attributes.ENQUEUED_PRIOR in trial.user_attrs)
         params = (trial.params.get(name) for name in names)
-        rows.append((trial.number, trial.value, *params, remark or None))
-    return Table(("trial", view.metric, *names, "remark"), tuple(rows))
-
-
-def transposed(content: Table) -> Table:
-    """Rows as columns, for tables of many columns and few rows; the first column names them."""
-    lines = zip(content.columns, *content.rows, strict=True)
-    head, *rows = ((name, *cells) for name, *cells in lines)
-    return Table(tuple(map(str, head)), tuple(rows))
+        rows.append((trial.number, trial.value, *params, ", ".join(remarks) or None))
+    return Table(("trial", view.metric, *names, "remark"), tuple(rows)).transposed
 
 
 def failure_table(view: StudyView) -> Table:
@@ -89,38 +101,58 @@ def failure_table(view: StudyView) -> Table:
     return Table(("trial", "epochs", "reason"), tuple(rows))
 
 
-def prior_table(view: StudyView) -> Table | None:
-    """What each source of priors brought, and why rows were dropped; None without priors."""
-    record = view.user_attrs.get(attributes.PRIOR_SUMMARY)
-    rows: list[tuple[Any, ...]] = []
-    if isinstance(record, Mapping):
-        for source, entry in record.items():
-            dropped = entry.get("dropped") or {}
-            why = "; ".join(f"{n}: {rule}" for rule, n in dropped.items())
-            ignored = ", ".join(entry.get("ignored") or {})
-            rows.append(
-                (source, entry.get("read"), entry.get("added"), entry.get("enqueued"),
-                 sum(dropped.values()), why or None, ignored or None)
-            )  # fmt: skip
+def prior_table(view: StudyView) -> Table:
+    """What each source of priors brought, and why rows were dropped."""
+    rows = []
+    for source, entry in view.stored(attributes.PRIOR_SUMMARY).items():
+        dropped = entry.get("dropped") or {}
+        why = "; ".join(f"{n}: {rule}" for rule, n in dropped.items())
+        ignored = ", ".join(entry.get("ignored") or {})
+        counts = (entry.get(key) for key in ("read", "added", "enqueued"))
+        rows.append((source, *counts, sum(dropped.values()), why or None, ignored or None))
     columns = ("source", "read", "added", "enqueued", "dropped", "why", "ignored columns")
-    return Table(columns, tuple(rows)) if rows else None
+    return Table(columns, tuple(rows))
+
+
+def anticipation_sentence(view: StudyView) -> str:
+    """How the anticipations turned out, or an empty text without any."""
+    judged = view.calibration
+    if judged.error is None or judged.surprise is None or judged.coverage is None:
+        return ""
+    n = len(judged.points)
+    text = (
+        f"{counted(n, 'anticipation')} can be judged by a trial that was trained to its end: off "
+        f"by {judged.error:.3g} on average, and outcomes are {abs(judged.surprise):.3g} "
+        f"{'better' if judged.surprise > 0 else 'worse'} than expected. "
+        f"{judged.coverage:.0%} of the outcomes lie in their interval."
+    )
+    if judged.correlation is not None:
+        text += f" Rank correlation {judged.correlation:.2f}."
+    return text if n >= 10 else f"{text} This is little to go by."
+
+
+def anticipation_table(view: StudyView) -> Table:
+    """The same figures by the epoch at which something was foreseen."""
+    columns = ("after epoch", "judged", "error", "surprise", "inside", "rank correlation")
+    rows = tuple(tuple(row.values()) for row in view.calibration.by_epoch())
+    return Table(columns, rows)
 
 
 def evaluation_tables(view: StudyView) -> list[tuple[str, Table]]:
     """(title, table) for each part of the stored test results; empty if never evaluated."""
-    stored = view.user_attrs.get(attributes.EVALUATION)
-    if not isinstance(stored, Mapping):
-        return []
+    stored = view.stored(attributes.EVALUATION)
     settings = [(k, stored[k]) for k in ("dataset", "protocol", "recipe") if k in stored]
     found = [("", Table(("setting", "value"), tuple(settings)))] if settings else []
     trials = [t for t in stored.get("trials") or [] if isinstance(t, Mapping)]
     if trials:
         columns = ("trial", "valid_accuracy", "mean", "sd", "macro_f1", "seeds")
         heads = ("trial", "validation", "test mean", "sd", "macro F1", "seeds")
-        found.append(
-            ("Retrained networks on images never looked at", _pick(trials, columns, heads))
-        )
-        found += _confusion(trials[0], stored.get("classes") or [])
+        title = "Retrained networks on images never looked at"
+        found.append((title, _pick(trials, columns, heads)))
+        confusion = confusion_table(stored)
+        if confusion is not None:
+            title = f"Confusion of trial {trials[0].get('trial')}"
+            found.append((f"{title}: true classes in rows, predicted in columns", confusion))
     published = [row for row in stored.get("published") or [] if isinstance(row, Mapping)]
     if published:
         keys = ("sampler", "pruner", "mean", "seeds")
@@ -129,26 +161,26 @@ def evaluation_tables(view: StudyView) -> list[tuple[str, Table]]:
     return found
 
 
+def confusion_table(stored: Mapping[str, Any]) -> Table | None:
+    """Confusion counts and recall of the first evaluated trial; None if none are stored."""
+    trial: Mapping[str, Any] = next(iter(stored.get("trials") or ()), {})
+    counts, classes = trial.get("confusion") or [], stored.get("classes") or []
+    if not counts or len(counts) != len(classes):
+        return None
+    recall = trial.get("recall") or {}
+    rows = ((name, recall.get(name), *row) for name, row in zip(classes, counts, strict=True))
+    return Table(("class", "recall", *classes), tuple(rows))
+
+
 def _pick(rows: Sequence[Mapping[str, Any]], keys: Sequence[str], heads: Sequence[str]) -> Table:
     """`keys` of each row under `heads`; lists of numbers become text."""
-    cells = (tuple(_figure(row.get(key)) for key in keys) for row in rows)
-    return Table(tuple(heads), tuple(cells))
+    return Table(tuple(heads), tuple(tuple(_figure(row.get(key)) for key in keys) for row in rows))
 
 
 def _figure(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return ", ".join(f"{v:.4f}" if isinstance(v, float) else str(v) for v in value)
     return value
-
-
-def _confusion(trial: Mapping[str, Any], classes: Sequence[str]) -> list[tuple[str, Table]]:
-    counts = trial.get("confusion") or []
-    if not counts or len(counts) != len(classes):
-        return []
-    recall = trial.get("recall") or {}
-    rows = tuple((name, recall.get(name), *row) for name, row in zip(classes, counts, strict=True))
-    title = f"Confusion of trial {trial.get('trial')}: true classes in rows, predicted in columns"
-    return [(title, Table(("class", "recall", *classes), rows))]
 
 
 def _plain(value: Any) -> Any:
@@ -159,3 +191,12 @@ def _plain(value: Any) -> Any:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:g}" if isinstance(value, float) else value
+
+
+def cell(value: Any) -> str:
+    """A value as a cell's text."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

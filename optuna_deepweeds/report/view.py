@@ -11,12 +11,12 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from optuna_deepweeds import attributes
+from optuna_deepweeds import attributes, trials
 from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.priors import n_imported
-from optuna_deepweeds.spaces import SPACES, SearchSpace
+from optuna_deepweeds.report.calibration import Calibration, calibration_of
+from optuna_deepweeds.spaces import SPACES
 from optuna_deepweeds.studies.accounting import Progress, progress, ranked
-from optuna_deepweeds.trials import replaced, whole_number
 
 
 @dataclass(frozen=True)
@@ -61,33 +61,32 @@ class StudyView:
     @property
     def sign(self) -> float:
         """Multiplied with a value, it makes larger better."""
-        return -1.0 if self.direction == StudyDirection.MINIMIZE else 1.0
+        return trials.sign(self.direction)
 
     @property
     def spec(self) -> Mapping[str, Any]:
         """The stored specification; empty for a study of another program."""
-        stored = self.user_attrs.get(attributes.SPEC)
-        return stored if isinstance(stored, Mapping) else {}
+        return self.stored(attributes.SPEC)
+
+    def stored(self, key: str) -> Mapping[str, Any]:
+        """A user attribute that is a mapping; empty if it is absent or anything else."""
+        found = self.user_attrs.get(key)
+        return found if isinstance(found, Mapping) else {}
 
     @property
     def epochs(self) -> int | None:
         """Epochs of a network that is trained to its end, if known."""
-        return whole_number(self.spec.get("epochs"), 0) or None
+        return trials.whole_number(self.spec.get("epochs"), 0) or None
 
     @property
-    def space(self) -> SearchSpace | None:
-        """The space of the specification, if known."""
-        return SPACES.get(str(self.spec.get("space")))
-
-    @property
-    def n_priors(self) -> int:
-        """Imported trials in the study's companion."""
-        return n_imported(self.user_attrs)
+    def has_priors(self) -> bool:
+        """Whether there are imported trials in the study's companion."""
+        return n_imported(self.user_attrs) > 0
 
     @cached_property
     def replaced(self) -> frozenset[int]:
         """Numbers of the trials that another one continues or runs again."""
-        return frozenset(replaced(self.trials))
+        return frozenset(trials.replaced(self.trials))
 
     @cached_property
     def progress(self) -> Progress:
@@ -99,28 +98,29 @@ class StudyView:
         """The complete trials, best first."""
         return tuple(ranked(self.trials, self.direction))
 
+    @cached_property
+    def calibration(self) -> Calibration:
+        """Its anticipations that can be judged."""
+        return calibration_of(self.trials, self.direction)
+
     @property
     def failures(self) -> list[FrozenTrial]:
         """Failed trials; those that were put back after an interruption are none."""
         return [
-            t
-            for t in self.trials
-            if t.state == TrialState.FAIL and attributes.INTERRUPTED not in t.system_attrs
+            t for t in self.trials if t.state == TrialState.FAIL and not trials.was_interrupted(t)
         ]
 
     @property
     def param_names(self) -> list[str]:
         """Searched parameters in the space's order, else in order of appearance."""
         seen = dict.fromkeys(name for t in self.trials for name in t.params)
-        ordered = [p.name for p in self.space.parameters if p.name in seen] if self.space else []
+        space = SPACES.get(str(self.spec.get("space")))
+        ordered = [p.name for p in space.parameters if p.name in seen] if space else []
         return list(dict.fromkeys([*ordered, *seen]))
 
     def kind(self, trial: FrozenTrial) -> str:
         """How a trial ended, in one word of the legend."""
         if trial.state == TrialState.COMPLETE:
             return "continued" if attributes.ORIGIN in trial.user_attrs else "finished"
-        if trial.state == TrialState.PRUNED:
-            return "stopped"
-        return {TrialState.FAIL: "failed", TrialState.RUNNING: "running"}.get(
-            trial.state, "waiting"
-        )
+        words = {"PRUNED": "stopped", "FAIL": "failed", "RUNNING": "running"}
+        return words.get(trial.state.name, "waiting")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import io
 import json
 import re
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import optuna
@@ -83,6 +86,46 @@ def test_a_dry_run_leaves_nothing(command: Command) -> None:
     assert (done.code, done.out) == (0, "")
     assert "Budget" in done.err
     assert not Path("storage").exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "says"),
+    [
+        (("--source", "nothing"), 3, "no study 'nothing'"),
+        (("--storage", "postgresql://me@127.0.0.1:1/x"), 5, "127.0.0.1"),
+        (("--storage", "sqlite:///no/such/x.db"), 5, "no/such"),
+        (("mine", "--sampler", "tpe"), 4, "sampler is 'rf_ei'"),
+        (("--engine", "slurm"), 1, "submitit"),
+        (("--priors", "sqlite:///app.db#x"), 5, "holds other tables"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
+)
+def test_a_dry_run_refuses_what_the_run_would(
+    studied: Command,
+    monkeypatch: pytest.MonkeyPatch,
+    args: tuple[str, ...],
+    code: int,
+    says: str,
+) -> None:
+    with closing(sqlite3.connect("app.db")) as connection:
+        connection.execute("CREATE TABLE theirs (a INTEGER)")
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: None if name == "submitit" else find(name)
+    )
+    before = Path("app.db").read_bytes()
+    done = studied("study", "run", *args, "--dry-run")
+    assert done.code == code and says in done.err, done.err
+    assert Path("app.db").read_bytes() == before
+
+
+def test_a_name_that_is_made_tells_every_specification_apart(command: Command) -> None:
+    variants: list[tuple[str, ...]] = [(), ("--epochs", "5"), ("--no-thaw",), ("--seed", "1")]
+    names = set()
+    for variant in variants:
+        done = command("study", "run", "--dry-run", *variant)
+        names.add(re.search(r"^Study +(.+)$", done.err, re.M).group(1))  # type: ignore[union-attr]
+    assert len(names) == len(variants)
 
 
 def test_nothing_is_expected_of_a_trial_before_a_forecast_is_possible(studied: Command) -> None:

@@ -45,9 +45,9 @@ def test_a_chain_follows_origins_and_replaced_follows_retries_too() -> None:
         _trial(4, retry_of=2, root=2),
         _trial(5, retry_of=3, origin=3, root=0),
     ]
-    assert [t.number for t in trials.chain(study[5], study)] == [0, 1, 3, 5]
-    assert [t.number for t in trials.chain(study[4], study)] == [4]
-    assert [t.number for t in trials.chain(study[0], study)] == [0]
+    assert [t.number for t in trials.chain(study[5], dict(enumerate(study)))] == [0, 1, 3, 5]
+    assert [t.number for t in trials.chain(study[4], dict(enumerate(study)))] == [4]
+    assert [t.number for t in trials.chain(study[0], dict(enumerate(study)))] == [0]
     assert trials.replaced(study) == {0, 1, 2, 3}
     assert [trials.root(t) for t in study] == [0, 0, 2, 0, 2, 0]
     assert [trials.was_interrupted(t) for t in study] == [False, False, True, True, False, False]
@@ -57,7 +57,7 @@ def test_attributes_that_anyone_overwrote_are_taken_for_absent() -> None:
     study = [_trial(0, origin="x", root=-1), _trial(1, origin=1), _trial(2, origin=True)]
     study += [_trial(3, origin=4), _trial(4, origin=3, retry_of=99)]
     assert trials.replaced(study) == {3, 4, 99}
-    assert [[t.number for t in trials.chain(s, study)] for s in study] == [
+    assert [[t.number for t in trials.chain(s, dict(enumerate(study)))] for s in study] == [
         [0], [1], [2], [4, 3], [3, 4],
     ]  # fmt: skip
     assert trials.root(study[0]) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,18 @@ def test_network_and_confusion_are_kept_once_and_replaced(
     assert sorted(files(study).values()) == sorted(first.values())
     assert "confusion-trial-0-5000.csv" in files(study)
     assert len(list((tmp_path / "artifacts").iterdir())) == 3
+
+
+def test_names_of_classes_are_quoted(tmp_path: Path, tiny_images: Dataset) -> None:
+    study = Bench(tmp_path, tiny_images).study()
+    stored = evaluation(0, 0.875) | {"classes": ['lantana, "pink"', "$x^2$"]}
+    study.set_user_attr(attributes.EVALUATION, stored)
+    publish(study)
+    table = tmp_path / "artifacts" / files(study)["confusion-trial-0-8750.csv"]
+    with table.open(newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == ["class", "recall", 'lantana, "pink"', "$x^2$"]
+    assert [len(row) for row in rows] == [4, 4, 4]
 
 
 def test_file_deleted_in_the_dashboard_comes_back(tmp_path: Path, tiny_images: Dataset) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from optuna_deepweeds.cli.report import compare, report
+from optuna_deepweeds.cli.report import compare, file_name, report
 from optuna_deepweeds.errors import InvalidInputError, NotFoundError
 from optuna_deepweeds.studies.manager import create_or_continue
 from optuna_deepweeds.studies.spec import Budget, StudySpec
@@ -37,9 +37,21 @@ def run(command: object, *args: str) -> Result:
 
 
 def test_report_goes_to_a_file_named_after_the_study(url: str, tmp_path: Path) -> None:
-    result = run(report, "a/1", "--storage", url)
-    assert "reports/a_1.html" in result.stderr and not result.stdout
-    assert (tmp_path / "reports" / "a_1.html").stat().st_size > 10_000
+    for name in ("b", "a/1"):
+        result = run(report, name, "--storage", url)
+        assert not result.stdout
+    first, second = sorted((tmp_path / "reports").iterdir())
+    assert str(first.relative_to(tmp_path)) in result.stderr
+    assert first.name.startswith("a_1-") and second.name == "b.html"
+    assert first.stat().st_size > 10_000
+
+
+def test_every_study_has_a_file_of_its_own() -> None:
+    names = ["a_b", "a/b", "a\\b", "a:b", ".a", "_a", "\nx", "ü" * 300, "ü" * 301]
+    made = [file_name(name) for name in names]
+    assert len(set(made)) == len(names) and made[0] == "a_b"
+    assert all(not set(name) & set("/\\:\n") and len(name.encode()) < 220 for name in made)
+    assert not any(name.startswith(".") for name in made)
 
 
 def test_compare_prints_data_and_says_what_it_means(url: str, tmp_path: Path) -> None:
@@ -47,7 +59,7 @@ def test_compare_prints_data_and_says_what_it_means(url: str, tmp_path: Path) ->
     rows = json.loads(result.stdout)
     assert [r["method"] for r in rows] == ["random + none", "tpe + none"]
     assert rows[0]["best"] == 0.5 and rows[0]["epochs"] == 3
-    assert "one seed tells nothing about chance" in result.stderr
+    assert "One seed tells nothing about chance" in result.stderr
     assert (tmp_path / "c.html").exists()
 
 

@@ -63,6 +63,20 @@ def test_band_ranks_missing_studies_worst(direction: str) -> None:
     assert np.isnan(b.median[b.grid < 10]).all()
     assert b.median[b.grid == 10].tolist() == [0.5]
     assert b.grid[-1] == 10
+    assert not b.is_partial.any()
+
+
+def test_band_goes_on_to_the_longest_study() -> None:
+    short = trajectory(view_of([trial_at(0, 1, 0.5, 5)]))
+    long = trajectory(view_of([trial_at(0, 1, 0.4, 5), trial_at(1, 2, 0.9, 15)]))
+    b = band([short, long], "epochs", 1.0)
+    assert b.grid[-1] == 20 and b.median[-1] == pytest.approx(0.7)
+    assert b.grid[~b.is_partial].max() == 5
+
+
+def test_damaged_spells_are_left_out() -> None:
+    damaged = trial_at(0, 1, 0.5, 2, SEGMENTS=[["yesterday", 3], None])
+    assert trajectory(view_of([damaged])).seconds.tolist() == [1]
 
 
 def test_band_of_nothing_is_empty_of_values() -> None:

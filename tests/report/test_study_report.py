@@ -12,11 +12,20 @@ import pytest
 
 from optuna_deepweeds import attributes
 from optuna_deepweeds.errors import InvalidInputError
-from optuna_deepweeds.report.dashboard_note import note, publish
-from optuna_deepweeds.report.importance import importance
-from optuna_deepweeds.report.study_report import study_charts, write_html, write_pngs
+from optuna_deepweeds.report.chart import Chart
+from optuna_deepweeds.report.cleaned import cleaned
+from optuna_deepweeds.report.dashboard_note import publish
+from optuna_deepweeds.report.figures import own_charts, study_figures
+from optuna_deepweeds.report.pages import note, write_pngs, write_study
 from optuna_deepweeds.report.view import StudyView
-from tests.report.conftest import EPOCHS, make_study, odd_studies, trial_at, view_of
+from tests.report.conftest import (
+    EPOCHS,
+    assert_every_name_has_something_to_see,
+    make_study,
+    odd_studies,
+    trial_at,
+    view_of,
+)
 
 ODD = tuple(odd_studies())
 
@@ -50,7 +59,7 @@ class Outline(HTMLParser):
 
 
 def page(study: optuna.Study, path: Path) -> tuple[str, Outline]:
-    write_html(StudyView.of(study), path)
+    write_study(StudyView.of(study), path)
     text = path.read_text()
     return text, Outline(text)
 
@@ -59,13 +68,13 @@ def test_page_has_every_part(study: optuna.Study, tmp_path: Path) -> None:
     _, outline = page(study, tmp_path / "r.html")
     for part in (
         "Summary", "Learning curves", "Optimisation history", "Best trials", "Importance",
-        "Slices", "Parallel coordinates", "Anticipation against outcome", "Priors", "Failures",
-        "Test results",
+        "Slices", "Parallel coordinates", "Timeline", "Anticipation against outcome", "Priors",
+        "Failures", "Test results",
     ):  # fmt: skip
         assert part in outline.text
     assert "18 finished trials: 12 trained to the end, 6 stopped early." in outline.text
-    assert set(study_charts(StudyView.of(study))) == {
-        "learning-curves", "history", "spending", "importance", "slices", "parallel",
+    assert set(study_figures(StudyView.of(study))) == {
+        "learning-curves", "history", "spending", "timeline", "importance", "slices", "parallel",
         "anticipation",
     }  # fmt: skip
 
@@ -96,18 +105,20 @@ def test_odd_studies_get_page_and_note(kind: str, tmp_path: Path) -> None:
     _, outline = page(study, tmp_path / "r.html")
     assert "Summary" in outline.text
     publish(study)
+    for chart in own_charts(StudyView.of(study)):
+        assert_every_name_has_something_to_see(chart)
 
 
 @pytest.mark.parametrize("kind", ["empty", "failures only", "stopped only", "infinite value"])
 def test_odd_studies_get_pngs(kind: str, tmp_path: Path) -> None:
-    for path in write_pngs(StudyView.of(odd_studies()[kind]), tmp_path):
+    for path in write_pngs(study_figures(StudyView.of(odd_studies()[kind])), tmp_path):
         assert path.read_bytes().startswith(b"\x89PNG")
 
 
 def test_pngs_are_written_whole(study: optuna.Study, tmp_path: Path) -> None:
-    paths = write_pngs(StudyView.of(study), tmp_path / "png")
+    paths = write_pngs(study_figures(StudyView.of(study)), tmp_path / "png")
     assert {p.name for p in (tmp_path / "png").iterdir()} == {p.name for p in paths}
-    assert len(paths) == 7
+    assert len(paths) == 8
 
 
 def test_test_results_appear(tmp_path: Path) -> None:
@@ -125,7 +136,7 @@ def test_test_results_appear(tmp_path: Path) -> None:
 def test_unwritable_page_is_one_clear_error(study: optuna.Study, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InvalidInputError, match="cannot be written"):
-        write_html(StudyView.of(study), tmp_path / "file" / "r.html")
+        write_study(StudyView.of(study), tmp_path / "file" / "r.html")
 
 
 def test_two_objectives_are_refused() -> None:
@@ -133,26 +144,44 @@ def test_two_objectives_are_refused() -> None:
         StudyView.of(optuna.create_study(directions=["minimize", "minimize"]))
 
 
-def test_importance_finds_what_matters() -> None:
-    found = importance(StudyView.of(make_study(60)))
-    assert found is not None and found.names[0] == "learning_rate_init"
-    assert found.r2 > 0.3 and found.means[0] > 0.3
-    again = importance(StudyView.of(make_study(60)))
-    assert again == found
+def test_importance_finds_what_matters_in_shares_of_one() -> None:
+    (bars,) = study_figures(StudyView.of(make_study(60)))["importance"].to_plotly().data
+    shares = dict(zip(bars.y, bars.x, strict=True))
+    assert max(shares, key=lambda name: shares[name]) == "learning_rate_init"
+    assert sum(shares.values()) == pytest.approx(1.0) and min(shares.values()) >= 0
 
 
 def test_importance_needs_trials_and_variance() -> None:
-    assert importance(StudyView.of(make_study(5))) is None
+    assert "importance" not in study_figures(StudyView.of(make_study(5)))
     constant = [trial_at(i, i + 1, 0.5, 1) for i in range(20)]
-    assert importance(view_of(constant)) is None
+    assert "importance" not in study_figures(view_of(constant))
+
+
+def chain() -> StudyView:
+    """A stopped trial, one that goes on with it, one that is run again, one that never ended."""
+    stopped, failed = optuna.trial.TrialState.PRUNED, optuna.trial.TrialState.FAIL
+    return view_of(
+        [
+            trial_at(0, 1, 0.5, 1, state=stopped),
+            trial_at(1, 2, 0.8, EPOCHS, ORIGIN=0, INHERITED=1),
+            trial_at(2, 3, None, 1, state=failed),
+            trial_at(3, 4, 0.3, 1, state=stopped, RETRY_OF=2, ANTICIPATION={"expected": 0.6}),
+        ]
+    )
 
 
 def test_continued_curve_stands_for_its_parent() -> None:
-    parent = trial_at(0, 1, 0.5, 1, state=optuna.trial.TrialState.PRUNED)
-    child = trial_at(1, 2, 0.8, EPOCHS, ORIGIN=0, INHERITED=1)
-    chart = study_charts(view_of([parent, child]))["learning-curves"]
-    names = [mark.name for mark in chart.panels[0].marks]
-    assert names == ["continued (1)", "best: trial 1"]
+    (chart, *_) = own_charts(chain())
+    names = [mark.name for mark in chart.panels[0].marks if mark.name]
+    assert names == ["stopped (1)", "best: trial 1"]
+
+
+def test_cleaned_study_has_one_trial_a_chain_that_ends_where_it_is_expected_to() -> None:
+    study = cleaned(chain())
+    assert [t.number for t in study.trials] == [0, 1, 2, 3]  # Places left out are filled.
+    ends = {t.number: t.value for t in study.trials if t.state.name == "COMPLETE"}
+    assert ends == {1: 0.8, 3: 0.6}
+    assert {t.number for t in cleaned(chain(), at_most=1).trials if t.params} == {1}
 
 
 def test_history_shows_final_values_where_they_differ_from_the_last_report() -> None:
@@ -163,12 +192,30 @@ def test_history_shows_final_values_where_they_differ_from_the_last_report() -> 
         return 1.0
 
     study.optimize(reporting, n_trials=2)
-    (panel,) = study_charts(StudyView.of(study))["history"].panels
-    assert {v for mark in panel.marks for v in mark.y} == {1.0}
+    drawn = study_figures(StudyView.of(study))["history"].to_plotly()
+    assert {v for trace in drawn.data for v in trace.y or ()} == {1.0}
+    assert drawn.layout.yaxis.range == pytest.approx((0.9, 1.1))  # Not from -1 to 1.
+
+
+def test_one_finished_trial_is_seen_against_what_it_cost() -> None:
+    chart = study_figures(view_of([trial_at(0, 1, 0.5, 5)]))["spending"]
+    assert isinstance(chart, Chart)
+    for panel in chart.panels:
+        (points,) = (mark for mark in panel.marks if mark.kind == "points")
+        assert list(points.y) == [0.5] and panel.limits_of_y == pytest.approx((0.45, 0.55))
+
+
+def test_damaged_attributes_cost_no_page(tmp_path: Path) -> None:
+    study = make_study(2)
+    for key in (attributes.EVALUATION, attributes.PRIOR_SUMMARY, attributes.BUDGET):
+        study.set_user_attr(key, "junk")
+    study.add_trial(trial_at(0, 1, 0.5, 2, SEGMENTS="junk", ANTICIPATION=3, ORIGIN="x"))
+    _, outline = page(study, tmp_path / "r.html")
+    assert "3 finished trials" in outline.text
 
 
 def test_narrow_screens_scroll_wide_figures(study: optuna.Study) -> None:
-    charts = study_charts(StudyView.of(study))
+    charts = study_figures(StudyView.of(study))
     assert charts["learning-curves"].min_width == 300
     assert charts["slices"].min_width >= 4 * 200
     assert charts["parallel"].min_width >= 13 * 70
@@ -179,6 +226,14 @@ def test_note_tells_state_and_how_to_resume(study: optuna.Study) -> None:
     assert "18 finished trials" in text and "random" in text
     assert "`optuna-deepweeds study resume 'study <0> & more'`" in text
     assert "### Best trials" in text
+
+
+def test_no_name_opens_the_note_to_html() -> None:
+    study = optuna.create_study(study_name="a` <img src=x> ``b")
+    study.set_user_attr(attributes.SPEC, {"space": "`<script>`"})
+    text = note(StudyView.of(study))
+    assert "```optuna" not in text and "``` optuna-deepweeds study resume 'a` <img" in text
+    assert "<script>" not in text
 
 
 def test_published_twice_is_one_note() -> None:
