@@ -9,7 +9,6 @@ import click
 
 from optuna_deepweeds.cli._output import emit, format_option, info, storage_option
 from optuna_deepweeds.cli._values import Output
-from optuna_deepweeds.cli._work import prior_trials
 from optuna_deepweeds.errors import DeepWeedsError, NotFoundError
 from optuna_deepweeds.priors import (
     PriorTrial,
@@ -109,7 +108,9 @@ _METRIC = click.option(
 @format_option
 def show(source: str, space: str, epochs: int | None, metric: str | None, fmt: str) -> None:
     """Show which trials of a prior a study would take, as it takes them, and which not."""
-    trials = prior_trials(source, metric)
+    from optuna_deepweeds.studies.manager import read_source
+
+    trials = read_source(source, metric=metric)
     matching = match_priors(trials, SPACES[space], max_epochs=epochs)
     rows = [_trial_row(t, "kept", "") for t in sorted(matching.kept, key=lambda t: t.loss)]
     rows += [_trial_row(d.prior, "dropped", d.reason) for d in matching.dropped]
@@ -159,7 +160,9 @@ def import_(
     from optuna_deepweeds.studies import manager
 
     study = manager.find(name, storage_url)
-    summary = manager.add_priors(study, prior_trials(source, metric), enqueue_best=enqueue_best)
+    summary = manager.add_priors(
+        study, manager.read_source(source, metric=metric), enqueue_best=enqueue_best
+    )
     for line in summary.lines():
         info(line)
 

@@ -8,7 +8,7 @@ import click
 
 from optuna_deepweeds.cli._output import info, storage_option
 from optuna_deepweeds.cli._values import Duration, WorkerOptions, worker_options
-from optuna_deepweeds.cli._work import check_device, load_task, print_plan, prior_trials, work
+from optuna_deepweeds.cli._work import check_device, load_task, print_plan, work
 from optuna_deepweeds.datasets import DATASETS
 from optuna_deepweeds.errors import InvalidInputError, NotFoundError
 from optuna_deepweeds.pruners import PRUNERS
@@ -131,7 +131,7 @@ def run(
         thaw=pruner == "dora" if thaw is None else thaw,
         sources=sources,
     )
-    priors = [prior for file in prior_files for prior in prior_trials(file)]
+    priors = [prior for file in prior_files for prior in manager.read_source(file)]
     if name is not None:
         manager.check_name(name)
     # The machines of a cluster have their own devices.

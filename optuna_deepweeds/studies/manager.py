@@ -10,6 +10,7 @@ import shlex
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import optuna
@@ -18,7 +19,14 @@ from optuna.study import StudyDirection
 
 from optuna_deepweeds import attributes
 from optuna_deepweeds.errors import InvalidInputError, SpecMismatchError
-from optuna_deepweeds.priors import ImportSummary, PriorTrial, import_priors
+from optuna_deepweeds.priors import (
+    ImportSummary,
+    PriorTrial,
+    import_priors,
+    read_priors,
+    read_study,
+    with_metric,
+)
 from optuna_deepweeds.pruners import make_pruner
 from optuna_deepweeds.samplers import make_sampler
 from optuna_deepweeds.studies import informants
@@ -225,6 +233,27 @@ def equip(study: optuna.Study) -> optuna.Study:
     return optuna.load_study(
         study_name=study.study_name, storage=study._storage, sampler=sampler, pruner=pruner
     )
+
+
+def read_source(source: str, *, metric: str | None = None) -> list[PriorTrial]:
+    """Prior trials of a file or of a study, given as `URL#STUDY`; creates nothing.
+
+    Args:
+        source: The file, or the study with its storage.
+        metric: What the values are, in place of what the source says.
+
+    Raises:
+        NotFoundError: No such file, storage or study.
+        InvalidInputError: It is of no known format.
+        StorageError: The study's storage does not answer.
+    """
+    url, mark, name = source.rpartition("#")
+    if "://" in url and mark:
+        study = load_plain(name, open_storage(url, must_exist=True))
+        return with_metric(read_study(study), metric)
+    if "://" in source:
+        raise InvalidInputError(f"a study as prior is written URL#STUDY, but got {source!r}.")
+    return read_priors(Path(source), metric=metric)
 
 
 def add_priors(
