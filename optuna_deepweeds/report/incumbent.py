@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -64,12 +64,13 @@ class Trajectory:
         return float(self.spent(axis)[reached[0]]) if len(reached) else float("inf")
 
 
+Spell = tuple[float, float, float]
+"""Start and end of a worker's hold on a trial (seconds of a clock), and epochs trained in it."""
+
+
 def trajectory(view: StudyView) -> Trajectory:
     """The incumbent of a study over epochs and time."""
-    spells = [spell for trial in view.trials for spell in _spells(trial)]
-    starts = np.array([start for start, _, _ in spells], dtype=float)
-    ends = np.array([end for _, end, _ in spells], dtype=float)
-    epochs = np.array([n for _, _, n in spells], dtype=float)
+    spells = sorted(spell for trial in view.trials for spell in _spells(trial))
     complete = sorted(
         (
             t
@@ -78,25 +79,19 @@ def trajectory(view: StudyView) -> Trajectory:
         ),
         key=lambda t: (t.datetime_complete, t.number),
     )
-    times = [t.datetime_complete.timestamp() for t in complete if t.datetime_complete]
+    times = np.array([t.datetime_complete.timestamp() for t in complete if t.datetime_complete])
     values = view.sign * np.array([t.value for t in complete], dtype=float)
     return Trajectory(
-        epochs=np.maximum.accumulate(_array(_epochs_until(t, starts, ends, epochs) for t in times))
-        if times
-        else np.empty(0),
-        seconds=_array(_active_until(t, starts, ends) for t in times),
-        values=view.sign * np.maximum.accumulate(values) if times else np.empty(0),
-        total_epochs=float(epochs.sum()),
-        total_seconds=_active_until(float("inf"), starts, ends),
+        epochs=np.maximum.accumulate(np.array(list(_epochs_until(times, spells)), dtype=float)),
+        seconds=_active_until(times, spells),
+        values=view.sign * np.maximum.accumulate(values),
+        total_epochs=sum(n for _, _, n in spells),
+        total_seconds=float(_active_until(np.array([np.inf]), spells)[0]),
     )
 
 
-def _array(values: Iterable[float]) -> Floats:
-    return np.array(list(values), dtype=float)
-
-
-def _spells(trial: FrozenTrial) -> list[tuple[float, float, float]]:
-    """(start, end, epochs trained) of each time a worker held `trial`.
+def _spells(trial: FrozenTrial) -> list[Spell]:
+    """Each time a worker held `trial`.
 
     A trial that was put back has several; its epochs are counted in the last.
     """
@@ -111,21 +106,29 @@ def _spells(trial: FrozenTrial) -> list[tuple[float, float, float]]:
     return spells
 
 
-def _epochs_until(time: float, starts: Floats, ends: Floats, epochs: Floats) -> float:
-    """Epochs trained until `time`; a trial under way then counts in proportion."""
-    length = np.maximum(ends - starts, 1e-9)
-    share = np.clip((time - starts) / length, 0.0, 1.0)
-    return float((epochs * np.where(ends <= time, 1.0, share)).sum())
+def _epochs_until(times: Floats, spells: Sequence[Spell]) -> Iterator[float]:
+    """Epochs trained until each of the ascending `times`; trials under way count in proportion."""
+    finished, running, ahead = 0.0, list[Spell](), list(reversed(spells))
+    for time in times.tolist():
+        while ahead and ahead[-1][0] <= time:
+            running.append(ahead.pop())
+        finished += sum(n for _, end, n in running if end <= time)
+        running = [spell for spell in running if spell[1] > time]
+        yield finished + sum(n * (time - start) / (end - start) for start, end, n in running)
 
 
-def _active_until(time: float, starts: Floats, ends: Floats) -> float:
-    total, reached = 0.0, -float("inf")
-    for start, end in sorted(zip(starts.tolist(), ends.tolist(), strict=True)):
-        end = min(end, time)
-        if end > max(start, reached):
-            total += end - max(start, reached)
-            reached = end
-    return total
+def _active_until(times: Floats, spells: Sequence[Spell]) -> Floats:
+    """Seconds until each of `times` during which at least one trial ran."""
+    if not spells:
+        return np.zeros(len(times))
+    starts, ends, _ = np.array(spells, dtype=float).T
+    # A spell adds what lies beyond the end of all that began before it.
+    begins = np.maximum(starts, np.maximum.accumulate([-np.inf, *ends[:-1]]))
+    lengths = np.maximum(ends - begins, 0.0)
+    before = np.concatenate([[0.0], np.cumsum(lengths)])
+    last = np.searchsorted(begins, times, side="right") - 1  # -1: nothing has begun
+    under_way = np.minimum(times - begins[last], lengths[last])
+    return np.where(last < 0, 0.0, before[last] + under_way)
 
 
 @dataclass(frozen=True)
