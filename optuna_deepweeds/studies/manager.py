@@ -296,11 +296,16 @@ def check_name(name: str) -> None:
     """Refuse names that cannot be told apart or typed again.
 
     Raises:
-        InvalidInputError: If `name` is empty, too long or has control characters.
+        InvalidInputError: If `name` is empty, too long, has control characters, looks like an
+            option or is that of a companion.
     """
     if not name.strip() or len(name) > 200 or not name.isprintable():
         raise InvalidInputError(
             f"a study's name must have 1 to 200 printable characters, but got {name!r:.60}."
+        )
+    if name.startswith("-"):
+        raise InvalidInputError(
+            f"a study's name must not begin with '-', as options do, but got {name!r:.60}."
         )
     if name.endswith(COMPANION_SUFFIX):
         raise InvalidInputError(
