@@ -19,13 +19,13 @@ from optuna_deepweeds.cli._output import (
     info,
     storage_option,
 )
-from optuna_deepweeds.cli._progress import time_left
 from optuna_deepweeds.cli._values import Output, WorkerOptions, worker_options
 from optuna_deepweeds.errors import NotFoundError
 from optuna_deepweeds.priors import n_imported
 from optuna_deepweeds.report.calibration import calibration_of
 from optuna_deepweeds.report.standing import duration
 from optuna_deepweeds.studies.accounting import best_trial, epochs_trained, progress
+from optuna_deepweeds.studies.ending import time_left
 from optuna_deepweeds.studies.spec import Budget, named_companions, refuse_old_form
 
 
@@ -126,7 +126,7 @@ def status(name: str, fmt: str, storage_url: str | None) -> None:
     record["running_time"] = _as_duration(state.seconds, fmt)
     if budget.seconds is not None:
         record["time_limit"] = _as_duration(budget.seconds, fmt)
-    left = time_left(state, budget)
+    left = time_left(budget, state)
     if state.running and left is not None:
         record["time_left"] = _as_duration(left, fmt)
     if state.finished <= _MAX_CALIBRATED:

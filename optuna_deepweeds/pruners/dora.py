@@ -292,7 +292,7 @@ class DoraPruner(BasePruner):
         trial gets over. So the first leader need not pass more than one.
         """
         number = standing.trial.number
-        is_leader = self._priors.has_same and self._needs_leader(history, number, first, False)
+        is_leader = self._priors.has_same and self._needs_leader(history, number, first)
         return [rung for rung in crossed if rung == first or (rung > first and not is_leader)]
 
     def _passes(self, history: History, standing: Standing, rung: int, share: float) -> bool:
@@ -366,34 +366,29 @@ class DoraPruner(BasePruner):
 
         candidates = open_promotions(values, paused, self._promotion_rates(first))
         incumbent = history.best_final()
-        if is_closing and incumbent is not None:
-            ahead = [
-                number
-                for number in leaders(values, paused)
-                if _last_value(history, number) > incumbent
-            ]
-            candidates = [*ahead, *candidates]
+        if is_closing:
+            last = {number: _last_value(history, number) for number in leaders(values, paused)}
+            ahead = [n for n in last if incumbent is None or last[n] > incumbent]
+            candidates = [*sorted(ahead, key=lambda n: -last[n]), *candidates]
         chosen = first_allowed(candidates, is_allowed)
-        if chosen is None and self._needs_leader(history, own, first, is_closing):
+        if chosen is None and self._needs_leader(history, own, first):
             chosen = first_allowed(leaders(values, paused), is_allowed)
         if chosen is None and standing is None:
             # They need fewer epochs to the first rung that counts than a new configuration.
             chosen = first_allowed(self._passed_over(history, first), is_allowed)
         return chosen
 
-    def _needs_leader(
-        self, history: History, own: int | None, first: int, is_closing: bool
-    ) -> bool:
+    def _needs_leader(self, history: History, own: int | None, first: int) -> bool:
         """Tell whether one trial should be trained to the end, whoever is promoted.
 
-        A first result makes forecasts possible, and a short study must not end without one.
+        A first result makes forecasts possible.
         """
         if history.n_finished:
             return False
         others = [trial for number, trial in history.live.items() if number != own]
         n_workers = 1 + sum(trial.state == TrialState.RUNNING for trial in others)
         n_needed = _FIRST_LEADER_AFTER if n_workers == 1 else _FIRST_LEADER_AFTER_WITH_WORKERS
-        if len(history.values[first]) < n_needed and not is_closing:
+        if len(history.values[first]) < n_needed:
             return False
         return not any(rung >= first for trial in others for rung in marks_of(trial))
 

@@ -14,9 +14,11 @@ from scipy.linalg import cho_factor, cho_solve
 from optuna_deepweeds.samplers.encoding import Encoder
 from optuna_deepweeds.samplers.history import Observations
 from optuna_deepweeds.samplers.model_based import ModelBasedSampler, Surrogate
-from optuna_deepweeds.samplers.seeding import generator, milestone
+from optuna_deepweeds.samplers.seeding import milestone
 from optuna_deepweeds.samplers.targets import average_ranks, normal_scores
 from optuna_deepweeds.samplers.transfer import PriorSource
+from optuna_deepweeds.schema import require_whole
+from optuna_deepweeds.seeds import generator
 from optuna_deepweeds.spaces import SearchSpace
 
 VARIANCE_FLOOR = 1e-6
@@ -119,8 +121,7 @@ class NetworkSurrogate:
     """
 
     def __init__(self, *, n_networks: int = 5) -> None:
-        if n_networks < 1:
-            raise ValueError(f"`n_networks >= 1` must hold, but got n_networks={n_networks}.")
+        require_whole("n_networks", n_networks, at_least=1)
         self._n_networks = n_networks
 
     def fit(self, F: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> NetworkSurrogate:
@@ -195,8 +196,7 @@ class DNGOSampler(ModelBasedSampler):
         n_networks: int = 5,
     ) -> None:
         super().__init__(seed=seed, n_startup_trials=n_startup_trials, space=space, priors=priors)
-        if n_networks < 1:
-            raise ValueError(f"`n_networks >= 1` must hold, but got n_networks={n_networks}.")
+        require_whole("n_networks", n_networks, at_least=1)
         self._n_networks = n_networks
         self._trained: tuple[bytes, NetworkSurrogate] | None = None
 

@@ -13,6 +13,7 @@ from optuna_deepweeds.samplers.history import Observations
 from optuna_deepweeds.samplers.model_based import ModelBasedSampler, Surrogate
 from optuna_deepweeds.samplers.targets import clipped_values
 from optuna_deepweeds.samplers.transfer import PriorSource
+from optuna_deepweeds.schema import require_whole
 from optuna_deepweeds.spaces import SearchSpace
 
 _MAX_SAMPLES = 400
@@ -55,8 +56,7 @@ class RandomForestEISampler(ModelBasedSampler):
         smooth: bool = True,
     ) -> None:
         super().__init__(seed=seed, n_startup_trials=n_startup_trials, space=space, priors=priors)
-        if n_trees < 1:
-            raise ValueError(f"`n_trees >= 1` must hold, but got n_trees={n_trees}.")
+        require_whole("n_trees", n_trees, at_least=1)
         self._n_trees = n_trees
         self._smooth = smooth
         self._of_ranks = Kernels(of_values=False)

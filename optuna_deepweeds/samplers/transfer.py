@@ -20,8 +20,8 @@ from optuna_deepweeds.samplers.conditions import DeclaredConditions
 from optuna_deepweeds.samplers.encoding import MISSING, Encoder
 from optuna_deepweeds.samplers.forest import RegressionForest
 from optuna_deepweeds.samplers.history import Observations
-from optuna_deepweeds.samplers.seeding import generator
 from optuna_deepweeds.samplers.targets import average_ranks, normal_scores
+from optuna_deepweeds.seeds import generator
 from optuna_deepweeds.spaces import SearchSpace, contains
 
 _N_TREES = 20

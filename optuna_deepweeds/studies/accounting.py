@@ -146,12 +146,14 @@ def is_ahead(trial: FrozenTrial, best: FrozenTrial | None, direction: StudyDirec
 
 
 def is_best_unfinished(trials: Sequence[FrozenTrial], direction: StudyDirection) -> bool:
-    """Tell whether a stopped trial that nobody went on with is ahead of all that finished."""
+    """Tell whether a trial that was stopped or put back is ahead of all that finished."""
     best = best_trial(trials, direction)
     if best is None:
         return True
     gone_on = replaced(trials)
     return any(
-        t.state == TrialState.PRUNED and t.number not in gone_on and is_ahead(t, best, direction)
+        t.state in (TrialState.PRUNED, TrialState.WAITING)
+        and t.number not in gone_on
+        and is_ahead(t, best, direction)
         for t in trials
     )

@@ -15,7 +15,10 @@ from optuna_deepweeds import attributes, seeds
 from optuna_deepweeds.errors import InvalidInputError
 
 CHECKPOINT_SECONDS = 10.0
-"""A running trial saves its checkpoint at the first step's end after this many seconds."""
+"""A running trial saves its checkpoint after its first step, and then at the first step's end
+after this many seconds…"""
+_SAVING_SHARE = 0.02
+"""… or as soon as saving takes no larger share of its time."""
 
 
 class TrialInterrupted(Exception):
@@ -93,7 +96,8 @@ class Run:
         seconds = self.allowance.seconds
         self._ends_at = time.monotonic() + (math.inf if seconds is None else seconds)
         self._left = math.inf if self.allowance.epochs is None else self.allowance.epochs
-        self._saved_at, self._saved_step = -math.inf, 0
+        self._saved_at, self._saved_step, self._save_took = -math.inf, 0, math.inf
+        self._is_unsaved = False
         self.reported: dict[int, float] = {}
         if {attributes.INHERITED, attributes.SEGMENTS} & trial.user_attrs.keys():
             # It goes on from an earlier spell or from another trial, with the curve so far.
@@ -118,11 +122,13 @@ class Run:
         """
         if step < 1:
             raise InvalidInputError(f"`step >= 1` must hold, but got step={step}.")
-        if time.monotonic() - self._saved_at >= CHECKPOINT_SECONDS:
+        pause = min(CHECKPOINT_SECONDS, self._save_took / _SAVING_SHARE)
+        if time.monotonic() - self._saved_at >= pause:
             # Before the report: a reported step that no checkpoint holds would be trained again,
             # while an unreported one is read back from the checkpoint's curve.
             self._save(step, save)
         is_new = self._tell(value, step)
+        self._is_unsaved = save is not None and step != self._saved_step
         self._on_report(step, value)
         if step >= self.epochs:
             self._save(step, save)
@@ -130,7 +136,7 @@ class Run:
         elif is_new and self._trial.should_prune() and not self.allowance.must_finish:
             self._save(step, save)
             raise optuna.TrialPruned
-        elif self.should_stop() or self._left <= 0:
+        elif self._must_stop() or self._left <= 0:
             self._save(step, save)
             self._interrupt()
 
@@ -162,11 +168,18 @@ class Run:
             self._interrupt()
 
     def should_stop(self) -> bool:
-        """Whether to end within a step, by raising `TrialInterrupted`; cheap."""
+        """Whether to end within a step, by raising `TrialInterrupted`; cheap.
+
+        Not while a reported step is unsaved, which would be trained again. Its successor then
+        takes little time, or that step would have been saved.
+        """
+        return self._must_stop() and not self._is_unsaved
+
+    def _must_stop(self) -> bool:
         return self._asked_to_stop() or time.monotonic() > self._ends_at
 
     def _interrupt(self) -> None:
-        if self.should_stop():
+        if self._must_stop():
             raise TrialInterrupted
         if self._left <= 0:
             raise AllowanceSpent
@@ -183,6 +196,9 @@ class Run:
     def _save(self, step: int, save: Callable[[Path], None] | None) -> None:
         if save is None or step == self._saved_step:
             return
+        started = time.monotonic()
         save(self.checkpoint)
         self._trial.set_user_attr(attributes.CHECKPOINT, step)
         self._saved_at, self._saved_step = time.monotonic(), step
+        self._save_took = self._saved_at - started
+        self._is_unsaved = False

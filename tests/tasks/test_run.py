@@ -76,6 +76,32 @@ def test_where_a_save_is_due_it_comes_before_the_report(
     assert stay.events == ["saved 1", "told 1", "asked 1", "saved 2", "told 2", "asked 2"]
 
 
+def test_steps_that_are_long_beside_a_save_are_all_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "_SAVING_SHARE", 1.0)
+    stay = Stay(tmp_path)
+    for step in (1, 2):
+        stay.train(first=step, last=step)
+        time.sleep(0.5)
+    assert [e for e in stay.events if "saved" in e] == ["saved 1", "saved 2"]
+
+
+def test_no_step_is_broken_off_while_the_last_one_is_unsaved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "_SAVING_SHARE", 1e-9)
+    is_asked = False
+    stay = Stay(tmp_path, asked_to_stop=lambda: is_asked)
+    stay.train(last=2)
+    is_asked = True
+    assert not stay.run.should_stop()  # Step 2 would be trained again.
+    with pytest.raises(TrialInterrupted):
+        stay.train(first=3)
+    assert stay.run.checkpoint.read_text() == "3"
+    assert stay.run.should_stop()
+
+
 @pytest.mark.parametrize("must_finish", [False, True])
 def test_a_stopped_trial_is_saved_first_unless_it_must_finish(
     tmp_path: Path, must_finish: bool
