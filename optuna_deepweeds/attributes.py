@@ -71,4 +71,5 @@ PRIOR_ROW = _PREFIX + "prior_row"
 RUNG = _PREFIX + "rung:"
 """float: value at a rung; the key is completed by the rung's epoch."""
 INTERRUPTED = _PREFIX + "interrupted"
-"""bool: the trial failed because its worker died; another one runs it again."""
+"""str: the trial failed because its worker died, at the latest at this ISO time; another one runs
+it again."""
