@@ -10,9 +10,9 @@ import math
 import threading
 import weakref
 from bisect import bisect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from optuna import Study
@@ -30,6 +30,8 @@ from optuna_deepweeds.trials import before, expected_end, replaced, sign, was_in
 # Tiers of outcomes; within a tier larger numbers are better.
 _FAILED, _STOPPED, _VALUED = 0.0, 1.0, 2.0
 _Outcome = tuple[float, float, float]
+_GROWTH = 1.2
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -211,6 +213,37 @@ class History:
             folded.seen.remove(trials[folded.n_prefix].number)
             folded.n_prefix += 1
         return trials
+
+
+class AtMilestones(Generic[_T]):
+    """What is too dear for every suggestion, done anew whenever a study has grown by a fifth.
+
+    It is fitted to the first so many trials alone, so a sampler that starts in the middle of a
+    study arrives at the same. The last fit is kept to save time.
+    """
+
+    def __init__(self) -> None:
+        self._fitted: tuple[bytes, _T] | None = None
+
+    def get(
+        self, seen: Observations, fit: Callable[[np.ndarray, np.ndarray, np.ndarray], _T]
+    ) -> _T:
+        """What `fit` makes of the codes, ranks and values of the trials up to the milestone."""
+        n = _milestone(len(seen.X))
+        X, values = seen.X[:n], seen.values[:n]
+        ranks = average_ranks(seen.ranks[:n, None])
+        key = X.tobytes() + ranks.tobytes() + values.tobytes()
+        if self._fitted is None or self._fitted[0] != key:
+            self._fitted = (key, fit(X, ranks, values))
+        return self._fitted[1]
+
+
+def _milestone(n: int) -> int:
+    """The largest number of trials up to n at which a study has grown by a fifth."""
+    reached = min(n, 4)
+    while (following := max(reached + 1, int(reached * _GROWTH))) <= n:
+        reached = following
+    return reached
 
 
 def _drop_inactive(X: np.ndarray, conditions: DeclaredConditions) -> tuple[np.ndarray, np.ndarray]:

@@ -55,6 +55,18 @@ class Surrogate(Protocol):
         ...
 
 
+class OnFeatures:
+    """A surrogate of features, on codes."""
+
+    def __init__(self, encoder: Encoder, surrogate: Surrogate) -> None:
+        self._encoder = encoder
+        self._surrogate = surrogate
+
+    def predict(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and variance, (n,) each, at X: (n, d) codes."""
+        return self._surrogate.predict(self._encoder.features(X))
+
+
 class ModelBasedSampler(BaseSampler, abc.ABC):
     """Suggests the configuration with the largest log expected improvement of a surrogate.
 
@@ -112,7 +124,7 @@ class ModelBasedSampler(BaseSampler, abc.ABC):
             return {}
         seen = self._history.read(study, trial, search_space)
         rng = generator(self._seed, trial.number, "relative")
-        sources = self._sources.read(seen)
+        sources = self._sources.read(seen.encoder)
         if len(seen.X) < self._n_startup_trials and not sources:
             return {}
         with single_threaded():

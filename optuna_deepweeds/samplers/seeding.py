@@ -1,8 +1,7 @@
 """What makes a suggestion a function of the seed and the study's trials alone.
 
-Generators are derived for each trial (`optuna_deepweeds.seeds`). What is too dear for every
-suggestion is fitted at milestones, to the first so many trials alone: a sampler that starts in the
-middle of a study arrives at the same. And the number of cores changes no rounding.
+Generators are derived for each trial (`optuna_deepweeds.seeds`), and the number of cores changes
+no rounding.
 """
 
 from __future__ import annotations
@@ -27,19 +26,6 @@ def root_seed(seed: int | None) -> int:
         return secrets.randbits(128)
     require_whole("seed", seed, at_least=0)
     return int(seed)
-
-
-_GROWTH = 1.2
-
-
-def milestone(n: int) -> int:
-    """The largest number of trials up to n at which a study has grown by a fifth."""
-    reached = min(n, 4)
-    while True:
-        following = max(reached + 1, int(reached * _GROWTH))
-        if following > n:
-            return reached
-        reached = following
 
 
 def single_threaded() -> AbstractContextManager[Any]:
