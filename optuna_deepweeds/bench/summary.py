@@ -25,6 +25,7 @@ everything that all pruners of one comparison share:
 from __future__ import annotations
 
 import math
+import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -367,14 +368,16 @@ def _speed_up(key: str, own: Array, target: Array) -> dict[str, Any]:
         return {}
     error = math.nan
     if len(index) > 1:
-        error = stats.bootstrap(
-            (index,),
-            factor,
-            vectorized=False,
-            n_resamples=_FEW_RESAMPLES,
-            method="percentile",
-            rng=np.random.default_rng(0),
-        ).standard_error
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", stats.DegenerateDataWarning)
+            error = stats.bootstrap(
+                (index,),
+                factor,
+                vectorized=False,
+                n_resamples=_FEW_RESAMPLES,
+                method="percentile",
+                rng=np.random.default_rng(0),
+            ).standard_error
     # NaN where a resample never reaches the target: the error is then unknown.
     return {key: value, f"{key}_se": None if math.isnan(error) else float(error)}
 
