@@ -11,16 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
-from optuna_deepweeds import attributes
 from optuna_deepweeds.report.view import StudyView
-from optuna_deepweeds.studies.accounting import epochs_trained, segments
+from optuna_deepweeds.studies.accounting import epochs_trained, spells
 
 Axis = Literal["epochs", "seconds"]
 Floats = NDArray[np.float64]
@@ -66,10 +65,11 @@ class Trajectory:
 
 def trajectory(view: StudyView) -> Trajectory:
     """The incumbent of a study over epochs and time."""
-    spells = [spell for trial in view.trials for spell in _spells(trial)]
-    starts = np.array([start for start, _, _ in spells], dtype=float)
-    ends = np.array([end for _, end, _ in spells], dtype=float)
-    epochs = np.array([n for _, _, n in spells], dtype=float)
+    now = datetime.now(UTC)
+    held = [spell for trial in view.trials for spell in _spells(trial, now)]
+    starts = np.array([start for start, _, _ in held], dtype=float)
+    ends = np.array([end for _, end, _ in held], dtype=float)
+    epochs = np.array([n for _, _, n in held], dtype=float)
     complete = sorted(
         (
             t
@@ -95,20 +95,15 @@ def _array(values: Iterable[float]) -> Floats:
     return np.array(list(values), dtype=float)
 
 
-def _spells(trial: FrozenTrial) -> list[tuple[float, float, float]]:
+def _spells(trial: FrozenTrial, now: datetime) -> list[tuple[float, float, float]]:
     """(start, end, epochs trained) of each time a worker held `trial`.
 
     A trial that was put back has several; its epochs are counted in the last.
     """
-    spells = [
-        (start.timestamp(), end.timestamp(), 0.0)
-        for start, end in segments(trial.user_attrs.get(attributes.SEGMENTS, ()))
-    ]
-    if trial.datetime_start is not None and trial.state != TrialState.WAITING:
-        start = trial.datetime_start.timestamp()
-        end = (trial.datetime_complete or datetime.now()).timestamp()
-        spells.append((start, max(start, end), float(epochs_trained(trial))))
-    return spells
+    found = [(start.timestamp(), end.timestamp(), 0.0) for start, end in spells(trial, now)]
+    if found:
+        found[-1] = (*found[-1][:2], float(epochs_trained(trial)))
+    return found
 
 
 def _epochs_until(time: float, starts: Floats, ends: Floats, epochs: Floats) -> float:
