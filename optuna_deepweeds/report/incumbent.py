@@ -84,10 +84,10 @@ def trajectory(view: StudyView) -> Trajectory:
         epochs=np.maximum.accumulate(_array(_epochs_until(t, starts, ends, epochs) for t in times))
         if times
         else np.empty(0),
-        seconds=_array(_active_until(t, starts, ends) for t in times),
+        seconds=_active_until(times, starts, ends),
         values=view.sign * np.maximum.accumulate(values) if times else np.empty(0),
         total_epochs=float(epochs.sum()),
-        total_seconds=_active_until(float("inf"), starts, ends),
+        total_seconds=float(_active_until([np.inf], starts, ends)[0]),
     )
 
 
@@ -113,14 +113,18 @@ def _epochs_until(time: float, starts: Floats, ends: Floats, epochs: Floats) -> 
     return float((epochs * np.where(ends <= time, 1.0, share)).sum())
 
 
-def _active_until(time: float, starts: Floats, ends: Floats) -> float:
-    total, reached = 0.0, -float("inf")
-    for start, end in sorted(zip(starts.tolist(), ends.tolist(), strict=True)):
-        end = min(end, time)
-        if end > max(start, reached):
-            total += end - max(start, reached)
-            reached = end
-    return total
+def _active_until(times: Sequence[float], starts: Floats, ends: Floats) -> Floats:
+    """Seconds until each of `times` in which at least one trial was under way."""
+    if not len(starts):
+        return np.zeros(len(times))
+    order = np.argsort(starts, kind="stable")
+    reached = np.maximum.accumulate(ends[order])
+    # What each spell adds to those that began before it.
+    begins = np.maximum(starts[order], np.concatenate([[-np.inf], reached[:-1]]))
+    added = np.maximum(reached - begins, 0.0)
+    knots = np.column_stack([begins, begins + added]).ravel()
+    total = np.cumsum(added)
+    return np.interp(times, knots, np.column_stack([total - added, total]).ravel())
 
 
 @dataclass(frozen=True)
