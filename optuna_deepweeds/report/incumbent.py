@@ -11,16 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
-from optuna_deepweeds import attributes
 from optuna_deepweeds.report.view import StudyView
-from optuna_deepweeds.studies.accounting import epochs_trained, segments
+from optuna_deepweeds.studies.accounting import epochs_trained, spells
 
 Axis = Literal["epochs", "seconds"]
 Floats = NDArray[np.float64]
@@ -70,7 +69,10 @@ Spell = tuple[float, float, float]
 
 def trajectory(view: StudyView) -> Trajectory:
     """The incumbent of a study over epochs and time."""
-    spells = sorted(spell for trial in view.trials for spell in _spells(trial))
+    now = datetime.now(UTC)
+    held = sorted(spell for trial in view.trials for spell in _spells(trial, now))
+    starts = np.array([start for start, _, _ in held], dtype=float)
+    ends = np.array([end for _, end, _ in held], dtype=float)
     complete = sorted(
         (
             t
@@ -79,37 +81,32 @@ def trajectory(view: StudyView) -> Trajectory:
         ),
         key=lambda t: (t.datetime_complete, t.number),
     )
-    times = np.array([t.datetime_complete.timestamp() for t in complete if t.datetime_complete])
+    times = [t.datetime_complete.timestamp() for t in complete if t.datetime_complete]
     values = view.sign * np.array([t.value for t in complete], dtype=float)
     return Trajectory(
-        epochs=np.maximum.accumulate(np.array(list(_epochs_until(times, spells)), dtype=float)),
-        seconds=_active_until(times, spells),
+        epochs=np.maximum.accumulate(np.array(list(_epochs_until(times, held)), dtype=float)),
+        seconds=_active_until(times, starts, ends),
         values=view.sign * np.maximum.accumulate(values),
-        total_epochs=sum(n for _, _, n in spells),
-        total_seconds=float(_active_until(np.array([np.inf]), spells)[0]),
+        total_epochs=sum(n for _, _, n in held),
+        total_seconds=float(_active_until([np.inf], starts, ends)[0]),
     )
 
 
-def _spells(trial: FrozenTrial) -> list[Spell]:
+def _spells(trial: FrozenTrial, now: datetime) -> list[Spell]:
     """Each time a worker held `trial`.
 
     A trial that was put back has several; its epochs are counted in the last.
     """
-    spells = [
-        (start.timestamp(), end.timestamp(), 0.0)
-        for start, end in segments(trial.user_attrs.get(attributes.SEGMENTS, ()))
-    ]
-    if trial.datetime_start is not None and trial.state != TrialState.WAITING:
-        start = trial.datetime_start.timestamp()
-        end = (trial.datetime_complete or datetime.now()).timestamp()
-        spells.append((start, max(start, end), float(epochs_trained(trial))))
-    return spells
+    found = [(start.timestamp(), end.timestamp(), 0.0) for start, end in spells(trial, now)]
+    if found:
+        found[-1] = (*found[-1][:2], float(epochs_trained(trial)))
+    return found
 
 
-def _epochs_until(times: Floats, spells: Sequence[Spell]) -> Iterator[float]:
+def _epochs_until(times: Sequence[float], held: Sequence[Spell]) -> Iterator[float]:
     """Epochs trained until each of the ascending `times`; trials under way count in proportion."""
-    finished, running, ahead = 0.0, list[Spell](), list(reversed(spells))
-    for time in times.tolist():
+    finished, running, ahead = 0.0, list[Spell](), list(reversed(held))
+    for time in times:
         while ahead and ahead[-1][0] <= time:
             running.append(ahead.pop())
         finished += sum(n for _, end, n in running if end <= time)
@@ -117,18 +114,18 @@ def _epochs_until(times: Floats, spells: Sequence[Spell]) -> Iterator[float]:
         yield finished + sum(n * (time - start) / (end - start) for start, end, n in running)
 
 
-def _active_until(times: Floats, spells: Sequence[Spell]) -> Floats:
-    """Seconds until each of `times` during which at least one trial ran."""
-    if not spells:
+def _active_until(times: Sequence[float], starts: Floats, ends: Floats) -> Floats:
+    """Seconds until each of `times` in which at least one trial was under way."""
+    if not len(starts):
         return np.zeros(len(times))
-    starts, ends, _ = np.array(spells, dtype=float).T
-    # A spell adds what lies beyond the end of all that began before it.
-    begins = np.maximum(starts, np.maximum.accumulate([-np.inf, *ends[:-1]]))
-    lengths = np.maximum(ends - begins, 0.0)
-    before = np.concatenate([[0.0], np.cumsum(lengths)])
-    last = np.searchsorted(begins, times, side="right") - 1  # -1: nothing has begun
-    under_way = np.minimum(times - begins[last], lengths[last])
-    return np.where(last < 0, 0.0, before[last] + under_way)
+    order = np.argsort(starts, kind="stable")
+    reached = np.maximum.accumulate(ends[order])
+    # What each spell adds to those that began before it.
+    begins = np.maximum(starts[order], np.concatenate([[-np.inf], reached[:-1]]))
+    added = np.maximum(reached - begins, 0.0)
+    knots = np.column_stack([begins, begins + added]).ravel()
+    total = np.cumsum(added)
+    return np.interp(times, knots, np.column_stack([total - added, total]).ravel())
 
 
 @dataclass(frozen=True)
