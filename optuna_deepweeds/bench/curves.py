@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import optuna
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
@@ -185,17 +184,10 @@ def _load_taskset(path: Path) -> Curves:
 
 
 def _load_priors(source: str) -> Curves:
-    from optuna_deepweeds.priors import read_priors
+    from optuna_deepweeds.studies.manager import read_source
 
-    priors = [prior for prior in read_priors(source, open_study=_open_study) if not prior.problem]
+    priors = [prior for prior in read_source(source) if not prior.problem]
     return from_priors(source.rpartition("#")[2] if "://" in source else Path(source).stem, priors)
-
-
-def _open_study(url: str, name: str) -> optuna.Study:
-    from optuna_deepweeds.studies.manager import load_plain
-    from optuna_deepweeds.studies.storage import open_storage
-
-    return load_plain(name, open_storage(url, must_exist=True))
 
 
 def from_priors(name: str, priors: Sequence[PriorTrial]) -> Curves:

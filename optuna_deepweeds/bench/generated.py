@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from optuna_deepweeds.bench.tables import Table
-from optuna_deepweeds.errors import NotFoundError
+from optuna_deepweeds.schema import choose
 
 GENERATED_FAMILIES: dict[str, tuple[str, ...]] = {
     "grids": tuple(f"grid_{i}" for i in range(6)),
@@ -43,16 +43,14 @@ def generate_table(name: str) -> Table:
     """The table of this name.
 
     Raises:
-        NotFoundError: If no family has it.
+        InvalidInputError: If no family has it.
     """
-    for family, members in GENERATED_FAMILIES.items():
-        if name in members:
-            rng = np.random.default_rng([crc32(name.encode()), 1])
-            choices, loss, chance = _KINDS[family](rng)
-            values = _repeats(loss, chance, rng)
-            return Table(name, family, "maximize", "accuracy", choices, values)
-    known = ", ".join(n for names in GENERATED_FAMILIES.values() for n in names)
-    raise NotFoundError(f"no generated table is called {name!r}; there are: {known}.")
+    families = {task: family for family, tasks in GENERATED_FAMILIES.items() for task in tasks}
+    family = families[choose("generated table", name, families)]
+    rng = np.random.default_rng([crc32(name.encode()), 1])
+    choices, loss, chance = _KINDS[family](rng)
+    values = _repeats(loss, chance, rng)
+    return Table(name, family, "maximize", "accuracy", choices, values)
 
 
 _Drawn = tuple[dict[str, tuple[Any, ...]], NDArray[np.float64], NDArray[np.bool_]]

@@ -24,7 +24,7 @@ from optuna.distributions import (
 from optuna_deepweeds.bench import synthetic
 from optuna_deepweeds.bench.generated import GENERATED_FAMILIES, generate_table
 from optuna_deepweeds.bench.tables import TABLE_FAMILIES, Table, load_table
-from optuna_deepweeds.errors import InvalidInputError
+from optuna_deepweeds.schema import choose
 from optuna_deepweeds.seeds import generator
 from optuna_deepweeds.spaces import Parameter, SearchSpace
 
@@ -94,14 +94,13 @@ def load_problem(name: str) -> Problem:
     """The problem of this name.
 
     Raises:
-        NotFoundError: If there is none.
+        InvalidInputError: If there is none.
         DeepWeedsError: If its table needs a package that is not installed.
     """
     if name in synthetic.FUNCTIONS:
         return _synthetic_problem(synthetic.FUNCTIONS[name])
-    if any(name in members for members in GENERATED_FAMILIES.values()):
-        return table_problem(generate_table(name))
-    return table_problem(load_table(name))
+    is_generated = any(name in members for members in GENERATED_FAMILIES.values())
+    return table_problem(generate_table(name) if is_generated else load_table(name))
 
 
 def resolve_tasks(names: Sequence[str]) -> list[str]:
@@ -110,17 +109,8 @@ def resolve_tasks(names: Sequence[str]) -> list[str]:
     Raises:
         InvalidInputError: If a name is neither a family nor a task.
     """
-    tasks: list[str] = []
-    for name in names:
-        if name in FAMILIES:
-            tasks.extend(FAMILIES[name])
-        elif any(name in members for members in FAMILIES.values()):
-            tasks.append(name)
-        else:
-            raise InvalidInputError(
-                f"a task is a family ({', '.join(FAMILIES)}) or one of their tasks, "
-                f"but got {name!r}."
-            )
+    known = {**{task: (task,) for tasks in FAMILIES.values() for task in tasks}, **FAMILIES}
+    tasks = [t for name in names for t in known[choose("task or family of tasks", name, known)]]
     return list(dict.fromkeys(tasks))
 
 

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
-
-from optuna.storages import BaseStorage
 
 from optuna_deepweeds.bench import priors
 from optuna_deepweeds.bench.curves import Curves, load
 from optuna_deepweeds.bench.methods import make_pruner, takes_prior_curves
-from optuna_deepweeds.bench.replay import generator, replay
+from optuna_deepweeds.bench.replay import Simulation, generator
 from optuna_deepweeds.bench.results import Cell
 from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.samplers import SAMPLERS, make_sampler
 from optuna_deepweeds.schema import choose
-from optuna_deepweeds.studies.storage import open_storage
 
 NO_PRIORS = "none"
 
@@ -35,7 +30,6 @@ def grid(
     noises: Sequence[float] = (0.0,),
     misleads: Sequence[float] = (0.0,),
     prior_curves: Sequence[str] = (NO_PRIORS,),
-    storage: str = "memory",
     budget: int,
     seeds: Sequence[int],
 ) -> list[Cell]:
@@ -53,7 +47,6 @@ def grid(
         noises: Standard deviations of the noise on reports.
         misleads: Shares of the first epochs in which the configurations' order is reversed.
         prior_curves: What pruners are given beforehand, of `priors.CURVES`.
-        storage: Where the studies live: "memory" or "sqlite", a file of its own each.
         budget: Full trainings to pay for.
         seeds: Of the order, the noise, sampler and pruner, and what is held out.
 
@@ -90,7 +83,6 @@ def grid(
                 "task": name,
                 "digest": table.digest,
                 "max_resource": n_epochs,
-                "storage": storage,
                 "held_out": priors.n_held_out(table) if len(kinds) > 1 else 0,
             }
             digests = {
@@ -136,17 +128,14 @@ def run_cell(cell: Cell) -> dict[str, Any]:
         rng = generator(cell.seed, table, 1)
         reported = table.reported(noise=case["noise"], mislead=case["mislead"], rng=rng)
     order = method["order"]
-    with _storage(case["storage"]) as storage:
-        outcome, _ = replay(
-            table,
-            make_pruner(method["pruner"], max_resource=n_epochs, seed=cell.seed, prior=prior),
-            max_epochs=cell.budget * n_epochs,
-            workers=case["workers"],
-            seed=cell.seed,
-            sampler=None if order == "random" else make_sampler(order, seed=cell.seed),
-            reported=reported,
-            storage=storage,
-        )
+    simulation = Simulation(
+        table,
+        make_pruner(method["pruner"], max_resource=n_epochs, seed=cell.seed, prior=prior),
+        seed=cell.seed,
+        sampler=None if order == "random" else make_sampler(order, seed=cell.seed),
+        reported=reported,
+    )
+    outcome = simulation.run(max_epochs=cell.budget * n_epochs, workers=case["workers"])
     is_top, n_decisions = table.top_tenth(), len(outcome.decision_times)
     return {
         "epochs": outcome.epochs,
@@ -161,21 +150,6 @@ def run_cell(cell: Cell) -> dict[str, Any]:
         "finished": [[epochs, round(regret, 6)] for epochs, regret in outcome.finished],
         "seen": [[epochs, round(regret, 6)] for epochs, regret in outcome.seen],
     }
-
-
-@contextmanager
-def _storage(kind: str) -> Iterator[BaseStorage | None]:
-    """A SQLite storage that is deleted afterwards; None, for Optuna's default, in memory."""
-    if kind == "memory":
-        yield None
-        return
-    with tempfile.TemporaryDirectory() as directory:
-        storage = open_storage(f"sqlite:///{directory}/replay.db")
-        try:
-            yield storage
-        finally:
-            storage.remove_session()
-            storage.engine.dispose()
 
 
 @functools.cache

@@ -146,39 +146,6 @@ class _Job:
     row: int
 
 
-def replay(
-    curves: Curves,
-    pruner: BasePruner,
-    *,
-    max_epochs: int,
-    workers: int = 1,
-    seed: int = 0,
-    sampler: BaseSampler | None = None,
-    reported: np.ndarray | None = None,
-    storage: BaseStorage | None = None,
-) -> tuple[Outcome, optuna.Study]:
-    """Run a study on recorded curves until `max_epochs` epochs are paid or the table is used up.
-
-    A pruner with `next_continuation(study)` is asked by every free worker first, and the trial
-    that it names goes on from its last epoch.
-
-    Args:
-        curves: True curves; what regret is measured on.
-        pruner: A fresh pruner.
-        max_epochs: Epochs to pay for, all workers together.
-        workers: Simulated asynchronous workers.
-        seed: Decides the random order of configurations, together with the task's name.
-        sampler: Proposes configurations, of which the nearest in the table is taken.
-        reported: (n, T) what trials report, if not the true values.
-        storage: Where the study lives; in memory by default.
-    """
-    simulation = Simulation(
-        curves, pruner, seed=seed, sampler=sampler, reported=reported, storage=storage
-    )
-    simulation.run(max_epochs=max_epochs, workers=workers)
-    return simulation.outcome, simulation.study
-
-
 def generator(seed: int, curves: Curves, stream: int) -> np.random.Generator:
     """A generator of its own for each seed, task and purpose, the same for every pruner."""
     task = np.frombuffer(curves.name.encode(), dtype=np.uint8).tolist()
@@ -186,17 +153,31 @@ def generator(seed: int, curves: Curves, stream: int) -> np.random.Generator:
 
 
 class Simulation:
-    """A study on recorded curves that can go on in another storage; arguments as of `replay`."""
+    """A study on recorded curves that can go on in another storage.
+
+    A pruner with `next_continuation(study)` is asked by every free worker first, and the trial
+    that it names goes on from its last epoch.
+
+    Args:
+        curves: True curves; what regret is measured on.
+        pruner: A fresh pruner.
+        seed: Decides the random order of configurations, together with the task's name.
+        sampler: Proposes configurations, of which the nearest in the table is taken.
+        reported: (n, T) what trials report, if not the true values.
+
+    Attributes:
+        study: The study.
+        outcome: What it did so far.
+    """
 
     def __init__(
         self,
         curves: Curves,
         pruner: BasePruner,
         *,
-        seed: int,
+        seed: int = 0,
         sampler: BaseSampler | None = None,
         reported: np.ndarray | None = None,
-        storage: BaseStorage | None = None,
     ) -> None:
         self._curves = curves
         self._reported = curves.values if reported is None else reported
@@ -204,7 +185,7 @@ class Simulation:
         self._pruner = pruner
         # Hyperband draws brackets from the name; a random one would make runs differ.
         self._name = f"replay-{curves.name}-{seed}"
-        self.study = self._create(storage)
+        self.study = self._create(None)
         self._next_continuation = getattr(pruner, "next_continuation", None)
         n = len(curves.values)
         self.outcome = Outcome(np.zeros(n, dtype=int), np.zeros(n, dtype=bool))
@@ -230,10 +211,11 @@ class Simulation:
 
     def run(
         self, *, max_epochs: int = sys.maxsize, max_trials: int = sys.maxsize, workers: int = 1
-    ) -> None:
+    ) -> Outcome:
         """Go on until so many epochs are paid, so many trials made, or the table is used up.
 
-        What is limited by trials stops between two of them, if there is one worker.
+        What is limited by trials stops between two of them, if there is one of the simulated
+        asynchronous `workers`.
         """
         # Ties in time are broken by the worker's index, which keeps a run repeatable.
         queue: list[tuple[int, int, _Job]] = []
@@ -252,6 +234,7 @@ class Simulation:
                 heapq.heappush(queue, (now + 1, worker, job))
             else:
                 idle = [worker]
+        return self.outcome
 
     def _start(self) -> _Job | None:
         parent = self._choose_continuation()

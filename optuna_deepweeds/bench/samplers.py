@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import math
 import time
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import optuna
 
@@ -30,27 +31,27 @@ BUDGETS = (5, 10, 25, 50, 75, 100)
 NO_PRIORS = "none"
 
 
-class Optimiser(Protocol):
+class Optimiser(ABC):
     """What a run talks to."""
 
+    @abstractmethod
     def ask(self) -> dict[str, Any]:
         """The next configuration, constants of the space left out."""
-        ...
 
+    @abstractmethod
     def tell(self, value: float) -> None:
         """The value of the configuration that was asked for last."""
-        ...
 
     def clock(self) -> float:
         """CPU seconds its process has used; wall time would measure the machine's load."""
-        ...
+        return time.process_time()
 
     def close(self) -> None:
         """Free processes and files."""
-        ...
+        return None
 
 
-class OptunaOptimiser:
+class OptunaOptimiser(Optimiser):
     """An in-memory Optuna study used through ask and tell."""
 
     def __init__(
@@ -73,12 +74,6 @@ class OptunaOptimiser:
     def tell(self, value: float) -> None:
         assert self._trial is not None
         self.study.tell(self._trial, value)
-
-    def clock(self) -> float:
-        return time.process_time()
-
-    def close(self) -> None:
-        pass
 
 
 def grid(

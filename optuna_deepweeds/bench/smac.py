@@ -18,17 +18,15 @@ from typing import Any
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from optuna_deepweeds.bench.problems import Problem
+from optuna_deepweeds.bench.samplers import Optimiser
 from optuna_deepweeds.errors import DeepWeedsError
 from optuna_deepweeds.spaces import Parameter
 
 _SERVER = Path(__file__).with_name("smac_server.py")
 
 
-class SmacOptimiser:
+class SmacOptimiser(Optimiser):
     """SMAC3's HyperparameterOptimizationFacade with its defaults.
-
-    Categories travel as their index and stepped numbers as the number of the step, so that any
-    choice and any grid survives JSON and ConfigSpace.
 
     Args:
         problem: What is searched; larger-is-better problems are negated.
@@ -39,7 +37,7 @@ class SmacOptimiser:
             spend evaluations on repeats.
 
     Raises:
-        DeepWeedsError: If there is no such interpreter, or SMAC3 is missing there.
+        DeepWeedsError: There is no such interpreter, or SMAC3 is missing there.
     """
 
     def __init__(
@@ -62,7 +60,7 @@ class SmacOptimiser:
         self._parameters = {p.name: p for p in problem.space.parameters}
         try:
             self._process = subprocess.Popen(
-                # Isolated: our own smac.py and statistics.py lie beside the script.
+                # Isolated: our own smac.py lies beside the script.
                 [python, "-I", str(_SERVER)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -78,38 +76,31 @@ class SmacOptimiser:
             self._request(
                 op="start",
                 parameters=[self._describe(p) for p in problem.space.parameters],
-                seed=seed,
-                n_trials=n_trials,
-                options=dict(options),
+                scenario={"deterministic": False, **options, "seed": seed, "n_trials": n_trials},
             )
         except BaseException:
             self.close()
             raise
 
     def ask(self) -> dict[str, Any]:
-        """The next configuration."""
         raw = self._request(op="ask")["params"]
         return {
-            name: self._decode(parameter, raw[name])
+            name: _decoded(parameter, raw[name])
             for name, parameter in self._parameters.items()
             if name in raw
         }
 
     def tell(self, value: float) -> None:
-        """The value of the configuration asked for last."""
         self._request(op="tell", value=self._problem.sign * value)
 
     def clock(self) -> float:
-        """CPU seconds of the server so far."""
         return self._cpu_seconds
 
     def close(self) -> None:
-        """End the server."""
         for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                # A server that died leaves a request in the buffer.
-                with suppress(BrokenPipeError):
-                    pipe.close()
+            assert pipe is not None
+            with suppress(BrokenPipeError):  # a server that died leaves a request in the buffer
+                pipe.close()
         try:
             self._process.wait(timeout=10)
         except subprocess.TimeoutExpired:
@@ -118,12 +109,11 @@ class SmacOptimiser:
 
     def _request(self, **request: Any) -> dict[str, Any]:
         assert self._process.stdin is not None and self._process.stdout is not None
-        try:
+        line = ""
+        with suppress(BrokenPipeError):
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
             line = self._process.stdout.readline()
-        except BrokenPipeError:
-            line = ""
         if not line:
             raise DeepWeedsError(
                 f"the SMAC process ended; does `{self._python} -c 'import smac'` work?"
@@ -135,49 +125,43 @@ class SmacOptimiser:
         return answer
 
     def _describe(self, parameter: Parameter) -> dict[str, Any]:
-        distribution = parameter.distribution
+        """The parameter as the server reads it.
+
+        Categories travel as their index and stepped numbers as the number of the step, so that
+        any choice and any grid survives JSON and ConfigSpace.
+        """
+        distribution, condition = parameter.distribution, parameter.condition
         described: dict[str, Any] = {"name": parameter.name}
         if isinstance(distribution, CategoricalDistribution):
-            described |= {"kind": "categorical", "n_choices": len(distribution.choices)}
+            described["choices"] = list(range(len(distribution.choices)))
         else:
             assert isinstance(distribution, (FloatDistribution, IntDistribution))
-            if _is_stepped(distribution):
-                assert distribution.step is not None
-                n_steps = round((distribution.high - distribution.low) / distribution.step)
-                described |= {"kind": "int", "low": 0, "high": n_steps, "log": False}
-            else:
-                described |= {
-                    "kind": "int" if isinstance(distribution, IntDistribution) else "float",
-                    "low": distribution.low,
-                    "high": distribution.high,
-                    "log": distribution.log,
-                }
-        condition = parameter.condition
+            is_whole = isinstance(distribution, IntDistribution)
+            bounds = (distribution.low, distribution.high)
+            if (step := _step(distribution)) is not None:
+                is_whole, bounds = True, (0, round((bounds[1] - bounds[0]) / step))
+            described |= {"is_whole": is_whole, "bounds": bounds, "log": distribution.log}
         if condition is not None:
             parent = self._parameters[condition.parent].distribution
-            described["condition"] = {"parent": condition.parent}
-            if condition.values is None:
-                described["condition"]["at_least"] = condition.at_least
-            elif isinstance(parent, CategoricalDistribution):
-                described["condition"]["values"] = [
-                    parent.choices.index(value) for value in condition.values
-                ]
-            else:
-                described["condition"]["values"] = list(condition.values)
+            values: Any = condition.values
+            if values is not None and isinstance(parent, CategoricalDistribution):
+                values = [parent.choices.index(value) for value in values]
+            described |= {"parent": condition.parent, "values": values}
+            described["at_least"] = condition.at_least
         return described
 
-    def _decode(self, parameter: Parameter, raw: Any) -> Any:
-        distribution = parameter.distribution
-        if isinstance(distribution, CategoricalDistribution):
-            return distribution.choices[int(raw)]
-        assert isinstance(distribution, (FloatDistribution, IntDistribution))
-        if _is_stepped(distribution):
-            assert distribution.step is not None
-            raw = distribution.low + int(raw) * distribution.step
-        return int(raw) if isinstance(distribution, IntDistribution) else float(raw)
+
+def _decoded(parameter: Parameter, raw: Any) -> Any:
+    distribution = parameter.distribution
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices[int(raw)]
+    assert isinstance(distribution, (FloatDistribution, IntDistribution))
+    if (step := _step(distribution)) is not None:
+        raw = distribution.low + int(raw) * step
+    return int(raw) if isinstance(distribution, IntDistribution) else float(raw)
 
 
-def _is_stepped(distribution: FloatDistribution | IntDistribution) -> bool:
-    if isinstance(distribution, IntDistribution):
-        return distribution.step != 1
-    return distribution.step is not None
+def _step(distribution: FloatDistribution | IntDistribution) -> float | None:
+    """The distance of the grid's points; None for all floats and all whole numbers."""
+    is_plain = isinstance(distribution, IntDistribution) and distribution.step == 1
+    return None if is_plain else distribution.step

@@ -14,7 +14,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from statistics import median
@@ -23,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import optuna
+from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import event
 
@@ -48,23 +48,11 @@ _SECONDS_A_COMMAND = 5.0
 _START = datetime(2026, 1, 1)
 
 
-@dataclass(frozen=True)
-class Speed:
-    """One measured duration.
-
-    Attributes:
-        what: What was timed.
-        seconds: Of this package.
-        stock_seconds: Of stock Optuna in the same run; None where it has nothing to compare.
-    """
-
-    what: str
-    seconds: float
-    stock_seconds: float | None = None
-
-
-def measure(url: str | None, *, n_trials: int) -> list[Speed]:
+def measure(url: str | None, *, n_trials: int) -> list[dict[str, Any]]:
     """Overhead of a trial and of a report, and whole commands with a study of `n_trials`.
+
+    A record has `what` and its `seconds`; where stock Optuna has something to compare, its
+    `stock_seconds` and the `difference_ms`.
 
     Args:
         url: An empty database; None for SQLite files that are removed afterwards.
@@ -81,11 +69,12 @@ def measure(url: str | None, *, n_trials: int) -> list[Speed]:
         speeds = overhead(storage, url or f"sqlite:///{scratch}/stock.db", Path(scratch))
         if n_trials:
             make_big_study(storage, n_trials)
-            speeds += commands(ours, Path(scratch))
+            timed = commands(ours, Path(scratch))
+            speeds += [{"what": what, "seconds": seconds} for what, seconds in timed.items()]
     return speeds
 
 
-def overhead(storage: optuna.storages.RDBStorage, stock_url: str, folder: Path) -> list[Speed]:
+def overhead(storage: RDBStorage, stock_url: str, folder: Path) -> list[dict[str, Any]]:
     """Median time of a trial without its reports, and of a report: ours and stock Optuna's.
 
     Ours is the real worker loop (locks, heartbeat, attributes, checkpoint files below `folder`)
@@ -112,7 +101,15 @@ def overhead(storage: optuna.storages.RDBStorage, stock_url: str, folder: Path) 
         few, many = (median(seconds[side, n][1:]) for n in (1, _REPORTS))
         reports.append((many - few) / (_REPORTS - 1))
         trials.append(few - reports[-1])
-    return [Speed("trial", *trials), Speed("report", *reports)]
+    return [
+        {
+            "what": what,
+            "seconds": ours,
+            "stock_seconds": theirs,
+            "difference_ms": 1000 * (ours - theirs),
+        }
+        for what, (ours, theirs) in {"trial": trials, "report": reports}.items()
+    ]
 
 
 def no_training(trial: optuna.Trial, run: Run) -> float:
@@ -138,7 +135,7 @@ def run_worker(
     worker.Worker(study, task, observer=observer, device="cpu", **options).run()
 
 
-def _our_round(storage: optuna.storages.RDBStorage, n_reports: int) -> Callable[[], object]:
+def _our_round(storage: RDBStorage, n_reports: int) -> Callable[[], object]:
     """Runs some more trials of a study by our worker."""
     spec = StudySpec(
         dataset="demo", space="course-small", sampler="random", pruner="none", epochs=n_reports
@@ -155,7 +152,7 @@ def _our_round(storage: optuna.storages.RDBStorage, n_reports: int) -> Callable[
     return run
 
 
-def _stock_round(storage: optuna.storages.RDBStorage, n_reports: int) -> Callable[[], object]:
+def _stock_round(storage: RDBStorage, n_reports: int) -> Callable[[], object]:
     """Runs some more trials of a study by stock Optuna."""
     space = SPACES["course-small"]
 
@@ -178,9 +175,9 @@ def _stock_round(storage: optuna.storages.RDBStorage, n_reports: int) -> Callabl
     return lambda: study.optimize(objective, n_trials=_TRIALS_A_ROUND)
 
 
-def _stock_storage(url: str) -> optuna.storages.RDBStorage:
+def _stock_storage(url: str) -> RDBStorage:
     resolved = resolve_url(url)
-    storage = optuna.storages.RDBStorage(resolved.render_as_string(hide_password=False))
+    storage = RDBStorage(resolved.render_as_string(hide_password=False))
     if resolved.get_backend_name() == "sqlite":
         event.listen(storage.engine, "connect", _set_up_sqlite)
         storage.engine.dispose()
@@ -192,7 +189,7 @@ def _set_up_sqlite(connection: Any, record: Any) -> None:
     connection.execute("PRAGMA synchronous = NORMAL")
 
 
-def make_big_study(storage: optuna.storages.RDBStorage, n_trials: int) -> optuna.Study:
+def make_big_study(storage: RDBStorage, n_trials: int) -> optuna.Study:
     """A study with `n_trials` finished trials as workers and pruner leave them."""
     spec = StudySpec(dataset="demo", sampler="random", pruner="asha")
     study, _ = manager.create_or_continue(BIG, spec, Budget(trials=n_trials), storage)
@@ -232,7 +229,7 @@ def _finished(i: int, generator: np.random.Generator) -> FrozenTrial:
     return trial
 
 
-def commands(url: str, folder: Path) -> list[Speed]:
+def commands(url: str, folder: Path) -> dict[str, float]:
     """Median wall time of the commands that look at studies (up to three runs of each)."""
     lines = {
         "--version": (),
@@ -246,7 +243,7 @@ def commands(url: str, folder: Path) -> list[Speed]:
         "study stop": (BIG,),
     }
     environment = {**os.environ, STORAGE_VARIABLE: url}
-    speeds = []
+    speeds = {}
     for command, arguments in lines.items():
         line = [sys.executable, "-m", "optuna_deepweeds", *command.split(), *arguments]
 
@@ -256,7 +253,7 @@ def commands(url: str, folder: Path) -> list[Speed]:
         seconds = [seconds_of(run)]
         while len(seconds) < 3 and sum(seconds) < _SECONDS_A_COMMAND:
             seconds.append(seconds_of(run))
-        speeds.append(Speed(command, median(seconds)))
+        speeds[command] = median(seconds)
     return speeds
 
 

@@ -42,7 +42,7 @@ from optuna_deepweeds.seeds import generator
 FLOOR = 1e-5
 """Added to fractions before the logarithm, so that the optimum itself has a finite one."""
 UNIT = 1e-4
-SETTING = ("max_resource", "workers", "order", "noise", "mislead", "storage", "held_out")
+SETTING = ("max_resource", "workers", "order", "noise", "mislead", "held_out")
 MEAN = "mean"
 """In the column `task`: the mean over tasks."""
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,26 +20,17 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from optuna_deepweeds.errors import DeepWeedsError, NotFoundError
+from optuna_deepweeds.errors import DeepWeedsError
+from optuna_deepweeds.files import whole
+from optuna_deepweeds.schema import choose
 
 TABLE_FAMILIES: dict[str, tuple[str, ...]] = {
-    "fcnet": (
-        "naval_propulsion",
-        "parkinsons_telemonitoring",
-        "protein_structure",
-        "slice_localization",
-    ),
-    "hpobench": (
-        "car",
-        "phoneme",
-        "vehicle",
-        "australian",
-        "kc1",
-        "segment",
-        "blood_transfusion",
-        "credit_g",
-    ),
-    "nasbench201": ("cifar10", "cifar100", "imagenet"),
+    family: tuple(names.split())
+    for family, names in {
+        "fcnet": "naval_propulsion parkinsons_telemonitoring protein_structure slice_localization",
+        "hpobench": "car phoneme vehicle australian kc1 segment blood_transfusion credit_g",
+        "nasbench201": "cifar10 cifar100 imagenet",
+    }.items()
 }
 """Families of tables and the names of their tasks (no name occurs in two families)."""
 
@@ -109,13 +99,11 @@ def load_table(name: str, *, directory: Path | None = None) -> Table:
     """Load a task, from the cache if it lies there, else from the package (then cached).
 
     Raises:
-        NotFoundError: If no family has a task of this name.
+        InvalidInputError: If no family has a task of this name.
         DeepWeedsError: If neither the cache nor the package is there.
     """
-    family = next((f for f, names in TABLE_FAMILIES.items() if name in names), None)
-    if family is None:
-        known = ", ".join(n for names in TABLE_FAMILIES.values() for n in names)
-        raise NotFoundError(f"no table is called {name!r}; there are: {known}.")
+    families = {task: family for family, tasks in TABLE_FAMILIES.items() for task in tasks}
+    family = families[choose("table", name, families)]
     path = (directory or cache_directory()) / f"{name}-v{_LAYOUT_VERSION}.npz"
     if path.exists():
         with np.load(path) as arrays:
@@ -123,7 +111,8 @@ def load_table(name: str, *, directory: Path | None = None) -> Table:
             values = arrays["values"]
     else:
         header, values = _read_package(family, name)
-        _write_atomically(path, header=np.array(json.dumps(header)), values=values)
+        with whole(path) as part, part.open("wb") as file:
+            np.savez_compressed(file, header=np.array(json.dumps(header)), values=values)
     choices = {key: tuple(entries) for key, entries in header["choices"]}
     return Table(name, family, header["direction"], header["metric"], choices, values)
 
@@ -153,16 +142,3 @@ def _read_package(family: str, name: str) -> tuple[dict[str, Any], NDArray[np.fl
         values[row, : len(repeats)] = repeats
     header = {"metric": metric, "direction": direction, "choices": list(choices.items())}
     return header, values
-
-
-def _write_atomically(path: Path, header: NDArray[np.str_], values: NDArray[np.float64]) -> None:
-    """Write an npz that other processes see whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez_compressed(file, header=header, values=values)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

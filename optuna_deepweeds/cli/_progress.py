@@ -14,6 +14,7 @@ from optuna_deepweeds import attributes
 from optuna_deepweeds.cli._output import terminal_width
 from optuna_deepweeds.report.standing import duration
 from optuna_deepweeds.studies.accounting import Progress, progress
+from optuna_deepweeds.studies.ending import time_left
 from optuna_deepweeds.studies.spec import Budget
 
 _MIB = 2**20
@@ -150,17 +151,6 @@ class Display:
         self._line.show(line)
 
 
-def time_left(state: Progress, budget: Budget) -> float | None:
-    """Estimated seconds until the budget is spent, or None as long as nobody can tell."""
-    estimates = []
-    if budget.seconds is not None:
-        estimates.append(max(0.0, budget.seconds - state.seconds))
-    for limit, spent in ((budget.trials, state.finished), (budget.epochs, state.epochs)):
-        if limit is not None and spent > 0:
-            estimates.append(max(0.0, (limit - spent) * state.seconds / spent))
-    return min(estimates, default=None)
-
-
 def summary(state: Progress, budget: Budget, elapsed: float = 0.0) -> list[str]:
     """Trials, best value, time left and stopped share in a few words, the weightiest first.
 
@@ -173,7 +163,7 @@ def summary(state: Progress, budget: Budget, elapsed: float = 0.0) -> list[str]:
     parts = [f"{state.finished}{of} done"]
     if state.best is not None and state.best.value is not None:
         parts.append(f"best {state.best.value:.4f} (#{state.best.number})")
-    left = time_left(state, budget)
+    left = time_left(budget, state)
     if left is not None:
         parts.append(f"{duration(max(0.0, left - elapsed))} left")
     if state.finished:

@@ -15,8 +15,9 @@ from optuna_deepweeds.cli._values import WorkerOptions
 from optuna_deepweeds.report.dashboard_note import publish
 from optuna_deepweeds.report.standing import cost, counted, duration, standing
 from optuna_deepweeds.studies import manager
-from optuna_deepweeds.studies.accounting import Progress, progress
-from optuna_deepweeds.studies.spec import MAX_SECONDS, Budget, StudySpec
+from optuna_deepweeds.studies.accounting import progress
+from optuna_deepweeds.studies.ending import raised
+from optuna_deepweeds.studies.spec import Budget, StudySpec
 from optuna_deepweeds.tasks import ImageTask, make_task
 
 _SECONDS_BETWEEN_LOOKS = 2.0
@@ -150,25 +151,8 @@ def _print_result(study: optuna.Study) -> None:
     info(standing(state, spec.metric))
     info(cost(state, spec.epochs))
     name = shlex.quote(study.study_name)
-    further = further_options(state, manager.study_budget(study))
+    further = raised(manager.study_budget(study), state)
     commands = [] if further is None else [f"study resume {name}{further}"]
     commands += [f"study best {name}"] * (state.best is not None)
     commands += [f"study report {name}", "dashboard"]
     info("\n".join(f"Next: optuna-deepweeds {command}" for command in commands))
-
-
-def further_options(state: Progress, budget: Budget) -> str | None:
-    """What `study resume` needs to go on: twice of each limit that is reached.
-
-    None where the time is spent and there may be no more.
-    """
-    options = ""
-    if budget.trials is not None and state.finished >= budget.trials:
-        options += f" --trials {2 * budget.trials}"
-    if budget.epochs is not None and state.epochs >= budget.epochs:
-        options += f" --total-epochs {2 * budget.epochs}"
-    if budget.seconds is not None and state.seconds >= budget.seconds:
-        if budget.seconds >= MAX_SECONDS:
-            return None
-        options += f" --timeout {min(2 * budget.seconds, MAX_SECONDS):.0f}s"
-    return options

@@ -12,7 +12,6 @@ from optuna_deepweeds.bench import training as speed
 from optuna_deepweeds.cli._output import emit, format_option, info
 from optuna_deepweeds.cli.bench_methods import seeds_option
 from optuna_deepweeds.errors import InvalidInputError
-from optuna_deepweeds.report.standing import counted
 
 _ACCURACY_COLUMNS = ("config", "mean", "sd", "macro_f1", "seeds", "seconds")
 _STORAGE_COLUMNS = ("what", "seconds", "stock_seconds", "difference_ms")
@@ -36,7 +35,6 @@ _device = click.option(
 @seeds_option("3")
 @click.option("--epochs", default=20, show_default=True, type=click.IntRange(1, 20))
 @_device
-@click.option("--data-dir", type=click.Path(path_type=Path), help="Where the images lie.")
 @click.option(
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -50,7 +48,6 @@ def accuracy(
     seeds: range,
     epochs: int,
     device: str | None,
-    data_dir: Path | None,
     output: Path | None,
     fmt: str,
 ) -> None:
@@ -64,7 +61,7 @@ def accuracy(
             names = (*names, "modern-wide")
     if output is not None and len(names) != 1:
         raise InvalidInputError(f"--output must go with one --config, but got {', '.join(names)}.")
-    images = load(dataset, data_dir=data_dir, fold=fold)
+    images = load(dataset, fold=fold)
     rows = []
     for name in names:
         result = hand_picked.measure(
@@ -137,20 +134,9 @@ def training(
         workers=workers,
         n_train=n_train,
         n_valid=n_valid,
-        on_result=_show_speed,
+        on_result=lambda result: info(f"{result.config}: {result.seconds:.1f} s"),
     )
     emit([asdict(result) for result in results], columns=speed.COLUMNS, fmt=fmt)
-
-
-def _show_speed(result: speed.Measurement) -> None:
-    line = f"{result.config}: {result.seconds:.1f} s for {counted(result.epochs, 'epoch')}"
-    if result.epochs != 20:
-        line += f", which scales to {result.seconds_of_20:.0f} s for 20"
-    if result.usual_seconds is not None:
-        line += f"; usual pipeline {result.usual_seconds:.1f} s for {result.usual_epochs}"
-    if result.ratio is not None and result.cpu_ratio is not None:
-        line += f"; ratio {result.ratio:.2f}, of processor time {result.cpu_ratio:.2f}"
-    info(f"{line}.")
 
 
 @click.command()
@@ -177,10 +163,4 @@ def storage(url: str | None, n_trials: int, fmt: str) -> None:
     """
     from optuna_deepweeds.bench.storage import measure
 
-    rows = []
-    for measured in measure(url, n_trials=n_trials):
-        row = {**vars(measured), "difference_ms": None}
-        if measured.stock_seconds is not None:
-            row["difference_ms"] = round(1000 * (measured.seconds - measured.stock_seconds), 2)
-        rows.append({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()})
-    emit(rows, columns=_STORAGE_COLUMNS, fmt=fmt)
+    emit(measure(url, n_trials=n_trials), columns=_STORAGE_COLUMNS, fmt=fmt)

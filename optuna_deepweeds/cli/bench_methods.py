@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from optuna_deepweeds.bench.results import Cell
 
 _QUICK_BUDGET = 15
+_N_ENQUEUED = 3
+_COST_TASK = "protein_structure"
 _PRUNERS = "none,median,hyperband,asha-default,asha-3-1,promotion-3,dora,dora-thaw"
 _QUICK_PRUNERS = "none,asha-3-1,dora"
-_COST_COLUMNS = ("pruner", "trials", "decisions", "milliseconds", "median", "worst", "choice")
 
 _file = click.Path(dir_okay=False, path_type=Path)
 
@@ -116,15 +117,7 @@ _processes = click.option(
     default="none",
     show_default=True,
     help="Give the samplers (rf_ei, dngo) trials of the other tasks of the family, honest, or "
-    "with negated or shuffled values.",
-)
-@click.option(
-    "--enqueue-best",
-    "n_enqueued",
-    default=3,
-    show_default=True,
-    type=click.IntRange(min=0),
-    help="With priors: how many of their best configurations to evaluate first.",
+    "with negated or shuffled values; the best three are evaluated first.",
 )
 @click.option("--smac-python", help="Interpreter of an environment with SMAC3 (sampler smac).")
 @click.option("--quick", is_flag=True, help="At most 2 seeds and 15 evaluations.")
@@ -157,7 +150,6 @@ def samplers(
     processes: int,
     output: Path,
     priors: str,
-    n_enqueued: int,
     smac_python: str | None,
     quick: bool,
     only_summarise: bool,
@@ -180,7 +172,7 @@ def samplers(
     if quick:
         seeds, budget = seeds[:2], min(budget, _QUICK_BUDGET)
     if not only_summarise:
-        given = bench.NO_PRIORS if priors == "none" else f"{priors}/{n_enqueued}"
+        given = bench.NO_PRIORS if priors == "none" else f"{priors}/{_N_ENQUEUED}"
         cells = bench.grid(chosen, sampler_names, seeds, budget=budget, given=given)
         execute = partial(bench.run_cell, smac_python=smac_python)
         runner.run(cells, execute, output, processes=processes, on_run=_tell)
@@ -284,9 +276,6 @@ def _with_errors(record: Mapping[str, Any]) -> dict[str, Any]:
 )
 @_processes
 @click.option(
-    "--sqlite", is_flag=True, help="Studies in SQLite files: slower, with real times of decisions."
-)
-@click.option(
     "--decision-cost",
     "cost_at",
     type=click.IntRange(min=1),
@@ -309,7 +298,6 @@ def pruners(
     max_resources: list[int] | None,
     budgets: list[int],
     processes: int,
-    sqlite: bool,
     cost_at: int | None,
     output: Path | None,
     per_task: bool,
@@ -338,13 +326,12 @@ def pruners(
         curves = load(sources[0])
         curves = curves.cut(max_resources[0]) if max_resources else curves
         rows = [of_decisions(curves, name, cost_at, seed=seeds[0]) for name in pruners]
-        emit(rows, columns=_COST_COLUMNS, fmt=fmt)
+        emit(rows, columns=list(rows[0]), fmt=fmt)
         return
     cells = bench.grid(
         sources,
         pruners,
         max_resources=max_resources or (),
-        storage="sqlite" if sqlite else "memory",
         budget=max(budgets),
         seeds=seeds,
         **grid,
@@ -383,7 +370,6 @@ def _expand(sources: Sequence[str]) -> list[str]:
     callback=_names,
     help="As of `bench samplers`, without smac.",
 )
-@click.option("--task", default="protein_structure", show_default=True)
 @click.option(
     "--trials",
     default="200,1000,5000,10000",
@@ -392,7 +378,7 @@ def _expand(sources: Sequence[str]) -> list[str]:
     help="Sizes of the study, separated by commas.",
 )
 @format_option
-def cost(sampler_names: list[str], task: str, trials: list[int], fmt: str) -> None:
+def cost(sampler_names: list[str], trials: list[int], fmt: str) -> None:
     """Measure what a suggestion costs as a study grows: CPU milliseconds and memory.
 
     Each sampler lives in a process of its own through one study that is filled with random
@@ -400,10 +386,8 @@ def cost(sampler_names: list[str], task: str, trials: list[int], fmt: str) -> No
     keeps none.
     """
     from optuna_deepweeds.bench.cost import of_suggestions
-    from optuna_deepweeds.bench.problems import resolve_tasks
 
-    (name,) = resolve_tasks([task])
-    records = [r for label in sampler_names for r in of_suggestions(name, label, trials)]
+    records = [r for label in sampler_names for r in of_suggestions(_COST_TASK, label, trials)]
     emit(records, columns=list(records[0]), fmt=fmt)
 
 

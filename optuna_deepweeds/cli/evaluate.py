@@ -11,7 +11,7 @@ from optuna_deepweeds import attributes
 from optuna_deepweeds.cli._output import emit, emit_record, format_option, info, storage_option
 from optuna_deepweeds.cli._values import Output, WorkerOptions, worker_options
 from optuna_deepweeds.errors import DeepWeedsError, InvalidInputError
-from optuna_deepweeds.report.published import PUBLISHED, PUBLISHED_DATASET
+from optuna_deepweeds.report.published import published_rows
 from optuna_deepweeds.tasks.evaluation import PROTOCOLS, RECIPES
 
 if TYPE_CHECKING:
@@ -42,16 +42,8 @@ if TYPE_CHECKING:
     "and falling learning rate, mirror images and shifts.",
 )
 @worker_options("device", "deterministic", "data_dir")
-@click.option(
-    "--output",
-    type=Output(),
-    help="Write the network of the best trial to this file, for `predict`.",
-)
-@click.option(
-    "--onnx",
-    type=Output(),
-    help="Write that network to this ONNX file, checked against torch.",
-)
+@click.option("--output", type=Output(), help="Write the best trial's network, for `predict`.")
+@click.option("--onnx", type=Output(), help="Write it to an ONNX file, checked against torch.")
 @format_option
 @storage_option
 def evaluate(
@@ -73,13 +65,12 @@ def evaluate(
     """
     from optuna_deepweeds.cli._work import load_task
     from optuna_deepweeds.studies import manager
-    from optuna_deepweeds.studies.storage import open_storage
 
     if protocol != "holdout" and (output or onnx):
         raise InvalidInputError(
             f"a network is saved with `--protocol holdout` alone, but got {protocol!r}."
         )
-    study = manager.load_plain(name, open_storage(storage_url, must_exist=True))
+    study = manager.find(name, storage_url)
     task = load_task(manager.study_spec(study), options)
     evaluation = evaluate_study(
         study,
@@ -89,7 +80,7 @@ def evaluate(
         protocol=protocol,
         recipe=recipe,
         device=options.device,
-        on_score=show_score,
+        on_score=_show_score,
     )
     for trial in evaluation.trials:
         for failure in trial.failures:
@@ -125,11 +116,11 @@ def store_evaluation(study: optuna.Study, evaluation: Evaluation) -> None:
     """Keep `evaluation` with the study and show it in the dashboard."""
     from optuna_deepweeds.report.dashboard_note import publish
 
-    study.set_user_attr(attributes.EVALUATION, _record(evaluation))
+    study.set_user_attr(attributes.EVALUATION, evaluation.to_json())
     publish(study)
 
 
-def show_score(score: Score) -> None:
+def _show_score(score: Score) -> None:
     """Tell one score on stderr."""
     fold = f", fold {score.fold}" if score.fold else ""
     info(
@@ -142,25 +133,16 @@ _COLUMNS = ("trial", "valid_accuracy", "mean", "sd", "macro_f1", "seeds")
 
 
 def _emit(evaluation: Evaluation, fmt: str) -> None:
-    rows = [trial.row() for trial in evaluation.trials]
-    if fmt == "csv":
-        emit(rows, columns=_COLUMNS, fmt=fmt)
-        return
+    published = published_rows(evaluation.dataset)
     if fmt == "json":
-        emit_record(_record(evaluation), fmt=fmt)
+        emit_record(evaluation.to_json() | {"published": published}, fmt=fmt)
         return
-    emit(rows, columns=_COLUMNS, fmt=fmt)
-    best = evaluation.trials[0]
-    if best.scores:
-        _emit_confusion(evaluation, best)
-    published = _published(evaluation)
-    if published:
+    emit([trial.row() for trial in evaluation.trials], columns=_COLUMNS, fmt=fmt)
+    if fmt == "table" and evaluation.trials[0].scores:
+        _emit_confusion(evaluation, evaluation.trials[0])
+    if fmt == "table" and published:
         click.echo("\nPublished on the same task (other images in each split, 3 seeds):")
         emit(published, columns=("sampler", "pruner", "mean", "seeds"), fmt=fmt)
-
-
-def _record(evaluation: Evaluation) -> dict[str, Any]:
-    return {**evaluation.to_json(), "published": _published(evaluation)}
 
 
 def _emit_confusion(evaluation: Evaluation, trial: TrialEvaluation) -> None:
@@ -174,17 +156,3 @@ def _emit_confusion(evaluation: Evaluation, trial: TrialEvaluation) -> None:
         for number, name, counts in zip(numbers, evaluation.classes, trial.confusion, strict=True)
     ]
     emit(rows, columns=("class", "recall", *numbers), fmt="table")
-
-
-def _published(evaluation: Evaluation) -> list[dict[str, Any]]:
-    if evaluation.dataset != PUBLISHED_DATASET:
-        return []
-    return [
-        {
-            "sampler": row.sampler,
-            "pruner": row.pruner,
-            "mean": row.mean,
-            "seeds": list(row.test_accuracies),
-        }
-        for row in PUBLISHED
-    ]

@@ -92,12 +92,12 @@ def run(
     """
     from optuna_deepweeds.cli._grid import GridRun, default_jobs, run_jobs
     from optuna_deepweeds.cli._work import check_device, load_task
-    from optuna_deepweeds.priors import read_priors
     from optuna_deepweeds.studies.experiment import (
         EvaluationPlan,
         is_finished,
         read_experiment,
     )
+    from optuna_deepweeds.studies.manager import read_source
     from optuna_deepweeds.studies.storage import open_storage
 
     # Everything that can be wrong is looked at before the storage is touched.
@@ -109,7 +109,7 @@ def run(
     if options.workers > 1 and (jobs or 1) > 1:
         raise click.UsageError("--jobs and --workers cannot both be more than 1.")
     chosen = check_device(options.device)
-    priors = {source: read_priors(source) for cell in grid.cells for source in cell.priors}
+    priors = {source: read_source(source) for cell in grid.cells for source in cell.priors}
     task = load_task(grid.cells[0].spec, options)
     if dry_run:
         _print_plan(grid, "table", storage_url)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import optuna
 
 from optuna_deepweeds.cli._output import emit, format_option, info, storage_option
 from optuna_deepweeds.cli._values import Output
@@ -109,7 +108,9 @@ _METRIC = click.option(
 @format_option
 def show(source: str, space: str, epochs: int | None, metric: str | None, fmt: str) -> None:
     """Show which trials of a prior a study would take, as it takes them, and which not."""
-    trials = _read(source, metric)
+    from optuna_deepweeds.studies.manager import read_source
+
+    trials = read_source(source, metric=metric)
     matching = match_priors(trials, SPACES[space], max_epochs=epochs)
     rows = [_trial_row(t, "kept", "") for t in sorted(matching.kept, key=lambda t: t.loss)]
     rows += [_trial_row(d.prior, "dropped", d.reason) for d in matching.dropped]
@@ -157,10 +158,11 @@ def import_(
     study.
     """
     from optuna_deepweeds.studies import manager
-    from optuna_deepweeds.studies.storage import open_storage
 
-    study = manager.load_plain(name, open_storage(storage_url, must_exist=True))
-    summary = manager.add_priors(study, _read(source, metric), enqueue_best=enqueue_best)
+    study = manager.find(name, storage_url)
+    summary = manager.add_priors(
+        study, manager.read_source(source, metric=metric), enqueue_best=enqueue_best
+    )
     for line in summary.lines():
         info(line)
 
@@ -172,18 +174,7 @@ def import_(
 def export(study: str, file: Path, storage_url: str | None) -> None:
     """Write a study's own finished trials with their curves to FILE (our CSV)."""
     from optuna_deepweeds.studies import manager
-    from optuna_deepweeds.studies.storage import open_storage
 
-    opened = manager.load_plain(study, open_storage(storage_url, must_exist=True))
+    opened = manager.find(study, storage_url)
     n = export_priors(opened, file, space=manager.study_spec(opened).search_space)
     info(f"{n} trial{'s' if n != 1 else ''} written to {file}.")
-
-
-def _read(source: str, metric: str | None = None) -> list[PriorTrial]:
-    from optuna_deepweeds.studies import manager
-    from optuna_deepweeds.studies.storage import open_storage
-
-    def open_study(url: str, name: str) -> optuna.Study:
-        return manager.load_plain(name, open_storage(url, must_exist=True))
-
-    return read_priors(source, open_study=open_study, metric=metric)

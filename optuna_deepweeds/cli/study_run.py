@@ -107,7 +107,6 @@ def run(
 
     Nothing is lost when it is interrupted: run the same command again, or `study resume NAME`.
     """
-    from optuna_deepweeds.priors import read_priors
     from optuna_deepweeds.studies import manager
     from optuna_deepweeds.studies.storage import open_storage
 
@@ -132,7 +131,7 @@ def run(
         thaw=pruner == "dora" if thaw is None else thaw,
         sources=sources,
     )
-    priors = [prior for file in prior_files for prior in read_priors(file)]
+    priors = [prior for file in prior_files for prior in manager.read_source(file)]
     if name is not None:
         manager.check_name(name)
     # The machines of a cluster have their own devices.
@@ -160,15 +159,13 @@ def run(
             "plants).\nTo get DeepWeeds (468 MiB): optuna-deepweeds data prepare"
         )
     if dry_run:
+        _check_storage(name, spec, storage_url)
         print_plan(name, spec, default.updated(budget), storage_url, chosen, task)
         info("Dry run: nothing was done.")
         return 0
     storage = open_storage(storage_url)
-    study, is_new = manager.create(name, spec, budget, storage)
-    if is_new:
-        total = manager.set_budget(study, default.updated(budget))
-    else:
-        total = manager.study_budget(study)
+    study, is_new = manager.create(name, spec, budget, storage, default=default)
+    total = manager.study_budget(study)
     print_plan(name, spec, total, str(storage.url), chosen, task)
     if not is_new:
         info(f"Going on with the study. {standing_of(study)}")
@@ -216,6 +213,25 @@ def resume(
     manager.set_budget(study, budget)
     info(f"Going on with study {name}. {standing_of(study)}")
     return work(study, task, options)
+
+
+def _check_storage(name: str, spec: StudySpec, storage_url: str | None) -> None:
+    """Refuse what the storage would refuse when the study is made."""
+    from optuna_deepweeds.studies import manager
+    from optuna_deepweeds.studies.storage import open_storage
+    from optuna_deepweeds.studies.storage.engine import resolve_url
+    from optuna_deepweeds.studies.storage.open import check_file
+
+    try:
+        storage = open_storage(storage_url, must_exist=True)
+    except NotFoundError:
+        if spec.sources:
+            raise
+        # The default folder is made with the study.
+        if storage_url is not None:
+            check_file(resolve_url(storage_url), must_exist=False)
+        return
+    manager.check(name, spec, storage)
 
 
 def _make_task(spec: StudySpec, is_auto: bool, options: WorkerOptions) -> tuple[ImageTask, bool]:

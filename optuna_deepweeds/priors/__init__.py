@@ -1,13 +1,11 @@
 """Earlier trials as a head start: read, match to a space, import, export.
 
-`read_priors` takes a file or `URL#STUDY`; `match_priors` tells what a study can use of it;
+`read_priors` takes a file, `read_study` a study; `match_priors` tells what a study can use of it;
 `import_priors` puts that into the study's companion, whose trials inform sampler and pruner.
 """
 
 from __future__ import annotations
 
-from optuna_deepweeds.priors.export import export_priors
-from optuna_deepweeds.priors.from_study import read_study
 from optuna_deepweeds.priors.insert import (
     ImportSummary,
     import_priors,
@@ -15,8 +13,9 @@ from optuna_deepweeds.priors.insert import (
     n_imported,
 )
 from optuna_deepweeds.priors.match import Dropped, Matching, match_priors
-from optuna_deepweeds.priors.reading import read_priors
-from optuna_deepweeds.priors.record import PriorTrial
+from optuna_deepweeds.priors.read import read_priors
+from optuna_deepweeds.priors.record import PriorTrial, with_metric
+from optuna_deepweeds.priors.study import export_priors, read_study
 
 __all__ = [
     "Dropped",
@@ -30,4 +29,5 @@ __all__ = [
     "n_imported",
     "read_priors",
     "read_study",
+    "with_metric",
 ]

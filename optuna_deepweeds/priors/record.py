@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 Direction = Literal["maximize", "minimize"]
@@ -43,6 +43,10 @@ class PriorTrial:
     dataset: str | None = None
     problem: str = ""
 
+    def with_problem(self, problem: str) -> PriorTrial:
+        """This row as one that cannot be used, unless `problem` is empty."""
+        return replace(self, problem=problem)
+
     @property
     def loss(self) -> float:
         """`value` with its sign changed where needed: smaller is better."""
@@ -70,6 +74,14 @@ def canonical_metric(name: str) -> str:
     """
     words = " ".join(w for w in re.findall(r"[a-z]+", name.lower()) if w not in _QUALIFIERS)
     return _METRICS.get(words, name.strip())
+
+
+def with_metric(priors: Sequence[PriorTrial], metric: str | None) -> list[PriorTrial]:
+    """`priors` as evaluations of `metric`, whatever their source says; None leaves them."""
+    if metric is None:
+        return list(priors)
+    known = canonical_metric(metric)
+    return [replace(p, metric=known, direction=WAYS.get(known, p.direction)) for p in priors]
 
 
 def parse_cell(text: str) -> Any:

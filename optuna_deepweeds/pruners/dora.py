@@ -24,13 +24,9 @@ from optuna_deepweeds.pruners.forecast import (
 )
 from optuna_deepweeds.pruners.history import Histories, History, marks_of
 from optuna_deepweeds.pruners.rungs import (
-    RungValues,
-    by_distance_to_promotion,
-    first_allowed,
+    Field,
     first_trusted,
     is_in_top,
-    leaders,
-    open_promotions,
     promotion_rates,
     rung_steps,
     value_at,
@@ -201,10 +197,7 @@ class DoraPruner(BasePruner):
             return []
         with self._histories.of(study) as history:
             first = self._first_rung(history)
-            rungs = [rung for rung in self._rungs if rung >= first]
-            paused = [history.paused[rung] for rung in rungs]
-            values = [self._values(history, rung, first) for rung in rungs]
-            ranked = by_distance_to_promotion(values, paused, self._promotion_rates(first))
+            ranked = self._field(history, first, None).by_distance()
             return [*ranked, *self._passed_over(history, first)][:k]
 
     def _warn_of_steps(self, standing: Standing) -> None:
@@ -274,9 +267,20 @@ class DoraPruner(BasePruner):
             return 0
         return self._rungs[first_trusted([history.values[r].by_number for r in self._rungs])]
 
-    def _promotion_rates(self, first: int) -> list[float]:
+    def _field(self, history: History, first: int, standing: Standing | None) -> Field:
+        """Return what stands at the rungs that count; a trial in `standing` waits there too.
+
+        Paused trials are ranked against all that ever came, so that a lucky report would count
+        for ever. Means of several reports are therefore compared, unless early reports mislead.
+        """
         rungs = [rung for rung in self._rungs if rung >= first]
-        return promotion_rates(rungs, self._max_resource, self._first_share) if rungs else []
+        values = history.means if rungs and first == self._rungs[0] else history.values
+        paused: list[Collection[int]] = [history.paused[rung] for rung in rungs]
+        if standing is not None:
+            i = max(i for i, rung in enumerate(rungs) if rung <= standing.step)
+            paused[i] = {*paused[i], standing.trial.number}
+        rates = promotion_rates(rungs, self._max_resource, self._first_share) if rungs else []
+        return Field([values[rung] for rung in rungs], paused, rates)
 
     def _passed_over(self, history: History, first: int) -> list[int]:
         """Return the trials that paused before the first rung that counts, the latest first."""
@@ -292,7 +296,7 @@ class DoraPruner(BasePruner):
         trial gets over. So the first leader need not pass more than one.
         """
         number = standing.trial.number
-        is_leader = self._priors.has_same and self._needs_leader(history, number, first, False)
+        is_leader = self._priors.has_same and self._needs_leader(history, number, first)
         return [rung for rung in crossed if rung == first or (rung > first and not is_leader)]
 
     def _passes(self, history: History, standing: Standing, rung: int, share: float) -> bool:
@@ -307,16 +311,6 @@ class DoraPruner(BasePruner):
         ):
             rivals += self._priors.rung_values(rung, history.sign, _N_PRIOR_RIVALS - len(rivals))
         return is_in_top(seen[standing.trial.number], rivals, share)
-
-    def _values(self, history: History, rung: int, first: int) -> RungValues:
-        """Return what the trials are ranked by at a rung.
-
-        Paused trials are ranked against all that ever came, so that a lucky report would count
-        for ever. Means of several reports are therefore compared, unless early reports mislead.
-        """
-        if self._thaw and first == self._rungs[0]:
-            return history.means[rung]
-        return history.values[rung]
 
     def _gain_prior(self, history: History, step: int) -> GainPrior | None:
         is_asked_for = self._priors.is_related and self._rungs
@@ -348,12 +342,7 @@ class DoraPruner(BasePruner):
         """Return the number of the trial to go on with: a paused one, or the one in `standing`."""
         own = None if standing is None else standing.trial.number
         first = self._first_rung(history)
-        rungs = [rung for rung in self._rungs if rung >= first]
-        values = [self._values(history, rung, first) for rung in rungs]
-        paused: list[Collection[int]] = [history.paused[rung] for rung in rungs]
-        if standing is not None:
-            i = max(i for i, rung in enumerate(rungs) if rung <= standing.step)
-            paused[i] = {*paused[i], standing.trial.number}
+        field = self._field(history, first, standing)
 
         def is_allowed(number: int) -> bool:
             if number == own:
@@ -364,36 +353,31 @@ class DoraPruner(BasePruner):
                 return False
             return self._is_continuable is None or self._is_continuable(trial)
 
-        candidates = open_promotions(values, paused, self._promotion_rates(first))
+        candidates = field.promoted()
         incumbent = history.best_final()
-        if is_closing and incumbent is not None:
-            ahead = [
-                number
-                for number in leaders(values, paused)
-                if _last_value(history, number) > incumbent
-            ]
-            candidates = [*ahead, *candidates]
-        chosen = first_allowed(candidates, is_allowed)
-        if chosen is None and self._needs_leader(history, own, first, is_closing):
-            chosen = first_allowed(leaders(values, paused), is_allowed)
+        if is_closing:
+            last = {number: _last_value(history, number) for number in field.leaders()}
+            ahead = [n for n in last if incumbent is None or last[n] > incumbent]
+            candidates = [*sorted(ahead, key=lambda n: -last[n]), *candidates]
+        chosen = next(filter(is_allowed, candidates), None)
+        if chosen is None and self._needs_leader(history, own, first):
+            chosen = next(filter(is_allowed, field.leaders()), None)
         if chosen is None and standing is None:
             # They need fewer epochs to the first rung that counts than a new configuration.
-            chosen = first_allowed(self._passed_over(history, first), is_allowed)
+            chosen = next(filter(is_allowed, self._passed_over(history, first)), None)
         return chosen
 
-    def _needs_leader(
-        self, history: History, own: int | None, first: int, is_closing: bool
-    ) -> bool:
+    def _needs_leader(self, history: History, own: int | None, first: int) -> bool:
         """Tell whether one trial should be trained to the end, whoever is promoted.
 
-        A first result makes forecasts possible, and a short study must not end without one.
+        A first result makes forecasts possible.
         """
         if history.n_finished:
             return False
         others = [trial for number, trial in history.live.items() if number != own]
         n_workers = 1 + sum(trial.state == TrialState.RUNNING for trial in others)
         n_needed = _FIRST_LEADER_AFTER if n_workers == 1 else _FIRST_LEADER_AFTER_WITH_WORKERS
-        if len(history.values[first]) < n_needed and not is_closing:
+        if len(history.values[first]) < n_needed:
             return False
         return not any(rung >= first for trial in others for rung in marks_of(trial))
 

@@ -8,7 +8,8 @@ are brought to them by matching the distributions of first values, see `quantile
     g_i       gain of finished curve i after step t: its final value minus y_i(t)
     n         number of gains
     m, s, k   mean and standard deviation of the gains that prior curves lead to expect, and how
-              many observations that expectation is worth"""
+              many observations that expectation is worth
+"""
 
 from __future__ import annotations
 
@@ -28,6 +29,12 @@ QUANTILE = 0.97
 
 _MIN_GAINS = 3
 _PRIOR_WORTH = 4.0
+_QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
+_TOP_SHARE = 1 / 3
+_MIN_CURVES = 3
+_MIN_FIRST_VALUES = 5
+_RELATED_WORTH = 3.0
+_BEYOND_CHANCE = 1.645  # exceeded once in twenty times by a standard normal variable
 
 
 @dataclass(frozen=True)
@@ -114,14 +121,6 @@ def anticipation_bound(value: float, forecast: Forecast) -> float:
 @lru_cache(maxsize=4096)
 def _student_quantile(freedom: float) -> float:
     return float(student_t.ppf(QUANTILE, freedom))
-
-
-_QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
-_TOP_SHARE = 1 / 3
-_MIN_CURVES = 3
-_MIN_FIRST_VALUES = 5
-_RELATED_WORTH = 3.0
-_BEYOND_CHANCE = 1.645  # exceeded once in twenty times by a standard normal variable
 
 
 class PriorCurves:

@@ -9,13 +9,15 @@ Plain functions; values are in the direction "larger is better".
 
 Every rung above the first is given the same number of epochs in total, which makes
 m_i = n_0 * f * G_0 / (G_{i+1} - G_i), rounded as `n_promoted` tells. A trial that is not promoted
-yet stays paused, and goes on as soon as enough new trials have come in below it."""
+yet stays paused, and goes on as soon as enough new trials have come in below it.
+"""
 
 from __future__ import annotations
 
 import math
 from bisect import bisect_left, insort
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -186,51 +188,45 @@ def n_promoted(rung: int, share: float) -> int:
     return int(share + 1e-9)
 
 
-def open_promotions(
-    values: Sequence[RungValues], paused: Sequence[Collection[int]], rates: Sequence[float]
-) -> list[int]:
-    """Return the paused trials to be promoted, those of the highest rung first.
+@dataclass(frozen=True)
+class Field:
+    """What stands at the rungs that count.
 
-    Args:
+    Attributes:
         values: for each rung the values ever seen there.
         paused: for each rung the numbers of the trials that wait there to be continued.
         rates: for each rung its m_i / n_0.
     """
-    n_first = len(values[0]) if values else 0
-    promoted = [n_promoted(rung, n_first * rate) for rung, rate in enumerate(rates)]
-    return [
-        number
-        for rung in reversed(range(len(values)))
-        if promoted[rung] and paused[rung]
-        for number in values[rung].best(promoted[rung])
-        if number in paused[rung]
-    ]
 
+    values: Sequence[RungValues]
+    paused: Sequence[Collection[int]]
+    rates: Sequence[float]
 
-def leaders(values: Sequence[RungValues], paused: Sequence[Collection[int]]) -> list[int]:
-    """Return all paused trials, the best of the highest rung first."""
-    return [
-        number
-        for rung in reversed(range(len(values)))
-        if paused[rung]
-        for number in values[rung].best()
-        if number in paused[rung]
-    ]
+    def promoted(self) -> list[int]:
+        """Return the paused trials to be promoted, those of the highest rung first."""
+        n_first = len(self.values[0]) if self.values else 0
+        return self._waiting([n_promoted(i, n_first * rate) for i, rate in enumerate(self.rates)])
 
+    def leaders(self) -> list[int]:
+        """Return all paused trials, the best of the highest rung first."""
+        return self._waiting([None] * len(self.values))
 
-def by_distance_to_promotion(
-    values: Sequence[RungValues], paused: Sequence[Collection[int]], rates: Sequence[float]
-) -> list[int]:
-    """Return the paused trials in the order in which a growing study would promote them."""
-    needed = [
-        ((0.5 if rank == 0 and rung > 0 else rank + 1) / rate, -rung, number)
-        for rung, rate in enumerate(rates)
-        for rank, number in enumerate(values[rung].best())
-        if number in paused[rung]
-    ]
-    return [number for _, _, number in sorted(needed)]
+    def _waiting(self, n_best: Sequence[int | None]) -> list[int]:
+        """Return who waits among the `n_best` of each rung, the highest rung first."""
+        return [
+            number
+            for i in reversed(range(len(self.values)))
+            if self.paused[i] and n_best[i] != 0
+            for number in self.values[i].best(n_best[i])
+            if number in self.paused[i]
+        ]
 
-
-def first_allowed(numbers: Sequence[int], is_allowed: Callable[[int], bool]) -> int | None:
-    """Return the first of `numbers` that is allowed; the test may be costly."""
-    return next((number for number in numbers if is_allowed(number)), None)
+    def by_distance(self) -> list[int]:
+        """Return the paused trials in the order in which a growing study would promote them."""
+        needed = [
+            ((0.5 if rank == 0 and i > 0 else rank + 1) / rate, -i, number)
+            for i, rate in enumerate(self.rates)
+            for rank, number in enumerate(self.values[i].best())
+            if number in self.paused[i]
+        ]
+        return [number for _, _, number in sorted(needed)]

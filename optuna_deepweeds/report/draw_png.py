@@ -146,7 +146,9 @@ def _set(axes: Any, x_axis: Any, y_axis: Any) -> None:
         axes.set_xscale("log")
     if x_axis.type == "category":
         axes.set_xticks(range(len(x_axis.categoryarray)), list(map(plain, x_axis.categoryarray)))
-    elif x_axis.type is None and all((line.get_xdata() % 1 == 0).all() for line in axes.lines):
+    elif x_axis.type is None and all(
+        (np.nan_to_num(line.get_xdata()) % 1 == 0).all() for line in axes.lines
+    ):
         axes.xaxis.get_major_locator().set_params(integer=True)
     if x_axis.tickvals is not None:
         axes.set_xticks(list(x_axis.tickvals), [plain(text) for text in x_axis.ticktext])

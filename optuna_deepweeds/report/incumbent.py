@@ -11,16 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
-from optuna_deepweeds import attributes
 from optuna_deepweeds.report.view import StudyView
-from optuna_deepweeds.studies.accounting import epochs_trained, segments
+from optuna_deepweeds.studies.accounting import epochs_trained, spells
 
 Axis = Literal["epochs", "seconds"]
 Floats = NDArray[np.float64]
@@ -68,15 +67,16 @@ class Trajectory:
 
 def trajectory(view: StudyView) -> Trajectory:
     """The incumbent of a study over epochs and time."""
-    spells = sorted(spell for trial in view.trials for spell in _spells(trial))
+    now = datetime.now(UTC)
+    held = sorted(spell for trial in view.trials for spell in _spells(trial, now))
     complete = sorted(
         (t.datetime_complete.timestamp(), t.number, view.sign * t.value)
         for t in view.ranked
         if t.datetime_complete is not None and t.value is not None
     )
-    epochs, seconds = _spent_until([time for time, _, _ in complete], spells)
+    epochs, seconds = _spent_until([time for time, _, _ in complete], held)
     values = np.array([value for _, _, value in complete])
-    total_epochs, total_seconds = _spent_until([float("inf")], spells)
+    total_epochs, total_seconds = _spent_until([float("inf")], held)
     return Trajectory(
         epochs=np.maximum.accumulate(epochs),
         seconds=seconds,
@@ -86,23 +86,18 @@ def trajectory(view: StudyView) -> Trajectory:
     )
 
 
-def _spells(trial: FrozenTrial) -> list[_Spell]:
+def _spells(trial: FrozenTrial, now: datetime) -> list[_Spell]:
     """The times in which workers held `trial`.
 
     A trial that was put back has several; its epochs are counted in the last.
     """
-    spells = [
-        (start.timestamp(), end.timestamp(), 0.0)
-        for start, end in segments(trial.user_attrs.get(attributes.SEGMENTS, ()))
-    ]
-    if trial.datetime_start is not None and trial.state != TrialState.WAITING:
-        start = trial.datetime_start.timestamp()
-        end = (trial.datetime_complete or datetime.now()).timestamp()
-        spells.append((start, max(start, end), float(epochs_trained(trial))))
-    return spells
+    found = [(start.timestamp(), end.timestamp(), 0.0) for start, end in spells(trial, now)]
+    if found:
+        found[-1] = (*found[-1][:2], float(epochs_trained(trial)))
+    return found
 
 
-def _spent_until(times: Sequence[float], spells: Sequence[_Spell]) -> tuple[Floats, Floats]:
+def _spent_until(times: Sequence[float], held: Sequence[_Spell]) -> tuple[Floats, Floats]:
     """(n,) epochs and (n,) seconds spent until each of the ascending `times`.
 
     Of a trial under way then epochs count in proportion.
@@ -111,11 +106,11 @@ def _spent_until(times: Sequence[float], spells: Sequence[_Spell]) -> tuple[Floa
     done, busy, reached, n_begun = 0.0, 0.0, -float("inf"), 0
     under_way: list[_Spell] = []
     for i, time in enumerate(times):
-        while n_begun < len(spells) and spells[n_begun][0] <= time:
-            start, end, _ = spells[n_begun]
+        while n_begun < len(held) and held[n_begun][0] <= time:
+            start, end, _ = held[n_begun]
             busy += max(0.0, end - max(start, reached))
             reached = max(reached, end)
-            under_way.append(spells[n_begun])
+            under_way.append(held[n_begun])
             n_begun += 1
         done += sum(n for _, end, n in under_way if end <= time)
         under_way = [spell for spell in under_way if spell[1] > time]

@@ -116,7 +116,7 @@ def _few_ticks(figure: Any, axis: str) -> None:
 def _parallel(view: StudyView, n_params: int, n: int) -> Drawing:
     study = cleaned(view, at_most=_MAX_THREADS)
     figure = visualization.plot_parallel_coordinate(study, target_name=view.metric)
-    figure.update_xaxes(tickangle=30)
+    figure.update_xaxes(tickangle=-30)
     caption = f"The best {_MAX_THREADS} of {n:,} trials." if n > _MAX_THREADS else ""
     width = 78 * (n_params + 1)
     return Drawing("parallel", "Parallel coordinates", styled(figure, 430), caption, width)

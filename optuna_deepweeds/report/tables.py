@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from optuna_deepweeds import attributes
+from optuna_deepweeds.report.published import published_rows
 from optuna_deepweeds.report.standing import counted, duration, saved_share
 from optuna_deepweeds.report.view import StudyView
 from optuna_deepweeds.studies.accounting import epochs_trained
@@ -153,7 +154,7 @@ def evaluation_tables(view: StudyView) -> list[tuple[str, Table]]:
         if confusion is not None:
             title = f"Confusion of trial {trials[0].get('trial')}"
             found.append((f"{title}: true classes in rows, predicted in columns", confusion))
-    published = [row for row in stored.get("published") or [] if isinstance(row, Mapping)]
+    published = published_rows(stored.get("dataset"))
     if published:
         keys = ("sampler", "pruner", "mean", "seeds")
         title = "Published on the same task (other images in each split)"

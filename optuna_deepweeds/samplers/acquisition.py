@@ -60,11 +60,20 @@ _LOG10_STEP = (-2.7, -0.5)
 
 
 class CandidateSpace:
-    """Draws rows of codes that are real, conditionally complete configurations."""
+    """Draws rows of codes that are real, conditionally complete configurations.
 
-    def __init__(self, encoder: Encoder, conditions: Conditions) -> None:
+    Args:
+        encoder: The parameters.
+        conditions: Which of them are active.
+        fixed: (d,) codes that all rows have; NaN, or None for all, leaves a parameter free.
+    """
+
+    def __init__(
+        self, encoder: Encoder, conditions: Conditions, fixed: np.ndarray | None = None
+    ) -> None:
         self._encoder = encoder
         self._conditions = conditions
+        self._fixed = np.full(len(encoder), np.nan) if fixed is None else fixed
 
     def keys(self, X: np.ndarray) -> np.ndarray:
         """(n,) keys that are equal where configurations count as the same."""
@@ -106,6 +115,7 @@ class CandidateSpace:
         return self._finish(np.concatenate(groups))
 
     def _finish(self, X: np.ndarray) -> np.ndarray:
+        X = np.where(np.isnan(self._fixed), X, self._fixed)
         return self._conditions.apply(self._encoder.snap(X))
 
 

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
-from optuna_deepweeds.samplers.encoding import Encoder
-from optuna_deepweeds.samplers.history import Observations
-from optuna_deepweeds.samplers.model_based import ModelBasedSampler, Surrogate
-from optuna_deepweeds.samplers.seeding import generator, milestone
-from optuna_deepweeds.samplers.targets import average_ranks, normal_scores
+from optuna_deepweeds.samplers.history import AtMilestones, Observations
+from optuna_deepweeds.samplers.model_based import ModelBasedSampler, OnFeatures, Surrogate
+from optuna_deepweeds.samplers.targets import normal_scores
 from optuna_deepweeds.samplers.transfer import PriorSource
+from optuna_deepweeds.schema import require_whole
+from optuna_deepweeds.seeds import generator
 from optuna_deepweeds.spaces import SearchSpace
 
 VARIANCE_FLOOR = 1e-6
@@ -30,7 +30,7 @@ _N_EVIDENCE_STEPS = 10
 _PRECISION_BOUNDS = (1e-4, 1e6)
 
 
-class _Networks:
+class Networks:
     """Two hidden layers of tanh and a linear output, (e, ...) arrays of weights."""
 
     def __init__(self, n_networks: int, n_inputs: int, rng: np.random.Generator) -> None:
@@ -108,63 +108,52 @@ class _BayesianHead:
         return Phi @ self._mean, variance
 
 
+def train_networks(
+    F: np.ndarray, y: np.ndarray, rng: np.random.Generator, *, n_networks: int
+) -> Networks:
+    """Networks trained on F: (n, m) features in [0, 1] and y: (n,) values."""
+    networks = Networks(n_networks, F.shape[1], rng)
+    targets = (y - y.mean()) / (float(y.std()) or 1.0)
+    networks.train(_inputs(F), targets.astype(np.float32), rng)
+    return networks
+
+
 class NetworkSurrogate:
-    """An ensemble of networks, each with a Bayesian linear head.
+    """An ensemble of trained networks, each with a Bayesian linear head for some observations.
 
     Args:
-        n_networks: Size of the ensemble.
+        networks: The ensemble.
+        F: (n, m) features in [0, 1].
+        y: (n,) values.
 
     Source: Snoek et al. 2015, "Scalable Bayesian Optimization Using Deep Neural Networks"; an
     ensemble in place of one network, evidence in place of integrating over precisions.
     """
 
-    def __init__(self, *, n_networks: int = 5) -> None:
-        if n_networks < 1:
-            raise ValueError(f"`n_networks >= 1` must hold, but got n_networks={n_networks}.")
-        self._n_networks = n_networks
-
-    def fit(self, F: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> NetworkSurrogate:
-        """Train on F: (n, m) features in [0, 1] and y: (n,) values; return the surrogate."""
-        return self.train(F, y, rng)._conditioned(F, y)
-
-    def train(self, F: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> NetworkSurrogate:
-        """Train the networks alone, for `condition` to follow."""
-        self._networks = _Networks(self._n_networks, F.shape[1], rng)
-        targets = (y - y.mean()) / (float(y.std()) or 1.0)
-        self._networks.train(self._inputs(F), targets.astype(np.float32), rng)
-        return self
-
-    def condition(self, F: np.ndarray, y: np.ndarray) -> NetworkSurrogate:
-        """A surrogate with these networks and heads for F: (n, m) features, y: (n,) values."""
-        other = NetworkSurrogate(n_networks=self._n_networks)
-        other._networks = self._networks
-        return other._conditioned(F, y)
-
-    def _conditioned(self, F: np.ndarray, y: np.ndarray) -> NetworkSurrogate:
+    def __init__(self, networks: Networks, F: np.ndarray, y: np.ndarray) -> None:
+        self._networks = networks
         self._shift, self._scale = float(y.mean()), float(y.std()) or 1.0
         targets = (y - self._shift) / self._scale
-        self._heads = [_BayesianHead(Phi, targets) for Phi in self._features(self._inputs(F))]
-        return self
+        self._heads = [_BayesianHead(Phi, targets) for Phi in self._features(F)]
 
     def predict(self, F: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and variance, (a,) each, at F: (a, m): the heads' and the networks' spread."""
         predictions = [
-            head.predict(Phi)
-            for head, Phi in zip(self._heads, self._features(self._inputs(F)), strict=True)
+            head.predict(Phi) for head, Phi in zip(self._heads, self._features(F), strict=True)
         ]
         means = np.array([mean for mean, _ in predictions])
         variance = np.array([v for _, v in predictions]).mean(axis=0) + means.var(axis=0)
         mean = means.mean(axis=0) * self._scale + self._shift
         return mean, np.maximum(variance * self._scale**2, VARIANCE_FLOOR)
 
-    @staticmethod
-    def _inputs(F: np.ndarray) -> np.ndarray:
-        return (2.0 * F - 1.0).astype(np.float32)
-
-    def _features(self, inputs: np.ndarray) -> np.ndarray:
-        _, hidden = self._networks.hidden(inputs)
+    def _features(self, F: np.ndarray) -> np.ndarray:
+        _, hidden = self._networks.hidden(_inputs(F))
         ones = np.ones((*hidden.shape[:2], 1))
         return np.concatenate([hidden.astype(np.float64), ones], axis=2)
+
+
+def _inputs(F: np.ndarray) -> np.ndarray:
+    return (2.0 * F - 1.0).astype(np.float32)
 
 
 class DNGOSampler(ModelBasedSampler):
@@ -195,36 +184,17 @@ class DNGOSampler(ModelBasedSampler):
         n_networks: int = 5,
     ) -> None:
         super().__init__(seed=seed, n_startup_trials=n_startup_trials, space=space, priors=priors)
-        if n_networks < 1:
-            raise ValueError(f"`n_networks >= 1` must hold, but got n_networks={n_networks}.")
+        require_whole("n_networks", n_networks, at_least=1)
         self._n_networks = n_networks
-        self._trained: tuple[bytes, NetworkSurrogate] | None = None
+        self._networks = AtMilestones[Networks]()
 
     def _fit(
         self, seen: Observations, X: np.ndarray, y: np.ndarray, rng: np.random.Generator
     ) -> Surrogate:
-        surrogate = self._networks(seen).condition(seen.encoder.features(X), y)
-        return _OnCodes(seen.encoder, surrogate)
+        def train(X: np.ndarray, ranks: np.ndarray, values: np.ndarray) -> Networks:
+            rng = generator(self._seed, len(X), "networks")
+            F = seen.encoder.features(X)
+            return train_networks(F, normal_scores(ranks), rng, n_networks=self._n_networks)
 
-    def _networks(self, seen: Observations) -> NetworkSurrogate:
-        """Networks trained at the last milestone of the study; only the heads are always new."""
-        n = milestone(len(seen.X))
-        X, scores = seen.X[:n], normal_scores(average_ranks(seen.ranks[:n, None]))
-        key = X.tobytes() + scores.tobytes()
-        if self._trained is None or self._trained[0] != key:
-            network = NetworkSurrogate(n_networks=self._n_networks)
-            rng = generator(self._seed, n, "networks")
-            network.train(seen.encoder.features(X), scores, rng)
-            self._trained = (key, network)
-        return self._trained[1]
-
-
-class _OnCodes:
-    """A `NetworkSurrogate` that takes codes."""
-
-    def __init__(self, encoder: Encoder, surrogate: NetworkSurrogate) -> None:
-        self._encoder = encoder
-        self._surrogate = surrogate
-
-    def predict(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return self._surrogate.predict(self._encoder.features(X))
+        networks = self._networks.get(seen, train)
+        return OnFeatures(seen.encoder, NetworkSurrogate(networks, seen.encoder.features(X), y))

@@ -17,6 +17,7 @@ codes are uniform draws and end values get their full share.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -69,9 +70,8 @@ class Dimension:
             self._log = distribution.log
             if distribution.step is not None:
                 self._step = distribution.step
-                self.n_values = (
-                    int(round((distribution.high - distribution.low) / distribution.step)) + 1
-                )
+                half_range = 0.5 * distribution.high - 0.5 * distribution.low
+                self.n_values = int(round(half_range / (0.5 * distribution.step))) + 1
         else:
             raise TypeError(
                 "a distribution must be a Float-, Int- or CategoricalDistribution, "
@@ -105,9 +105,10 @@ class Dimension:
         internal = min(max(internal, distribution.low), distribution.high)
         if self._log:
             return (float(np.log(internal)) - self._log_low) / self._log_range
+        half = 0.5 * internal - 0.5 * self._low  # the whole of a large range is infinite
         if self.n_values is not None:
-            return (round((internal - self._low) / self._step) + 0.5) / self.n_values
-        return (internal - self._low) / (distribution.high - self._low)
+            return (round(half / (0.5 * self._step)) + 0.5) / self.n_values
+        return half / (0.5 * distribution.high - 0.5 * self._low)
 
     def _internal(self, codes: np.ndarray) -> np.ndarray:
         """Internal representations of `codes`: indices of choices or numbers on the grid."""
@@ -120,18 +121,19 @@ class Dimension:
             return np.clip(values, distribution.low, distribution.high)
         if self.n_values is not None:
             index = np.clip(np.floor(codes * self.n_values), 0, self.n_values - 1)
-            return self._low + index * self._step
+            return 2.0 * (0.5 * self._low + index * (0.5 * self._step))
         assert isinstance(distribution, FloatDistribution)
-        values = self._low + codes * (distribution.high - self._low)
+        values = 2.0 * (0.5 * self._low + codes * (0.5 * distribution.high - 0.5 * self._low))
         return np.clip(values, self._low, distribution.high)
 
     def decode(self, code: float) -> Any:
         """The value whose code is nearest to `code`, as the type that Optuna suggests."""
-        internal = float(self._internal(np.array([code]))[0])
-        if isinstance(self.distribution, FloatDistribution) and self.n_values is not None:
-            # The sum may pass the upper end by one rounding error.
-            internal = min(internal, self.distribution.high)
-        return self.distribution.to_external_repr(internal)
+        distribution = self.distribution
+        value = distribution.to_external_repr(float(self._internal(np.array([code]))[0]))
+        if isinstance(distribution, FloatDistribution | IntDistribution):
+            # A rounding error may have passed an end.
+            value = min(max(value, distribution.low), distribution.high)
+        return value
 
     def snap(self, codes: np.ndarray) -> np.ndarray:
         """`codes` moved to the codes of the values that they decode to."""
@@ -194,6 +196,15 @@ class Encoder:
                 if dimension.name in params:
                     X[i, j] = dimension.encode(params[dimension.name])
         return X
+
+    def known_codes(self, params: Mapping[str, Any]) -> np.ndarray:
+        """(d,) codes of those of `params` that are searched and possible, NaN for the others."""
+        codes = np.full(len(self), np.nan)
+        for j, dimension in enumerate(self.dimensions):
+            if dimension.name in params:
+                with contextlib.suppress(ValueError):
+                    codes[j] = dimension.encode(params[dimension.name])
+        return codes
 
     def decode(self, x: np.ndarray) -> dict[str, Any]:
         """The configuration of one row `x` of d codes, its active parameters alone."""

@@ -13,11 +13,6 @@ from scipy.linalg.lapack import dpotri
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from optuna_deepweeds.samplers.encoding import Encoder
-from optuna_deepweeds.samplers.history import Observations
-from optuna_deepweeds.samplers.seeding import milestone
-from optuna_deepweeds.samplers.targets import average_ranks, clipped_values, normal_scores
-
 _SQRT_5 = np.sqrt(5.0)
 _LENGTH_SD = 1.0
 _ALONE_SD = 1.5
@@ -27,9 +22,9 @@ _ALONE_BOUNDS = (-6.0, 6.0)
 _NOISE_BOUNDS = (np.log(1e-6), np.log(1.0))
 _MAX_ITERATIONS = 25
 _JITTER = 1e-8
-_MAX_FIT = 120
+MAX_FIT = 120
 _MAX_CONDITION = 250
-"""Most observations that hyperparameters are fitted to, and that a process is conditioned on."""
+"""Most observations that a kernel is fitted to, and that a process is conditioned on."""
 
 
 @dataclass(frozen=True)
@@ -185,30 +180,35 @@ def _inverse(L: np.ndarray) -> np.ndarray:
 
 
 class GaussianProcess:
-    """A process conditioned on observations, with a fixed kernel.
+    """A process conditioned on observations, or on representatives of very many.
 
     Args:
         F: (n, m) features.
-        y: (n,) values.
+        y: (n,) values; far away from all observations their mean is expected.
         kernel: The kernel.
-        mean: Value far away from all observations.
+
+    Attributes:
+        rows: (r,) which of the observations it is conditioned on.
     """
 
-    def __init__(self, F: np.ndarray, y: np.ndarray, kernel: Kernel, *, mean: float = 0.0) -> None:
-        n = len(F)
-        K = kernel.covariances(F, F)
-        K[np.diag_indices(n)] = 1.0 + kernel.noise + _JITTER
-        self._kernel, self._F, self._y, self._mean = kernel, F, y, mean
+    def __init__(self, F: np.ndarray, y: np.ndarray, kernel: Kernel) -> None:
+        self.rows = representatives(F / kernel.lengths, y, _MAX_CONDITION)
+        self._kernel, self._F, self._y = kernel, F[self.rows], y[self.rows]
+        self._mean = float(y.mean())
+        K = kernel.covariances(self._F, self._F)
+        K[np.diag_indices(len(K))] = 1.0 + kernel.noise + _JITTER
         self._inverse = _inverse(cholesky(K, lower=True, check_finite=False))
-        self._alpha = self._inverse @ (y - mean)
-        self._signal = float((y - mean) @ self._alpha) / n + 1e-12
+        centred = self._y - self._mean
+        self._alpha = self._inverse @ centred
+        self._signal = float(centred @ self._alpha) / len(K) + 1e-12
 
     def leave_one_out(self) -> np.ndarray:
-        """(n,) expected value at each observation, given the others.
+        """(r,) expected value at each of `rows`, given the others.
 
         Source: Rasmussen and Williams 2006, equation 5.12.
         """
-        return self._y - self._alpha / np.diag(self._inverse)
+        centred = self._y - self._mean
+        return centred - self._alpha / np.diag(self._inverse) + self._mean
 
     def predict(self, F: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and variance of the noise-free value at F: (a, m) features; (a,) each."""
@@ -217,52 +217,6 @@ class GaussianProcess:
         k = self._kernel.covariances(F, self._F, np.float32).astype(np.float64)
         reduction = np.einsum("ij,ij->i", k @ self._inverse, k)
         return k @ self._alpha + self._mean, self._signal * np.maximum(1.0 - reduction, 1e-9)
-
-
-class SmoothSurrogate:
-    """A Gaussian process on codes.
-
-    Attributes:
-        rows: Which of the observations it is conditioned on.
-    """
-
-    def __init__(self, encoder: Encoder, X: np.ndarray, y: np.ndarray, kernel: Kernel) -> None:
-        self._encoder = encoder
-        F = encoder.features(X)
-        self.rows = representatives(F / kernel.lengths, y, _MAX_CONDITION)
-        self._process = GaussianProcess(F[self.rows], y[self.rows], kernel, mean=float(y.mean()))
-        self.leave_one_out = self._process.leave_one_out
-
-    def predict(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and variance, (n,) each, at X: (n, d) codes."""
-        return self._process.predict(self._encoder.features(X))
-
-
-class Kernels:
-    """The kernel of the process for a study, fitted anew whenever it has grown by a fifth.
-
-    The last fit is kept to save time.
-
-    Args:
-        of_values: Fit it to clipped values instead of normal scores.
-    """
-
-    def __init__(self, *, of_values: bool) -> None:
-        self._of_values = of_values
-        self._fitted: tuple[bytes, Kernel] | None = None
-
-    def of(self, seen: Observations) -> Kernel:
-        """The kernel for the study as seen."""
-        n = milestone(len(seen.X))
-        X, ranks, values = seen.X[:n], average_ranks(seen.ranks[:n, None]), seen.values[:n]
-        key = X.tobytes() + ranks.tobytes() + values.tobytes()
-        if self._fitted is None or key != self._fitted[0]:
-            F = seen.encoder.features(X)
-            rows = representatives(F, ranks, _MAX_FIT)
-            y = clipped_values(values[rows]) if self._of_values else normal_scores(ranks)[rows]
-            kernel = fit_kernel(F[rows], y - y.mean(), seen.encoder.feature_groups)
-            self._fitted = (key, kernel)
-        return self._fitted[1]
 
 
 def representatives(F: np.ndarray, y: np.ndarray, n: int) -> np.ndarray:

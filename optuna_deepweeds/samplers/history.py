@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from bisect import bisect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from optuna import Study
@@ -24,10 +25,13 @@ from optuna_deepweeds.samplers.conditions import DeclaredConditions
 from optuna_deepweeds.samplers.encoding import MISSING, Encoder
 from optuna_deepweeds.samplers.targets import average_ranks
 from optuna_deepweeds.spaces import SearchSpace
-from optuna_deepweeds.trials import before, expected_end, sign, was_interrupted
+from optuna_deepweeds.trials import before, expected_end, replaced, sign, was_interrupted
 
 # Tiers of outcomes; within a tier larger numbers are better.
 _FAILED, _STOPPED, _VALUED = 0.0, 1.0, 2.0
+_Outcome = tuple[float, float, float]
+_GROWTH = 1.2
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,8 @@ class Observations:
         ranks: (n,) ranks of their outcomes, from 1 (worst) to n (best).
         values: (n,) their values, larger is better; NaN where failed, or stopped unforeseen.
         pending: (p, d) codes of running trials.
-        turn: Number of the trial that asks.
+        fixed: (d,) codes that the trial that asks is enqueued with; NaN where it is free.
+        turn: Number of that trial.
     """
 
     encoder: Encoder
@@ -48,29 +53,69 @@ class Observations:
     ranks: np.ndarray
     values: np.ndarray
     pending: np.ndarray
+    fixed: np.ndarray
     turn: int
 
 
-@dataclass
 class _Folded:
-    """Finished trials read so far; arrays and lists are parallel, one entry a trial."""
+    """What has been read of one study; rows are by trial number, whatever finished first."""
 
-    n_prefix: int = 0
-    """Every trial before this index is finished and read."""
-    seen: set[int] = field(default_factory=set)
-    """Numbers of finished trials read beyond the prefix."""
-    params: list[Mapping[str, Any]] = field(default_factory=list)
-    numbers: list[int] = field(default_factory=list)
-    outcomes: list[tuple[float, float, float]] = field(default_factory=list)
-    replaced: set[int] = field(default_factory=set)
-    ranges: dict[str, tuple[int, BaseDistribution]] = field(default_factory=dict)
-    """By parameter, the number of the newest trial that has it, and its range there."""
-    encoder: Encoder | None = None
-    encoded_ranges: dict[str, BaseDistribution] = field(default_factory=dict)
-    X: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
-    """Codes of the first trials in `params`, by `encoder`."""
-    outcome_rows: np.ndarray = field(default_factory=lambda: np.empty((0, 3)))
-    """The first of `outcomes`, as an array."""
+    def __init__(self, storage: BaseStorage | None = None, study_name: str = "") -> None:
+        self.storage = None if storage is None else weakref.ref(storage)
+        self.study_name = study_name
+        self.n_prefix = 0
+        """Every trial before this index is finished and read."""
+        self.seen: set[int] = set()
+        """Numbers of finished trials read beyond the prefix."""
+        self.numbers: list[int] = []
+        self.trials: list[tuple[_Outcome, Mapping[str, Any]]] = []
+        self.replaced: set[int] = set()
+        self.ranges: dict[str, tuple[tuple[bool, int], BaseDistribution]] = {}
+        """By parameter, its range, and of which trial: did it not fail, and its number."""
+        self.running: dict[int, tuple[int, np.ndarray]] = {}
+        """By number, how many parameters a running trial had, and their codes."""
+        self.encode_by({})
+
+    def encode_by(self, distributions: Mapping[str, BaseDistribution]) -> None:
+        """Forget all codes, for those of other ranges."""
+        self.distributions = dict(distributions)
+        self.encoder = Encoder(distributions)
+        self.rows = np.empty((0, 3 + len(self.encoder)))
+        """Outcomes and codes of the first of `trials`."""
+        self.running = {}
+
+    def add(self, trial: FrozenTrial, larger_is_better: float) -> None:
+        """Take in a finished trial."""
+        if was_interrupted(trial):
+            return
+        self.replaced |= before(trial)
+        for name, distribution in trial.distributions.items():
+            rank = (trial.state != TrialState.FAIL, trial.number)
+            if name not in self.ranges or rank > self.ranges[name][0]:
+                self.ranges[name] = (rank, distribution)
+        place = bisect(self.numbers, trial.number)
+        self.numbers.insert(place, trial.number)
+        self.trials.insert(place, (_outcome(trial, larger_is_better), trial.params))
+        self.rows = self.rows[:place]
+
+    def encoded(self) -> tuple[np.ndarray, np.ndarray]:
+        """(n, 3) outcomes and (n, d) codes of all finished trials."""
+        new = self.trials[len(self.rows) :]
+        if new:
+            outcomes = np.array([outcome for outcome, _ in new])
+            codes = self.encoder.encode([params for _, params in new])
+            self.rows = np.concatenate([self.rows, np.c_[outcomes, codes]])
+        return self.rows[:, :3], self.rows[:, 3:]
+
+    def encoded_running(self, running: Sequence[FrozenTrial]) -> np.ndarray:
+        """(p, d) codes of running trials; only those with new parameters are encoded."""
+        known = self.running
+        new = [t for t in running if known.get(t.number, (-1,))[0] != len(t.params)]
+        codes = self.encoder.encode([t.params for t in new])
+        known |= {t.number: (len(t.params), x) for t, x in zip(new, codes, strict=True)}
+        self.running = {t.number: known[t.number] for t in running}
+        rows = [x for _, x in self.running.values()]
+        return np.array(rows).reshape(len(rows), len(self.encoder))
 
 
 class History:
@@ -83,30 +128,28 @@ class History:
     def __init__(self, space: SearchSpace | None) -> None:
         self._space = space
         self._folded = _Folded()
-        self._study_name: str | None = None
-        self._storage: weakref.ref[BaseStorage] | None = None
         self._lock = threading.RLock()
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"_space": self._space}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["_space"])  # type: ignore[misc]
+    def __reduce__(self) -> tuple[type[History], tuple[SearchSpace | None]]:
+        return History, (self._space,)  # in another process the study is read again
 
     def distributions(self, study: Study) -> dict[str, BaseDistribution]:
         """Every searched parameter with its range, sorted by name unless a space orders them.
 
-        Without a space this is the union over finished trials; where ranges differ, that of the
-        newest trial holds.
+        Without a space this is the union over finished trials, failed ones only where there are
+        no others; where ranges differ, that of the newest trial holds.
         """
         if self._space is not None:
             found = self._space.distributions
         else:
             with self._lock:
                 self._fold(study, use_cache=True)
+                ranges = self._folded.ranges
+                any_worked = any(rank[0] for rank, _ in ranges.values())
                 found = {
                     name: distribution
-                    for name, (_, distribution) in sorted(self._folded.ranges.items())
+                    for name, (rank, distribution) in sorted(ranges.items())
+                    if rank[0] or not any_worked
                 }
         return {name: d for name, d in found.items() if not d.single()}
 
@@ -116,103 +159,91 @@ class History:
         """The study as seen by `trial`, over the parameters of `distributions`."""
         with self._lock:
             # Optuna's cache is as old as the last `ask`; since then others may have suggested.
-            return self._read(self._fold(study, use_cache=False), trial, distributions)
-
-    def _read(
-        self,
-        trials: list[FrozenTrial],
-        trial: FrozenTrial,
-        distributions: Mapping[str, BaseDistribution],
-    ) -> Observations:
-        folded = self._folded
-        if folded.encoder is None or folded.encoded_ranges != dict(distributions):
-            folded.encoder = Encoder(distributions)
-            folded.encoded_ranges = dict(distributions)
-            folded.X = np.empty((0, len(folded.encoder)))
+            trials = self._fold(study, use_cache=False)
+            folded = self._folded
+            if folded.distributions != dict(distributions):
+                folded.encode_by(distributions)
+            outcomes, X = folded.encoded()
+            running = [
+                t
+                for t in trials[folded.n_prefix :]
+                if t.state == TrialState.RUNNING
+                and t.number != trial.number
+                # A continuation repeats a configuration that is observed already.
+                and attributes.ORIGIN not in t.user_attrs
+            ]
+            pending = folded.encoded_running(running)
+            usable = ~np.isin(folded.numbers, list(folded.replaced))
         encoder = folded.encoder
-        new = encoder.encode(folded.params[len(folded.X) :])
-        folded.X = np.concatenate([folded.X, new])
-        new_outcomes = folded.outcomes[len(folded.outcome_rows) :]
-        if new_outcomes:
-            folded.outcome_rows = np.concatenate([folded.outcome_rows, np.array(new_outcomes)])
-
-        X, outcomes = folded.X, folded.outcome_rows
-        X, required = self._required(X, outcomes, encoder)
-        usable = _has(X, required)
-        if folded.replaced:
-            usable &= ~np.isin(np.array(folded.numbers), list(folded.replaced))
-
-        running = [
-            t.params
-            for t in trials[folded.n_prefix :]
-            if t.state == TrialState.RUNNING
-            and t.number != trial.number
-            # A continuation repeats a configuration that is observed already.
-            and attributes.ORIGIN not in t.user_attrs
-        ]
-        pending = encoder.encode(running)
         if self._space is not None:
-            pending, required = _drop_inactive(pending, DeclaredConditions(self._space, encoder))
+            conditions = DeclaredConditions(self._space, encoder)
+            (X, required), (pending, p_required) = (
+                _drop_inactive(rows, conditions) for rows in (X, pending)
+            )
         else:
-            required = np.broadcast_to(required[:1], pending.shape)
-        pending = pending[_has(pending, required)]
+            # What the trials of the best tier have in common is required.
+            best = outcomes[:, 0] == outcomes[:, 0].max(initial=_FAILED)
+            required = p_required = (X[best] != MISSING).all(axis=0)
+        # A trial that failed before it suggested everything is no point of the space.
+        usable &= _has(X, required)
         outcomes = outcomes[usable]
         return Observations(
             encoder=encoder,
             X=X[usable],
             ranks=average_ranks(outcomes),
             values=np.where(outcomes[:, 0] == _VALUED, outcomes[:, 1], np.nan),
-            pending=pending,
+            pending=pending[_has(pending, p_required)],
+            fixed=encoder.known_codes(trial.system_attrs.get("fixed_params", {})),
             turn=trial.number,
         )
 
-    def _required(
-        self, X: np.ndarray, outcomes: np.ndarray, encoder: Encoder
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """X without inactive values and (n, d) which parameters a finished trial must have.
-
-        A trial that failed before it suggested everything is no point of the space. Without a
-        declared space, what the trials of the best tier have in common is required.
-        """
-        if self._space is not None:
-            return _drop_inactive(X, DeclaredConditions(self._space, encoder))
-        if len(X) == 0:
-            return X, np.ones((1, len(encoder)), dtype=bool)
-        reference = X[outcomes[:, 0] == outcomes[:, 0].max()]
-        return X, np.broadcast_to((reference != MISSING).all(axis=0), X.shape)
-
     def _fold(self, study: Study, *, use_cache: bool) -> list[FrozenTrial]:
         """Read what finished since the last call; return all trials, not to be changed."""
-        storage = self._storage() if self._storage is not None else None
-        if storage is not study._storage or self._study_name != study.study_name:
-            self._folded = _Folded()
-            self._storage = weakref.ref(study._storage)
-            self._study_name = study.study_name
+        folded, storage = self._folded, study._storage
+        known = folded.storage() if folded.storage is not None else None
+        if known is not storage or folded.study_name != study.study_name:
+            folded = self._folded = _Folded(storage, study.study_name)
         # `get_trials` would copy every trial.
         trials = study._get_trials(deepcopy=False, use_cache=use_cache)
-        larger_is_better = sign(study.direction)
-        folded = self._folded
         for trial in trials[folded.n_prefix :]:
             if trial.state.is_finished() and trial.number not in folded.seen:
                 folded.seen.add(trial.number)
-                self._fold_one(trial, larger_is_better)
+                folded.add(trial, sign(study.direction))
         while folded.n_prefix < len(trials) and trials[folded.n_prefix].number in folded.seen:
             folded.seen.remove(trials[folded.n_prefix].number)
             folded.n_prefix += 1
         return trials
 
-    def _fold_one(self, trial: FrozenTrial, sign: float) -> None:
-        folded = self._folded
-        if was_interrupted(trial):
-            return
-        folded.replaced |= _replaced_by(trial)
-        if trial.state != TrialState.FAIL or not folded.ranges:
-            for name, distribution in trial.distributions.items():
-                if name not in folded.ranges or trial.number > folded.ranges[name][0]:
-                    folded.ranges[name] = (trial.number, distribution)
-        folded.params.append(trial.params)
-        folded.numbers.append(trial.number)
-        folded.outcomes.append(_outcome(trial, sign))
+
+class AtMilestones(Generic[_T]):
+    """What is too dear for every suggestion, done anew whenever a study has grown by a fifth.
+
+    It is fitted to the first so many trials alone, so a sampler that starts in the middle of a
+    study arrives at the same. The last fit is kept to save time.
+    """
+
+    def __init__(self) -> None:
+        self._fitted: tuple[bytes, _T] | None = None
+
+    def get(
+        self, seen: Observations, fit: Callable[[np.ndarray, np.ndarray, np.ndarray], _T]
+    ) -> _T:
+        """What `fit` makes of the codes, ranks and values of the trials up to the milestone."""
+        n = _milestone(len(seen.X))
+        X, values = seen.X[:n], seen.values[:n]
+        ranks = average_ranks(seen.ranks[:n, None])
+        key = X.tobytes() + ranks.tobytes() + values.tobytes()
+        if self._fitted is None or self._fitted[0] != key:
+            self._fitted = (key, fit(X, ranks, values))
+        return self._fitted[1]
+
+
+def _milestone(n: int) -> int:
+    """The largest number of trials up to n at which a study has grown by a fifth."""
+    reached = min(n, 4)
+    while (following := max(reached + 1, int(reached * _GROWTH))) <= n:
+        reached = following
+    return reached
 
 
 def _drop_inactive(X: np.ndarray, conditions: DeclaredConditions) -> tuple[np.ndarray, np.ndarray]:
@@ -229,21 +260,13 @@ def _has(X: np.ndarray, required: np.ndarray) -> np.ndarray:
 
 def valued_trials(trials: Sequence[FrozenTrial]) -> list[tuple[FrozenTrial, float]]:
     """Trials with their final values, true or foreseen; of a continued one the last spell."""
-    finished = [trial for trial in trials if trial.state.is_finished()]
-    replaced = set[int]().union(*map(_replaced_by, finished))
-    values = [(trial, expected_end(trial)) for trial in finished if trial.number not in replaced]
+    told = [t for t in trials if t.state.is_finished() and not was_interrupted(t)]
+    superfluous = replaced(told)
+    values = [(t, expected_end(t)) for t in told if t.number not in superfluous]
     return [(trial, value) for trial, value in values if value is not None]
 
 
-def _replaced_by(trial: FrozenTrial) -> set[int]:
-    """Numbers of the trials that the finished `trial` makes superfluous.
-
-    A continuation carries the whole curve of its origin; a retry its whole task.
-    """
-    return set() if was_interrupted(trial) else before(trial)
-
-
-def _outcome(trial: FrozenTrial, sign: float) -> tuple[float, float, float]:
+def _outcome(trial: FrozenTrial, larger_is_better: float) -> _Outcome:
     """The trial's tier and its place within; tuples compare, larger is better.
 
     A stopped trial counts with the final value that its pruner foresaw. Without one it stands
@@ -251,9 +274,9 @@ def _outcome(trial: FrozenTrial, sign: float) -> tuple[float, float, float]:
     """
     value = expected_end(trial)
     if value is not None:
-        return (_VALUED, sign * value, 0.0)
+        return (_VALUED, larger_is_better * value, 0.0)
     if trial.state == TrialState.PRUNED and trial.intermediate_values:
         step, last = max(trial.intermediate_values.items())
         if not math.isnan(last):
-            return (_STOPPED, float(step), sign * last)
+            return (_STOPPED, float(step), larger_is_better * last)
     return (_FAILED, 0.0, 0.0)

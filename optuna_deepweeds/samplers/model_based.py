@@ -24,7 +24,7 @@ from optuna_deepweeds.samplers.conditions import (
 )
 from optuna_deepweeds.samplers.encoding import MISSING, Dimension, Encoder
 from optuna_deepweeds.samplers.history import History, Observations
-from optuna_deepweeds.samplers.seeding import generator, root_seed, single_threaded
+from optuna_deepweeds.samplers.seeding import root_seed, single_threaded
 from optuna_deepweeds.samplers.targets import normal_scores
 from optuna_deepweeds.samplers.transfer import (
     PATIENCE,
@@ -33,6 +33,8 @@ from optuna_deepweeds.samplers.transfer import (
     SourceReader,
     Transfer,
 )
+from optuna_deepweeds.schema import require_whole
+from optuna_deepweeds.seeds import generator
 from optuna_deepweeds.spaces import SearchSpace
 
 _N_BEST, _N_OTHERS = 300, 700
@@ -53,6 +55,18 @@ class Surrogate(Protocol):
         ...
 
 
+class OnFeatures:
+    """A surrogate of features, on codes."""
+
+    def __init__(self, encoder: Encoder, surrogate: Surrogate) -> None:
+        self._encoder = encoder
+        self._surrogate = surrogate
+
+    def predict(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and variance, (n,) each, at X: (n, d) codes."""
+        return self._surrogate.predict(self._encoder.features(X))
+
+
 class ModelBasedSampler(BaseSampler, abc.ABC):
     """Suggests the configuration with the largest log expected improvement of a surrogate.
 
@@ -71,10 +85,7 @@ class ModelBasedSampler(BaseSampler, abc.ABC):
         space: SearchSpace | None = None,
         priors: Sequence[PriorSource] = (),
     ) -> None:
-        if n_startup_trials < 0:
-            raise ValueError(
-                f"`n_startup_trials >= 0` must hold, but got n_startup_trials={n_startup_trials}."
-            )
+        require_whole("n_startup_trials", n_startup_trials, at_least=0)
         self._seed = root_seed(seed)
         self._n_startup_trials = n_startup_trials
         self._space = space
@@ -113,7 +124,7 @@ class ModelBasedSampler(BaseSampler, abc.ABC):
             return {}
         seen = self._history.read(study, trial, search_space)
         rng = generator(self._seed, trial.number, "relative")
-        sources = self._sources.read(seen)
+        sources = self._sources.read(seen.encoder)
         if len(seen.X) < self._n_startup_trials and not sources:
             return {}
         with single_threaded():
@@ -143,7 +154,7 @@ class ModelBasedSampler(BaseSampler, abc.ABC):
         else:
             references = [seen.X, *(source.X for source in sources)]
             conditions = LearntConditions(np.concatenate(references))
-        space = CandidateSpace(seen.encoder, conditions)
+        space = CandidateSpace(seen.encoder, conditions, seen.fixed)
         scores = normal_scores(seen.ranks)
         transfer = Transfer(sources, seen.X, scores)
 

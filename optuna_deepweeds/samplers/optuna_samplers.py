@@ -10,7 +10,8 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from optuna_deepweeds.samplers.seeding import derived_seed, root_seed
+from optuna_deepweeds.samplers.seeding import root_seed
+from optuna_deepweeds.seeds import derive
 
 _MAX_OPEN = 1000
 
@@ -37,7 +38,7 @@ class PerTrialSampler(BaseSampler):
             if len(self._open) >= _MAX_OPEN:
                 # Trials that were asked for and never told.
                 self._open.pop(next(iter(self._open)), None)
-            sampler = self._create(seed=derived_seed(self._seed, trial.number))
+            sampler = self._create(seed=derive(self._seed, trial.number))
             self._open[trial.number] = sampler
         return sampler
 

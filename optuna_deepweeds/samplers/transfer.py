@@ -19,9 +19,8 @@ from scipy.stats import rankdata
 from optuna_deepweeds.samplers.conditions import DeclaredConditions
 from optuna_deepweeds.samplers.encoding import MISSING, Encoder
 from optuna_deepweeds.samplers.forest import RegressionForest
-from optuna_deepweeds.samplers.history import Observations
-from optuna_deepweeds.samplers.seeding import generator
 from optuna_deepweeds.samplers.targets import average_ranks, normal_scores
+from optuna_deepweeds.seeds import generator
 from optuna_deepweeds.spaces import SearchSpace, contains
 
 _N_TREES = 20
@@ -35,7 +34,7 @@ _SUREST = 0.95
 """Correlations beyond it count as it: a few equal ranks would be infinite evidence."""
 _CAUTION = 0.5
 """Standard errors taken off a correlation."""
-MIN_ROWS = 3
+_MIN_ROWS = 3
 """Fewest rows that a source needs to be used."""
 
 
@@ -218,10 +217,7 @@ def summarise_sources(priors: Sequence[PriorSource], space: SearchSpace) -> list
 
 
 class SourceReader:
-    """The prior means that given sources lend a study.
-
-    Models are kept between calls to save time; each is a function of its rows and the seed.
-    """
+    """The prior means that given sources lend a study; kept while its parameters stay the same."""
 
     def __init__(
         self, priors: Sequence[PriorSource], space: SearchSpace | None, seed: int
@@ -232,29 +228,16 @@ class SourceReader:
         self._priors = tuple(priors)
         self._space = space
         self._seed = seed
-        self._models: dict[str, tuple[bytes, PriorMean]] = {}
-        self._encoder: Encoder | None = None
-        self._matched: list[tuple[PriorSource, np.ndarray, np.ndarray]] = []
+        self._read: tuple[Encoder, list[PriorMean]] | None = None
 
-    def read(self, seen: Observations) -> list[PriorMean]:
+    def read(self, encoder: Encoder) -> list[PriorMean]:
         """The prior mean of every source with enough rows."""
-        if self._encoder is not seen.encoder:
-            self._encoder = seen.encoder
-            self._matched = [
-                (source, *match_source(source, seen.encoder, self._space)[:2])
-                for source in self._priors
-            ]
-        return [
-            self._model("source:" + source.name, X, ranks, source.weight)
-            for source, X, ranks in self._matched
-            if len(X) >= MIN_ROWS
-        ]
-
-    def _model(self, name: str, X: np.ndarray, ranks: np.ndarray, weight: float) -> PriorMean:
-        content = X.tobytes() + ranks.tobytes()
-        known = self._models.get(name)
-        if known is not None and known[0] == content:
-            return known[1]
-        model = PriorMean(X, ranks, weight, generator(self._seed, 0, name))
-        self._models[name] = (content, model)
-        return model
+        if self._read is None or self._read[0] is not encoder:
+            means = []
+            for source in self._priors:
+                X, ranks, _ = match_source(source, encoder, self._space)
+                if len(X) >= _MIN_ROWS:
+                    rng = generator(self._seed, 0, "source:" + source.name)
+                    means.append(PriorMean(X, ranks, source.weight, rng))
+            self._read = (encoder, means)
+        return self._read[1]

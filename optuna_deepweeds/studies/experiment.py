@@ -29,6 +29,7 @@ import optuna
 from optuna_deepweeds import attributes
 from optuna_deepweeds.errors import InvalidInputError, NotFoundError
 from optuna_deepweeds.studies.accounting import best_trial, progress
+from optuna_deepweeds.studies.ending import is_over
 from optuna_deepweeds.studies.manager import check_name, study_budget
 from optuna_deepweeds.studies.spec import MAX_EPOCHS, Budget, StudySpec
 from optuna_deepweeds.tasks.evaluation import RECIPES
@@ -191,14 +192,7 @@ def read_experiment(path: Path) -> Experiment:
 def is_finished(study: optuna.Study) -> bool:
     """Whether the study's budget is spent and no trial is under way."""
     state = progress(study.get_trials(deepcopy=False), study.direction)
-    budget = study_budget(study)
-    limits = (
-        (budget.trials, state.finished),
-        (budget.seconds, state.seconds),
-        (budget.epochs, state.epochs),
-    )
-    spent = any(limit is not None and used >= limit for limit, used in limits)
-    return spent and not state.running
+    return is_over(study_budget(study), state)
 
 
 def cost_sentence(grid: Experiment, studies: Mapping[str, optuna.Study]) -> str:

@@ -10,6 +10,7 @@ import shlex
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import optuna
@@ -18,7 +19,14 @@ from optuna.study import StudyDirection
 
 from optuna_deepweeds import attributes
 from optuna_deepweeds.errors import InvalidInputError, SpecMismatchError
-from optuna_deepweeds.priors import ImportSummary, PriorTrial, import_priors
+from optuna_deepweeds.priors import (
+    ImportSummary,
+    PriorTrial,
+    import_priors,
+    read_priors,
+    read_study,
+    with_metric,
+)
 from optuna_deepweeds.pruners import make_pruner
 from optuna_deepweeds.samplers import make_sampler
 from optuna_deepweeds.studies import informants
@@ -61,13 +69,32 @@ def create_or_continue(
     return equip(study), is_new
 
 
-def create(
-    name: str, spec: StudySpec, budget: Budget, storage: RDBStorage
-) -> tuple[optuna.Study, bool]:
-    """As `create_or_continue`, without sampler and pruner: priors that come next inform them."""
+def check(name: str, spec: StudySpec, storage: RDBStorage) -> None:
+    """Refuse what `create` would refuse, and change nothing.
+
+    Raises:
+        As `create_or_continue`.
+    """
     check_name(name)
     for source in spec.sources:
         load_plain(source, storage)
+    if name in study_names(storage):
+        _adopt_or_refuse(load_plain(name, storage), spec)
+
+
+def create(
+    name: str,
+    spec: StudySpec,
+    budget: Budget,
+    storage: RDBStorage,
+    *,
+    default: Budget | None = None,
+) -> tuple[optuna.Study, bool]:
+    """As `create_or_continue`, without sampler and pruner: priors that come next inform them.
+
+    A new study has the limits of `default` where `budget` sets none.
+    """
+    check(name, spec, storage)
 
     def make() -> tuple[optuna.Study, bool]:
         names = study_names(storage)
@@ -85,7 +112,7 @@ def create(
             study.set_user_attr(attributes.UID, uid)
             _name_metric(study, spec.metric)
             study.set_user_attr(attributes.SPEC, replace(spec, priors=companion).to_json())
-        set_budget(study, budget)
+        set_budget(study, default.updated(budget) if is_new and default else budget)
         return study, is_new
 
     return run_locked(storage, _NEW_STUDIES, make)
@@ -132,15 +159,19 @@ def load_plain(name: str, storage: BaseStorage, *, with_old_form: bool = False) 
     return study
 
 
-def load_single(name: str, storage: BaseStorage) -> optuna.Study:
-    """Load a study to read its one direction and best trial.
+def find(
+    name: str, storage_url: str | None, *, single: bool = False, with_old_form: bool = False
+) -> optuna.Study:
+    """`load_plain` from a storage that must exist; `single` refuses several objectives.
 
     Raises:
-        NotFoundError: If there is no such study.
-        InvalidInputError: If it has several objectives.
+        NotFoundError: If there is no such storage or study.
+        InvalidInputError: If it has several objectives, and must not.
     """
-    study = load_plain(name, storage)
-    require_single(name, study.directions)
+    storage = open_storage(storage_url, must_exist=True)
+    study = load_plain(name, storage, with_old_form=with_old_form)
+    if single:
+        require_single(name, study.directions)
     return study
 
 
@@ -204,6 +235,27 @@ def equip(study: optuna.Study) -> optuna.Study:
     )
 
 
+def read_source(source: str, *, metric: str | None = None) -> list[PriorTrial]:
+    """Prior trials of a file or of a study, given as `URL#STUDY`; creates nothing.
+
+    Args:
+        source: The file, or the study with its storage.
+        metric: What the values are, in place of what the source says.
+
+    Raises:
+        NotFoundError: No such file, storage or study.
+        InvalidInputError: It is of no known format.
+        StorageError: The study's storage does not answer.
+    """
+    url, mark, name = source.rpartition("#")
+    if "://" in url and mark:
+        study = load_plain(name, open_storage(url, must_exist=True))
+        return with_metric(read_study(study), metric)
+    if "://" in source:
+        raise InvalidInputError(f"a study as prior is written URL#STUDY, but got {source!r}.")
+    return read_priors(Path(source), metric=metric)
+
+
 def add_priors(
     study: optuna.Study, priors: Sequence[PriorTrial], *, enqueue_best: int = 0
 ) -> ImportSummary:
@@ -248,11 +300,16 @@ def check_name(name: str) -> None:
     """Refuse names that cannot be told apart or typed again.
 
     Raises:
-        InvalidInputError: If `name` is empty, too long or has control characters.
+        InvalidInputError: If `name` is empty, too long, has control characters, or looks like an
+            option or like the companion of another study.
     """
     if not name.strip() or len(name) > 200 or not name.isprintable():
         raise InvalidInputError(
             f"a study's name must have 1 to 200 printable characters, but got {name!r:.60}."
+        )
+    if name.startswith("-"):
+        raise InvalidInputError(
+            f"a study's name must not begin with a dash, as options do, but got {name!r:.60}."
         )
     if name.endswith(COMPANION_SUFFIX):
         raise InvalidInputError(

@@ -14,7 +14,7 @@ def main() -> None:
         request = json.loads(line)
         answer: dict[str, object] = {"cpu": float(asked)}
         if request["op"] == "start":
-            seed, parameters = request["seed"], request["parameters"]
+            seed, parameters = request["scenario"]["seed"], request["parameters"]
             rng = random.Random(seed)
         elif request["op"] == "ask":
             asked += 1
@@ -26,21 +26,18 @@ def draw(parameters: list[dict], rng: random.Random) -> dict[str, object]:
     """One active configuration in the server's terms."""
     params: dict[str, object] = {}
     for parameter in parameters:
-        condition = parameter.get("condition")
-        if condition is not None:
-            parent = params.get(condition["parent"])
-            if parent is None:
+        if "parent" in parameter:
+            parent, values = params.get(parameter["parent"]), parameter["values"]
+            if parent is None or (
+                parent not in values if values is not None else parent < parameter["at_least"]
+            ):
                 continue
-            if "values" in condition and parent not in condition["values"]:
-                continue
-            if "at_least" in condition and parent < condition["at_least"]:
-                continue
-        if parameter["kind"] == "categorical":
-            params[parameter["name"]] = rng.randrange(parameter["n_choices"])
-        elif parameter["kind"] == "int":
-            params[parameter["name"]] = rng.randint(parameter["low"], parameter["high"])
+        if "choices" in parameter:
+            params[parameter["name"]] = rng.choice(parameter["choices"])
+        elif parameter["is_whole"]:
+            params[parameter["name"]] = rng.randint(*parameter["bounds"])
         else:
-            params[parameter["name"]] = rng.uniform(parameter["low"], parameter["high"])
+            params[parameter["name"]] = rng.uniform(*parameter["bounds"])
     return params
 
 

@@ -8,7 +8,7 @@ import pytest
 from optuna_deepweeds.bench.generated import GENERATED_FAMILIES, generate_table
 from optuna_deepweeds.bench.problems import load_problem
 from optuna_deepweeds.bench.tables import Table
-from optuna_deepweeds.errors import NotFoundError
+from optuna_deepweeds.errors import InvalidInputError
 
 NAMES = [name for members in GENERATED_FAMILIES.values() for name in members]
 
@@ -41,5 +41,5 @@ def test_generated_tables_are_problems() -> None:
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(NotFoundError, match="cell_0"):
+    with pytest.raises(InvalidInputError, match="cell_0"):
         generate_table("cell_99")

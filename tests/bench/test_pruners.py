@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -73,19 +72,6 @@ def test_other_curves_under_the_same_name_are_run_anew_and_not_mixed(
         summarise_pruners(results.read(output), budgets=(3,))
 
 
-def test_studies_on_sqlite_give_the_same_results_and_leave_no_file(
-    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    before = sorted(os.listdir(tmp_path))
-    memory, sqlite = (
-        _untimed(_cells(source, pruners=("dora-thaw",), budget=2, storage=storage)[0])
-        for storage in ("memory", "sqlite")
-    )
-    assert memory == sqlite
-    assert sorted(os.listdir(tmp_path)) == before
-
-
 def test_two_sources_of_one_name_are_refused(source: str, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     twin = _table(tmp_path / "other" / "a.npz", seed=1)
@@ -131,7 +117,7 @@ def _run(
 ) -> Run:
     case = {
         "task": task, "digest": task, "max_resource": 10, "workers": 1, "noise": 0.0,
-        "mislead": 0.0, "storage": "memory", "held_out": 0,
+        "mislead": 0.0, "held_out": 0,
     }  # fmt: skip
     method = {"pruner": pruner, "order": "random", "prior_curves": kind, "prior_digest": ""}
     found = {

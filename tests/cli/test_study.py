@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import io
 import json
 import re
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import optuna
@@ -85,6 +88,46 @@ def test_a_dry_run_leaves_nothing(command: Command) -> None:
     assert not Path("storage").exists()
 
 
+@pytest.mark.parametrize(
+    ("args", "code", "says"),
+    [
+        (("--source", "nothing"), 3, "no study 'nothing'"),
+        (("--storage", "postgresql://me@127.0.0.1:1/x"), 5, "127.0.0.1"),
+        (("--storage", "sqlite:///no/such/x.db"), 5, "no/such"),
+        (("mine", "--sampler", "tpe"), 4, "sampler is 'rf_ei'"),
+        (("--engine", "slurm"), 1, "submitit"),
+        (("--priors", "sqlite:///app.db#x"), 5, "holds other tables"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
+)
+def test_a_dry_run_refuses_what_the_run_would(
+    studied: Command,
+    monkeypatch: pytest.MonkeyPatch,
+    args: tuple[str, ...],
+    code: int,
+    says: str,
+) -> None:
+    with closing(sqlite3.connect("app.db")) as connection:
+        connection.execute("CREATE TABLE theirs (a INTEGER)")
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: None if name == "submitit" else find(name)
+    )
+    before = Path("app.db").read_bytes()
+    done = studied("study", "run", *args, "--dry-run")
+    assert done.code == code and says in done.err, done.err
+    assert Path("app.db").read_bytes() == before
+
+
+def test_a_name_that_is_made_tells_every_specification_apart(command: Command) -> None:
+    variants: list[tuple[str, ...]] = [(), ("--epochs", "5"), ("--no-thaw",), ("--seed", "1")]
+    names = set()
+    for variant in variants:
+        done = command("study", "run", "--dry-run", *variant)
+        names.add(re.search(r"^Study +(.+)$", done.err, re.M).group(1))  # type: ignore[union-attr]
+    assert len(names) == len(variants)
+
+
 def test_nothing_is_expected_of_a_trial_before_a_forecast_is_possible(studied: Command) -> None:
     study = optuna.load_study(study_name="mine", storage=open_storage())
     for low, high in ((None, None), (0.5, 0.7)):
@@ -95,6 +138,17 @@ def test_nothing_is_expected_of_a_trial_before_a_forecast_is_possible(studied: C
         study.tell(trial, state=optuna.trial.TrialState.PRUNED)
     rows = json.loads(studied("study", "trials", "mine", "-f", "json").out)
     assert [row["expected"] for row in rows] == [None, 0.6]
+
+
+def test_the_best_stopped_trial_stands_in_until_one_is_complete(studied: Command) -> None:
+    study = optuna.load_study(study_name="mine", storage=open_storage())
+    for value in (0.4, 0.6, 0.5):
+        trial = study.ask()
+        trial.report(value, 1)
+        study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+    best = studied("study", "best", "mine", "-f", "json")
+    assert (best.code, json.loads(best.out)["number"]) == (0, 1)
+    assert "the best of the stopped ones" in best.err
 
 
 def test_a_failed_trial_tells_why(studied: Command) -> None:
@@ -166,7 +220,7 @@ def test_an_exported_study_comes_back(studied: Command, tmp_path: Path) -> None:
         (("study", "run", "--timeout", "soon"), 2, "a time such as"),
         (("study", "run", "--timeout", "7h"), 2, "timeout <= 6h"),
         (("study", "run", "--epochs", "21"), 2, "1 <= epochs <= 20"),
-        (("study", "run", "--workers", "0"), 2, "1<=x<=256"),
+        (("study", "run", "--workers", "0"), 2, "1 <= workers"),
         (("study", "run", "--device", "cuda:99"), 2, "cuda"),
         (("study", "run", "--device", "quantum"), 2, "quantum"),
         (("study", "run", "--enqueue-best", "3"), 2, "--priors"),
@@ -184,7 +238,8 @@ def test_an_exported_study_comes_back(studied: Command, tmp_path: Path) -> None:
         (("study", "resume", "mien"), 3, "Did you mean 'mine'"),
         (("study", "resume"), 2, "NAME"),
         (("study", "status", "nothing"), 3, "no study 'nothing'"),
-        (("study", "best", "mine"), 3, "no complete trial"),
+        (("study", "best", "mine"), 3, "no finished trial"),
+        (("study", "run", "--name", "-dash"), 2, "begin with a dash"),
         (("study", "best", "mine", "--trial", "7"), 3, "no trial 7"),
         (("study", "trials", "mine", "--state", "happy"), 2, "happy"),
         (("study", "import", "nowhere.jsonl"), 3, "nowhere.jsonl"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,9 +28,11 @@ class QuickTraining:
 
     Attributes:
         epoch_seconds: How long an epoch takes, without using the processor.
+        noise: Standard deviation of the reports, so that curves cross.
     """
 
     epoch_seconds: float = 0.0
+    noise: float = 0.0
 
     def __call__(self, trial: optuna.Trial, run: Run) -> float:
         """The last value of a curve that follows from the run's seed."""
@@ -49,7 +52,8 @@ class QuickTraining:
                 if run.should_stop():
                     raise TrialInterrupted
                 time.sleep(min(left, _POLL_SECONDS))
-            curve.append(end * (1 - 0.5**epoch))
+            drawn = random.Random(run.seed + epoch).gauss(0, self.noise)
+            curve.append(end * (1 - 0.5**epoch) + drawn)
             run.report(curve[-1], epoch, save=save)
         return float(curve[-1])
 

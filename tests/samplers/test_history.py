@@ -166,3 +166,28 @@ def test_reading_as_trials_arrive_equals_reading_all_at_once() -> None:
         assert len(seen.pending) == len(fresh.pending)
         order, fresh_order = seen.ranks.argsort(), fresh.ranks.argsort()
         assert (seen.X[order] == fresh.X[fresh_order]).all()
+
+
+def test_the_order_in_which_trials_finish_changes_nothing() -> None:
+    study = optuna.create_study(direction="maximize")
+    history = History(None)
+    trials = [study.ask(X_RANGE) for _ in range(6)]
+    for i in (3, 5, 0, 4, 2, 1):
+        study.tell(trials[i], float(i))
+        asking = _ask(study)
+        fresh = History(None)
+        one, other = (h.read(study, asking, h.distributions(study)) for h in (history, fresh))
+        assert (one.X == other.X).all()
+        assert (one.values == other.values).all()
+
+
+@pytest.mark.parametrize(("has_other", "expected"), [(False, {"y"}), (True, {"x"})])
+def test_a_failed_trial_s_range_counts_only_where_no_other_has_one(
+    has_other: bool, expected: set[str]
+) -> None:
+    study = optuna.create_study()
+    other: dict[str, BaseDistribution] = {"y": FloatDistribution(0, 1)}
+    study.add_trial(create_trial(params={"y": 0.5}, distributions=other, state=TrialState.FAIL))
+    if has_other:
+        study.add_trial(_trial(0.1, 1.0))
+    assert set(History(None).distributions(study)) == expected

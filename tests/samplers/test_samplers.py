@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -207,11 +208,68 @@ def test_an_unknown_option_is_refused_at_once(name: str) -> None:
         ({"n_startup_trials": -1}, "n_startup_trials=-1"),
         ({"n_trees": 0}, "n_trees=0"),
         ({"seed": -1}, "seed=-1"),
+        ({"seed": 1.5}, "`seed` must be a whole number, but got 1.5"),
+        ({"n_trees": "20"}, "`n_trees` must be a whole number, but got '20'"),
+        ({"n_startup_trials": 2.5}, "`n_startup_trials` must be a whole number"),
     ],
 )
-def test_impossible_options_are_refused_at_once(options: dict[str, int], message: str) -> None:
+def test_impossible_options_are_refused_at_once(options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make_sampler("rf_ei", **options)  # type: ignore[arg-type]
+
+
+def test_what_a_trial_is_enqueued_with_decides_the_rest() -> None:
+    def objective(trial: optuna.Trial) -> float:
+        return -abs(trial.suggest_float("x", 0, 1) - trial.suggest_float("y", 0, 1))
+
+    study = run(make_sampler("rf_ei", seed=0), 25, objective=objective)
+    for x in (0.05, 0.35, 0.65, 0.95):
+        study.enqueue_trial({"x": x, "unknown": 1})
+        study.optimize(objective, n_trials=1)
+        assert study.trials[-1].params["x"] == x
+        assert study.trials[-1].value == pytest.approx(0.0, abs=0.1)
+
+
+ODD_RANGES: dict[str, BaseDistribution] = {
+    "constant": FloatDistribution(3.0, 3.0),
+    "stepped": FloatDistribution(-0.3, 0.9, step=0.3),
+    "coarse": FloatDistribution(-1e307, 1e307, step=1e306),
+    "huge": FloatDistribution(-1e308, 1e308),
+    "tiny": FloatDistribution(1e-300, 1e300, log=True),
+    "many": IntDistribution(-(2**62), 2**62),
+    "layers": IntDistribution(1, 2**40, log=True),
+    "even": IntDistribution(2, 2**50, step=2),
+    "kind": CategoricalDistribution((None, "a", 1.5)),
+}
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_ranges_of_any_size_are_searched(name: str) -> None:
+    study = optuna.create_study(sampler=make_sampler(name, seed=0, n_startup_trials=4))
+    for i in range(14):
+        trial = study.ask(ODD_RANGES)
+        for key, value in trial.params.items():
+            assert ODD_RANGES[key]._contains(ODD_RANGES[key].to_internal_repr(value)), (key, value)
+        study.tell(trial, float(i % 5))
+
+
+def test_thousands_of_running_trials_cost_little() -> None:
+    study = optuna.create_study(sampler=make_sampler("rf_ei", seed=0, n_startup_trials=0))
+    ranges: dict[str, BaseDistribution] = {f"x{i}": FloatDistribution(0.0, 1.0) for i in range(5)}
+    study.tell(study.ask(ranges), 1.0)
+    rng = np.random.default_rng(0)
+    for _ in range(3000):
+        params = dict(zip(ranges, rng.random(5).tolist(), strict=True))
+        study.add_trial(
+            optuna.trial.create_trial(
+                state=optuna.trial.TrialState.RUNNING, params=params, distributions=ranges
+            )
+        )
+    study.ask(ranges)  # what is running is read once
+    started = time.process_time()
+    for _ in range(3):
+        study.ask(ranges)
+    assert (time.process_time() - started) / 3 < 0.2
 
 
 def test_a_branch_that_looks_bad_at_first_is_still_tuned() -> None:

@@ -36,7 +36,7 @@ def _source(
 
 def _best_after(n_trials: int, priors: Sequence[PriorSource], seed: int) -> float:
     sampler = RandomForestEISampler(
-        seed=seed, space=PLANE, priors=priors, n_trees=10, smooth=False, n_startup_trials=3
+        seed=seed, space=PLANE, priors=priors, n_trees=10, n_startup_trials=3
     )
     study = optuna.create_study(direction="maximize", sampler=sampler)
     study.optimize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,13 @@ from optuna.trial import FrozenTrial
 
 from optuna_deepweeds.datasets import Dataset
 from optuna_deepweeds.studies import manager
+from optuna_deepweeds.studies.ending import Ending
 from optuna_deepweeds.studies.spec import Budget, StudySpec
 from optuna_deepweeds.studies.storage import open_storage
-from optuna_deepweeds.studies.worker import Ending, Worker
-from optuna_deepweeds.tasks import ImageTask
+from optuna_deepweeds.studies.worker import Worker
+from optuna_deepweeds.tasks import FunctionTask, ImageTask, Task
+
+Objective = Callable[..., float]
 
 
 class Recorder:
@@ -53,25 +57,44 @@ class Bench:
         study, _ = manager.create_or_continue(name, whole, Budget(trials=trials), storage)
         return study
 
-    def task(self, study: optuna.Study) -> ImageTask:
-        """What a study trains."""
+    def task(self, study: optuna.Study, train: Objective | None = None) -> Task:
+        """What a study trains; `train` stands in for networks."""
         spec = manager.study_spec(study)
+        if train is not None:
+            return FunctionTask(train, space=spec.search_space, max_resource=spec.epochs)
         return ImageTask(self.images, spec.search_space, spec.epochs)
 
     def work(
-        self, study: optuna.Study, recorder: Recorder | None = None, **options: Any
+        self,
+        study: optuna.Study,
+        recorder: Recorder | None = None,
+        *,
+        train: Objective | None = None,
+        **options: Any,
     ) -> tuple[Ending, Recorder]:
         """Run a worker on the CPU until it leaves."""
         recorder = recorder or Recorder()
         worker = Worker(
             study,
-            self.task(study),
+            self.task(study, train),
             observer=recorder,
             should_stop=lambda: recorder.stopped,
             device="cpu",
             **options,
         )
         return worker.run(), recorder
+
+    def crowd(self, n_workers: int, budget: Budget, train: Objective, **spec: Any) -> optuna.Study:
+        """Run several workers at once, each on its own connection, until all leave."""
+        study = self.study(trials=None, **spec)
+        manager.set_budget(study, budget)
+
+        def work(i: int) -> None:
+            self.work(manager.open_study(study.study_name, self.url), train=train)
+
+        with ThreadPoolExecutor(n_workers) as pool:
+            list(pool.map(work, range(n_workers)))
+        return study
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,12 @@ import pytest
 from optuna.trial import TrialState, create_trial
 
 from optuna_deepweeds import attributes
-from optuna_deepweeds.errors import InvalidInputError, SpecMismatchError
+from optuna_deepweeds.errors import (
+    DeepWeedsError,
+    InvalidInputError,
+    NotFoundError,
+    SpecMismatchError,
+)
 from optuna_deepweeds.priors import PriorTrial, n_imported
 from optuna_deepweeds.samplers import RandomForestEISampler
 from optuna_deepweeds.spaces import SPACES
@@ -142,6 +148,26 @@ def test_a_name_is_taken_whatever_lies_there(bench: Bench) -> None:
     with pytest.raises(InvalidInputError, match=f"'{name}' holds the priors of study 'study'"):
         informants.refuse_companion(manager.load_plain(name, open_storage(bench.url)))
     informants.refuse_companion(left)
+
+
+def test_a_study_is_read_as_prior_with_its_companion_and_nothing_is_created(
+    bench: Bench, tmp_path: Path
+) -> None:
+    manager.add_priors(bench.study(), priors())
+    assert [p.source for p in manager.read_source(f"{bench.url}#study")] == ["runs"] * 4
+    with pytest.raises(NotFoundError, match="no study 'studdy'.*Did you mean 'study'"):
+        manager.read_source(f"{bench.url}#studdy")
+    with pytest.raises(NotFoundError, match="none.db"):
+        manager.read_source(f"sqlite:///{tmp_path}/none.db#a")
+    assert not (tmp_path / "none.db").exists()
+    with pytest.raises(InvalidInputError, match="URL#STUDY"):
+        manager.read_source(bench.url)
+    with sqlite3.connect(tmp_path / "app.db") as foreign:
+        foreign.execute("CREATE TABLE users (name TEXT)")
+    before = (tmp_path / "app.db").read_bytes()
+    with pytest.raises(DeepWeedsError):
+        manager.read_source(f"sqlite:///{tmp_path}/app.db#x")
+    assert (tmp_path / "app.db").read_bytes() == before
 
 
 OLD_SPEC = {

@@ -28,7 +28,7 @@ def new_study(url: str) -> Study:
         storage=url,
         direction="maximize",
         sampler=optuna.samplers.RandomSampler(seed=0),
-        pruner=DoraPruner(max_resource=9, thaw=True),
+        pruner=DoraPruner(max_resource=9, thaw=True, is_continuable=lambda trial: True),
     )
 
 

@@ -1,18 +1,20 @@
-"""The worker loop: exact totals, interruption, dead workers, failures, priors."""
+"""The worker loop: exact totals, interruption, dead workers, failures, how studies end."""
 
 from __future__ import annotations
 
 import logging
 import os
-import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from datetime import datetime, timedelta
+from typing import Any
 
+import numpy as np
 import optuna
 import pytest
-from optuna.trial import TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from optuna_deepweeds import attributes
 from optuna_deepweeds.errors import (
@@ -22,13 +24,13 @@ from optuna_deepweeds.errors import (
     NotFoundError,
 )
 from optuna_deepweeds.spaces import SPACES
-from optuna_deepweeds.studies import manager
-from optuna_deepweeds.studies.accounting import progress
+from optuna_deepweeds.studies import manager, worker
+from optuna_deepweeds.studies.accounting import is_best_unfinished, progress
+from optuna_deepweeds.studies.ending import Ending
 from optuna_deepweeds.studies.spec import Budget
 from optuna_deepweeds.studies.storage.identity import is_gone, this_worker
-from optuna_deepweeds.studies.worker import Ending, Worker
-from optuna_deepweeds.tasks import FunctionTask
-from optuna_deepweeds.tasks.run import TrialInterrupted
+from optuna_deepweeds.tasks.run import Run, TrialInterrupted
+from tests.faults.training import QuickTraining
 from tests.studies.conftest import Bench, Recorder
 
 SPACE = SPACES["course-small"]
@@ -42,6 +44,21 @@ PARAMS = {
     "batch_size": 16,
     "learning_rate_init": 0.01,
 }
+QUICK = QuickTraining()
+
+
+def past_trial(**fields: Any) -> FrozenTrial:
+    """A trial of the space that ran before."""
+    distributions = {name: SPACE[name].distribution for name in PARAMS}
+    return create_trial(params=PARAMS, distributions=distributions, **fields)
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "POLL_SECONDS", 0.01)
+
+
+# Totals
 
 
 def test_a_study_ends_at_its_total_and_every_epoch_is_reported(bench: Bench) -> None:
@@ -59,7 +76,7 @@ def test_a_study_ends_at_its_total_and_every_epoch_is_reported(bench: Bench) -> 
 def test_the_log_tells_of_each_trial(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     study = bench.study(trials=1)
     with caplog.at_level(logging.DEBUG, logger="optuna_deepweeds"):
-        bench.work(study)
+        bench.work(study, train=QUICK)
     said = [r.getMessage() for r in caplog.records if r.name.endswith("studies.worker")]
     assert said[0].startswith("trial 0 starts: {'n_conv_layers':")
     assert [line.rpartition(":")[0] for line in said[1:3]] == [
@@ -73,12 +90,73 @@ def test_the_log_tells_of_each_trial(bench: Bench, caplog: pytest.LogCaptureFixt
 
 
 def test_a_higher_total_goes_on_and_a_reached_one_does_nothing(bench: Bench) -> None:
-    bench.work(bench.study(trials=1))
-    ending, recorder = bench.work(bench.study(trials=1))
+    bench.work(bench.study(trials=1), train=QUICK)
+    ending, recorder = bench.work(bench.study(trials=1), train=QUICK)
     assert (ending, recorder.epochs) == (Ending.TOTAL, [])
     study = bench.study(trials=2)
-    bench.work(study)
+    bench.work(study, train=QUICK)
     assert progress(study.get_trials(), study.direction).finished == 2
+
+
+@pytest.mark.parametrize("n_workers", [1, 4])
+@pytest.mark.parametrize("pruner", ["none", "asha", "dora"])
+@pytest.mark.parametrize(
+    "budget", [Budget(epochs=25), Budget(epochs=5), Budget(6, None, 40)], ids=str
+)
+def test_totals_are_met_exactly(bench: Bench, budget: Budget, pruner: str, n_workers: int) -> None:
+    study = bench.crowd(
+        n_workers, budget, QuickTraining(noise=0.1), pruner=pruner, thaw=pruner == "dora", epochs=9
+    )
+    state = progress(study.get_trials(), study.direction)
+    assert state.running == 0
+    if state.finished != budget.trials:
+        assert state.epochs == budget.epochs
+    assert state.epochs <= (budget.epochs or 0)
+    if pruner == "none":
+        assert state.pruned == 0  # Cut off is not stopped.
+
+
+def test_a_trial_cut_off_by_the_epochs_goes_on_when_there_are_more(bench: Bench) -> None:
+    study = bench.study(trials=None, epochs=4)
+    manager.set_budget(study, Budget(epochs=6))
+    ending, first = bench.work(study, train=QUICK)
+    assert (ending, first.epochs[4:]) == (Ending.EPOCHS, [(1, 1), (1, 2)])
+    assert study.get_trials()[1].state == TrialState.WAITING
+    manager.set_budget(study, Budget(epochs=8))
+    _, second = bench.work(study, train=QUICK)
+    assert second.epochs == [(1, 3), (1, 4)]
+    assert [t.state for t in study.get_trials()] == [TrialState.COMPLETE] * 2
+
+
+def test_a_trial_cut_off_by_the_time_goes_on_when_there_is_more(bench: Bench) -> None:
+    study = bench.study(trials=3, epochs=4)
+    manager.set_budget(study, Budget(seconds=0.5))
+    ending, first = bench.work(study, train=QuickTraining(0.2))
+    assert ending == Ending.TIME
+    assert progress(study.get_trials(), study.direction).seconds < 1.5  # An epoch takes 0.2.
+    manager.set_budget(study, Budget(seconds=60))
+    ending, second = bench.work(study, train=QUICK)
+    assert ending == Ending.TOTAL
+    assert len({*first.epochs, *second.epochs}) == len(first.epochs + second.epochs) == 12
+
+
+def test_a_study_without_a_limit_is_not_begun(bench: Bench) -> None:
+    study = bench.study(trials=None)
+    with pytest.raises(InvalidInputError, match="must have a limit"):
+        bench.work(study)
+    assert study.get_trials() == []
+
+
+def test_a_study_asked_to_stop_starts_no_trial(bench: Bench) -> None:
+    study = bench.study()
+    study.set_user_attr(attributes.STOP, "now")
+    ending, _ = bench.work(study)
+    assert ending == Ending.STOPPED
+    assert study.get_trials() == []
+    assert bench.work(bench.study(), train=QUICK)[0] == Ending.TOTAL  # Running it again goes on.
+
+
+# Interruption
 
 
 def test_an_interrupted_study_gives_the_trials_of_an_uninterrupted_one(bench: Bench) -> None:
@@ -99,61 +177,12 @@ def test_an_interrupted_study_gives_the_trials_of_an_uninterrupted_one(bench: Be
     assert len(again.get_trials()[1].user_attrs[attributes.SEGMENTS]) == 1
 
 
-def test_the_epoch_budget_ends_a_study(bench: Bench) -> None:
-    study = bench.study(trials=None)
-    manager.set_budget(study, Budget(epochs=5))
-    ending, recorder = bench.work(study)
-    assert ending == Ending.EPOCHS
-    assert len(recorder.epochs) == 6  # Whole trials of two epochs each.
-
-
-def test_a_study_without_a_limit_is_not_begun(bench: Bench) -> None:
-    study = bench.study(trials=None)
-    with pytest.raises(InvalidInputError, match="must have a limit"):
-        bench.work(study)
-    assert study.get_trials() == []
-
-
-def test_a_study_asked_to_stop_starts_no_trial(bench: Bench) -> None:
-    study = bench.study()
-    study.set_user_attr(attributes.STOP, "now")
-    ending, _ = bench.work(study)
-    assert ending == Ending.STOPPED
-    assert study.get_trials() == []
-    assert bench.work(bench.study())[0] == Ending.TOTAL  # Running it again goes on.
-
-
-def test_an_enqueued_trial_outside_the_space_fails_and_the_study_goes_on(bench: Bench) -> None:
-    study = bench.study(trials=1)
-    study.enqueue_trial({"use_BN": "perhaps"})
-    bench.work(study)
-    first, second = study.get_trials()
-    assert (first.state, second.state) == (TrialState.FAIL, TrialState.COMPLETE)
-    assert "use_BN" in first.user_attrs[attributes.FAILURE] or "perhaps" in str(
-        first.user_attrs[attributes.FAILURE]
-    )
-
-
-def test_a_study_whose_trials_all_fail_gives_up_with_the_reason(bench: Bench) -> None:
-    study = bench.study(trials=5)
-    # Labels that no output stands for: an error inside every training.
-    bench.images.labels[0] = 99
-    try:
-        with pytest.raises(DeepWeedsError, match="20 trials failed in a row"):
-            bench.work(study)
-    finally:
-        bench.images.labels[0] = 0
-    trials = study.get_trials()
-    assert {t.state for t in trials} == {TrialState.FAIL}
-    assert all(t.user_attrs[attributes.TRACEBACK].startswith("Traceback") for t in trials)
-
-
 def test_trials_of_a_dead_process_are_run_again_from_the_start(bench: Bench) -> None:
     study = bench.study(trials=1)
     trial = study.ask()
     params = SPACE.suggest(trial)
     trial.set_user_attr(attributes.WORKER, _dead_identity())
-    bench.work(bench.study(trials=1))
+    bench.work(bench.study(trials=1), train=QUICK)
     dead, retry = study.get_trials()
     assert (dead.state, retry.state) == (TrialState.FAIL, TrialState.COMPLETE)
     assert retry.user_attrs[attributes.RETRY_OF] == 0
@@ -190,18 +219,18 @@ def test_a_damaged_checkpoint_costs_its_epochs_and_not_the_trial(bench: Bench) -
     assert again.get_trials()[0].state == TrialState.COMPLETE
 
 
-def test_a_worker_drops_a_trial_that_another_took_over(bench: Bench) -> None:
-    study = bench.study(trials=1, epochs=3)
-
-    def lose(number: int, epoch: int) -> bool:
-        if (number, epoch) == (0, 1):
-            storage = study._storage
-            storage.set_trial_state_values(storage.get_all_trials(1)[0]._trial_id, TrialState.FAIL)
-        return False
-
-    ending, recorder = bench.work(study, Recorder(lose))
+def test_the_time_until_a_dead_worker_is_missed_does_not_count(bench: Bench) -> None:
+    study = bench.study(trials=1)
+    study.ask().set_user_attr(attributes.WORKER, _dead_identity())
+    with sqlite3.connect(bench.url.removeprefix("sqlite:///")) as connection:
+        connection.execute("UPDATE trials SET datetime_start = datetime('now', '-1 day')")
+        connection.execute("UPDATE trial_heartbeats SET heartbeat = datetime('now', '-1 day')")
+    connection.close()
+    again = bench.study(trials=1)
+    manager.set_budget(again, Budget(seconds=600))
+    ending, _ = bench.work(again, train=QUICK)
     assert ending == Ending.TOTAL
-    assert recorder.notes == ["taken over", ""]
+    assert progress(again.get_trials(), again.direction).seconds < 120
 
 
 class _TakenOver:
@@ -211,10 +240,12 @@ class _TakenOver:
         self._study, self._ending = study, ending
         self.stop = False
 
-    def __call__(self, trial: optuna.Trial) -> float:
+    def __call__(self, trial: optuna.Trial, run: Run) -> float:
         storage = self._study._storage
         if trial.number == 0:
             storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+            if self._ending == "reports":
+                run.report(0.5, 1)
             if self._ending == "diverged":
                 raise DivergedError("NaN")
             if self._ending == "bug":
@@ -227,18 +258,19 @@ class _TakenOver:
         return 0.5
 
 
-@pytest.mark.parametrize("ending", ["complete", "diverged", "bug", "pruned", "stopped"])
+@pytest.mark.parametrize("ending", ["reports", "complete", "diverged", "bug", "pruned", "stopped"])
 def test_a_trial_that_was_taken_over_is_dropped_however_it_ends(bench: Bench, ending: str) -> None:
     study = bench.study(trials=1)
     objective = _TakenOver(study, ending)
     recorder = Recorder()
-    task = FunctionTask(objective, space=SPACE)
     stop = lambda: objective.stop  # noqa: E731
-    result = Worker(study, task, observer=recorder, should_stop=stop).run()
+    task = bench.task(study, objective)
+    result = worker.Worker(study, task, observer=recorder, should_stop=stop).run()
     assert result == (Ending.INTERRUPTED if ending == "stopped" else Ending.TOTAL)
     assert recorder.notes[0] == "taken over"
-    assert study.get_trials()[0].state == TrialState.FAIL
-    assert len(study.get_trials()[0].user_attrs) == 2  # Its worker and its seed.
+    dropped = study.get_trials()[0]
+    assert dropped.state == TrialState.FAIL
+    assert dropped.user_attrs.keys() == {attributes.WORKER, attributes.SEED}
 
 
 @pytest.mark.parametrize("within", ["training", "claiming"])
@@ -251,12 +283,93 @@ def test_a_worker_of_a_deleted_study_says_so(bench: Bench, within: str) -> None:
         return False
 
     with pytest.raises(NotFoundError, match="'study' was deleted"):
-        bench.work(study, Recorder(delete))
+        bench.work(study, Recorder(delete), train=QUICK)
+
+
+def test_identity_tells_the_living_from_the_dead() -> None:
+    assert not is_gone(this_worker())
+    assert is_gone(_dead_identity())
+    assert not is_gone("elsewhere/1/2/3")
+    assert not is_gone("")
+
+
+# Failures
+
+
+class _Broken(optuna.samplers.RandomSampler):
+    """A sampler that fails as numerical code does, when a trial is made or within one."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__()
+        self._where = where
+
+    def sample_relative(self, *args: Any) -> dict[str, Any]:
+        if self._where == "asked":
+            raise np.linalg.LinAlgError("singular matrix")
+        return super().sample_relative(*args)
+
+    def sample_independent(self, *args: Any) -> Any:
+        if self._where == "suggesting":
+            raise ValueError("nan is no value")
+        return super().sample_independent(*args)
+
+
+def _fail_training(trial: optuna.Trial) -> float:
+    raise ZeroDivisionError("in the task")
+
+
+@pytest.mark.parametrize(
+    ("where", "reason"),
+    [
+        ("asked", "LinAlgError: singular matrix"),
+        ("suggesting", "ValueError: nan is no value"),
+        ("training", "ZeroDivisionError: in the task"),
+    ],
+)
+def test_a_study_whose_trials_all_fail_gives_up_with_the_reason(
+    bench: Bench, where: str, reason: str
+) -> None:
+    study = bench.study(trials=5)
+    study.sampler = _Broken(where)
+    recorder = Recorder()
+    with pytest.raises(DeepWeedsError, match=f"20 trials failed in a row; .*{reason}"):
+        bench.work(study, recorder, train=_fail_training)
+    trials = study.get_trials()
+    assert [t.state for t in trials] == [TrialState.FAIL] * 20
+    assert all(t.user_attrs[attributes.TRACEBACK].startswith("Traceback") for t in trials)
+    assert recorder.notes == [f"failed: {reason}"] * 20
+
+
+@pytest.mark.parametrize("params", [{"use_BN": "perhaps"}, {"learning_rate_init": 1e9}], ids=str)
+def test_a_queued_trial_outside_the_space_fails_and_the_study_goes_on(
+    bench: Bench, params: dict[str, Any]
+) -> None:
+    study = bench.study(trials=1)
+    study.enqueue_trial(params)
+    _, recorder = bench.work(study, train=QUICK)
+    first, second = study.get_trials()
+    assert (first.state, second.state) == (TrialState.FAIL, TrialState.COMPLETE)
+    (name, value) = next(iter(params.items()))
+    said = first.user_attrs[attributes.FAILURE]
+    assert said.startswith(f"its parameters do not fit the space: {name} is {value!r}, not in ")
+    assert attributes.TRACEBACK not in first.user_attrs
+    assert recorder.notes == [f"failed: {said}", ""]
+
+
+def test_queued_trials_outside_the_space_end_a_worker_too(bench: Bench) -> None:
+    study = bench.study(trials=1)
+    for _ in range(20):
+        study.enqueue_trial({"use_BN": "perhaps"})
+    with pytest.raises(DeepWeedsError, match="20 trials failed in a row"):
+        bench.work(study, train=QUICK)
+
+
+# Stopped trials go on, and a study ends with its best network trained
 
 
 def test_paused_trials_are_continued_and_no_epoch_is_trained_twice(bench: Bench) -> None:
     study = bench.study(trials=30, epochs=9, pruner="dora", thaw=True)
-    _, recorder = bench.work(study)
+    _, recorder = bench.work(study, train=QUICK)
     trials = study.get_trials()
     state = progress(trials, study.direction)
     assert state.finished == 30
@@ -273,7 +386,7 @@ def test_paused_trials_are_continued_and_no_epoch_is_trained_twice(bench: Bench)
 @pytest.mark.parametrize("trials", [1, 4])
 def test_a_short_study_with_thaw_ends_with_a_finished_network(bench: Bench, trials: int) -> None:
     study = bench.study(trials=trials, epochs=9, pruner="dora", thaw=True)
-    bench.work(study)
+    bench.work(study, train=QUICK)
     state = progress(study.get_trials(), study.direction)
     assert (state.finished, state.complete) == (trials, 1)
     first = [t.intermediate_values[1] for t in study.get_trials()]
@@ -281,17 +394,41 @@ def test_a_short_study_with_thaw_ends_with_a_finished_network(bench: Bench, tria
     assert state.best.intermediate_values[1] == max(first)
 
 
+@pytest.mark.parametrize("n_workers", [1, 4])
+@pytest.mark.parametrize("budget", [Budget(trials=8), Budget(epochs=40)], ids=str)
+@pytest.mark.parametrize("seed", range(3))
+def test_a_study_with_thaw_ends_with_its_best_network_trained(
+    bench: Bench, seed: int, budget: Budget, n_workers: int
+) -> None:
+    study = bench.crowd(
+        n_workers, budget, QuickTraining(), pruner="dora", thaw=True, epochs=9, seed=seed
+    )
+    trials = study.get_trials()
+    assert any(t.state == TrialState.COMPLETE for t in trials)
+    assert not is_best_unfinished(trials, study.direction)
+
+
+@pytest.mark.parametrize("how", ["stopped", "killed"])
+@pytest.mark.parametrize("seed", range(3))
+def test_an_interrupted_closing_trial_stays_one(bench: Bench, seed: int, how: str) -> None:
+    options: dict[str, Any] = {"epochs": 9, "pruner": "dora", "thaw": True, "seed": seed}
+    study = bench.study(trials=4, **options)
+    bench.work(study, Recorder(lambda number, epoch: number == 3 and epoch >= 2), train=QUICK)
+    if how == "killed":
+        study.ask().set_user_attr(attributes.WORKER, _dead_identity())
+    again = bench.study(trials=4, **options)
+    bench.work(again, train=QUICK)
+    trials = again.get_trials()
+    last = trials[-1]
+    assert (last.state, last.user_attrs[attributes.CLOSING]) == (TrialState.COMPLETE, True)
+    assert progress(trials, again.direction).finished == 4
+    assert not is_best_unfinished(trials, again.direction)
+
+
 def test_a_study_with_thaw_does_not_end_with_its_best_network_unfinished(bench: Bench) -> None:
     study = bench.study(trials=4, epochs=9, pruner="dora", thaw=True)
-    study.add_trial(
-        create_trial(
-            value=0.0,
-            params=PARAMS,
-            distributions={name: SPACE[name].distribution for name in PARAMS},
-            intermediate_values={epoch: 0.0 for epoch in range(1, 10)},
-        )
-    )
-    bench.work(study)
+    study.add_trial(past_trial(value=0.0, intermediate_values={e: 0.0 for e in range(1, 10)}))
+    bench.work(study, train=QUICK)
     trials = study.get_trials()
     assert [t.state for t in trials[1:]] == [TrialState.PRUNED] * 2 + [TrialState.COMPLETE]
     best = max(trials[1:3], key=lambda t: t.intermediate_values[1])
@@ -301,7 +438,7 @@ def test_a_study_with_thaw_does_not_end_with_its_best_network_unfinished(bench: 
 def test_the_last_epochs_of_a_study_with_thaw_finish_a_network(bench: Bench) -> None:
     study = bench.study(trials=None, epochs=9, pruner="dora", thaw=True)
     manager.set_budget(study, Budget(epochs=12))
-    ending, recorder = bench.work(study)
+    ending, recorder = bench.work(study, train=QUICK)
     state = progress(study.get_trials(), study.direction)
     assert ending == Ending.EPOCHS
     assert (state.complete, len(recorder.epochs)) == (1, 12)
@@ -321,23 +458,20 @@ def test_the_last_minutes_of_a_study_with_thaw_finish_a_network(
 ) -> None:
     study = bench.study(trials=3, epochs=3, pruner="dora", thaw=True)
     manager.set_budget(study, Budget(trials=3, seconds=seconds))
-    past = create_trial(
-        state=TrialState.PRUNED,
-        value=0.5,
-        params=PARAMS,
-        distributions={name: SPACE[name].distribution for name in PARAMS},
-        intermediate_values={1: 0.5},
-    )
+    past = past_trial(state=TrialState.PRUNED, value=0.5, intermediate_values={1: 0.5})
     past.datetime_complete = datetime.now()
     past.datetime_start = past.datetime_complete - timedelta(seconds=100)  # for one epoch
     study.add_trial(past)
-    bench.work(study)
+    bench.work(study, train=QUICK)
     assert study.get_trials()[1].state == state
+
+
+# Checkpoints
 
 
 def test_only_checkpoints_worth_keeping_stay(bench: Bench) -> None:
     study = bench.study(trials=9)
-    bench.work(study)
+    bench.work(study, train=QUICK)
     files = list(manager.study_checkpoints(study).folder.iterdir())
     assert len(files) == 5
 
@@ -349,39 +483,9 @@ def test_only_old_half_written_checkpoints_go(bench: Bench) -> None:
     for name, age in ((".trial-000000.pt.old.part", 7200), (".trial-000000.pt.new.part", 0)):
         (folder / name).write_bytes(b"torn")
         os.utime(folder / name, (time.time() - age,) * 2)
-    bench.work(study)
+    bench.work(study, train=QUICK)
     left = sorted(path.name for path in folder.iterdir())
     assert left == [".trial-000000.pt.new.part", "trial-000000.pt"]
-
-
-def test_identity_tells_the_living_from_the_dead() -> None:
-    assert not is_gone(this_worker())
-    assert is_gone(_dead_identity())
-    assert not is_gone("elsewhere/1/2/3")
-    assert not is_gone("")
-
-
-@pytest.mark.slow
-def test_a_study_killed_in_the_middle_ends_with_exactly_its_total(bench: Bench) -> None:
-    command = [sys.executable, "-m", "optuna_deepweeds", "study", "run", "--name", "killed"]
-    command += ["--dataset", "demo", "--trials", "6", "--epochs", "3", "--storage", bench.url]
-    command += ["--space", "course-small", "--timeout", "1h"]
-    process = subprocess.Popen(command)
-    deadline = time.monotonic() + 240
-    while time.monotonic() < deadline:
-        time.sleep(0.2)
-        try:
-            study = manager.open_study("killed", bench.url)
-        except DeepWeedsError:
-            continue
-        if any(len(t.intermediate_values) > 0 for t in study.get_trials(deepcopy=False)[2:]):
-            break
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    subprocess.run([*command[:3], "study", "resume", "killed", "--storage", bench.url], check=True)
-    trials = study.get_trials()
-    assert sum(t.state in (TrialState.COMPLETE, TrialState.PRUNED) for t in trials) == 6
-    assert not any(t.state in (TrialState.RUNNING, TrialState.WAITING) for t in trials)
 
 
 def _dead_identity() -> str:

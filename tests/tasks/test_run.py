@@ -15,7 +15,7 @@ from optuna_deepweeds import attributes
 from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.tasks import Allowance, Run, training_seed
 from optuna_deepweeds.tasks import run as runs
-from optuna_deepweeds.tasks.run import AllowanceSpent, TrialInterrupted, TrialTakenOver
+from optuna_deepweeds.tasks.run import TrialInterrupted
 
 
 class Stay:
@@ -76,6 +76,32 @@ def test_where_a_save_is_due_it_comes_before_the_report(
     assert stay.events == ["saved 1", "told 1", "asked 1", "saved 2", "told 2", "asked 2"]
 
 
+def test_steps_that_are_long_beside_a_save_are_all_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "_SAVING_SHARE", 1.0)
+    stay = Stay(tmp_path)
+    for step in (1, 2):
+        stay.train(first=step, last=step)
+        time.sleep(0.5)
+    assert [e for e in stay.events if "saved" in e] == ["saved 1", "saved 2"]
+
+
+def test_no_step_is_broken_off_while_the_last_one_is_unsaved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "_SAVING_SHARE", 1e-9)
+    is_asked = False
+    stay = Stay(tmp_path, asked_to_stop=lambda: is_asked)
+    stay.train(last=2)
+    is_asked = True
+    assert not stay.run.should_stop()  # Step 2 would be trained again.
+    with pytest.raises(TrialInterrupted):
+        stay.train(first=3)
+    assert stay.run.checkpoint.read_text() == "3"
+    assert stay.run.should_stop()
+
+
 @pytest.mark.parametrize("must_finish", [False, True])
 def test_a_stopped_trial_is_saved_first_unless_it_must_finish(
     tmp_path: Path, must_finish: bool
@@ -98,7 +124,7 @@ def test_a_worker_told_to_stop_interrupts_after_saving(tmp_path: Path) -> None:
 
 def test_an_allowance_of_epochs_ends_exactly_there(tmp_path: Path) -> None:
     stay = Stay(tmp_path, allowance=Allowance(epochs=2))
-    with pytest.raises(AllowanceSpent):
+    with pytest.raises(TrialInterrupted):
         stay.train()
     assert sorted(stay.curve) == [1, 2] and stay.run.checkpoint.read_text() == "2"
     whole = Stay(tmp_path, allowance=Allowance(epochs=4))
@@ -115,10 +141,10 @@ def test_an_allowance_of_seconds_ends_within_a_step(tmp_path: Path) -> None:
 def test_steps_that_a_checkpoint_remembers_count_against_the_allowance(tmp_path: Path) -> None:
     stay = Stay(tmp_path, allowance=Allowance(epochs=3))
     stay.run.catch_up([0.1, 0.2])
-    with pytest.raises(AllowanceSpent):
+    with pytest.raises(TrialInterrupted):
         stay.train(first=3)
     assert sorted(stay.curve) == [1, 2, 3]
-    with pytest.raises(AllowanceSpent):
+    with pytest.raises(TrialInterrupted):
         Stay(tmp_path, allowance=Allowance(epochs=2)).run.catch_up([0.1, 0.2])
     Stay(tmp_path, allowance=Allowance(epochs=2)).run.catch_up([0.1, 0.2, 0.3, 0.4])
 
@@ -132,7 +158,7 @@ def test_a_trial_that_goes_on_reports_and_judges_new_steps_only(tmp_path: Path) 
         allowance=Allowance(epochs=1),
     )  # fmt: skip
     stay.events.clear()
-    with pytest.raises(AllowanceSpent):
+    with pytest.raises(TrialInterrupted):
         stay.train()  # Anew, as a task that never saves does.
     assert [e for e in stay.events if "asked" in e] == ["asked 3"]
     assert sorted(stay.curve) == [1, 2, 3]
@@ -150,9 +176,9 @@ def test_a_trial_that_another_worker_finished_is_dropped(tmp_path: Path) -> None
     stay = Stay(tmp_path)
     stay.train(last=1)
     stay.trial.study.tell(0, state=TrialState.FAIL)
-    with pytest.raises(TrialTakenOver):
+    with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
         stay.train(first=2)
-    with pytest.raises(TrialTakenOver):
+    with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
         stay.run.catch_up([0.1, 0.2])
 
 

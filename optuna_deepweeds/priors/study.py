@@ -1,9 +1,10 @@
-"""Trials of an Optuna study as priors."""
+"""Trials of an Optuna study as priors, and as a file of priors."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -11,9 +12,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from optuna_deepweeds import attributes
 from optuna_deepweeds.errors import InvalidInputError
+from optuna_deepweeds.files import write_whole
 from optuna_deepweeds.priors.record import Direction, PriorTrial, canonical_metric
-
-_LAST = (TrialState.COMPLETE, TrialState.PRUNED)
+from optuna_deepweeds.priors.tables import write_csv
+from optuna_deepweeds.spaces import SearchSpace
+from optuna_deepweeds.trials import FINISHED, chain, linked
 
 
 def read_study(study: optuna.Study, *, with_imported: bool = True) -> list[PriorTrial]:
@@ -42,10 +45,9 @@ def read_study(study: optuna.Study, *, with_imported: bool = True) -> list[Prior
     spec = study.user_attrs.get(attributes.SPEC)
     dataset = spec.get("dataset") if isinstance(spec, Mapping) else None
     trials = study.get_trials(deepcopy=False)
-    continued: set[int] = set()
-    for trial in trials:
-        if _counts(trial):
-            continued |= attributes.linked_trials(trial.user_attrs, attributes.ORIGIN)
+    by_number = {trial.number: trial for trial in trials}
+    finished = [t for t in trials if t.state in FINISHED and t.params]
+    continued = set[int]().union(*(linked(t.user_attrs, attributes.ORIGIN) for t in finished))
     own = [
         PriorTrial(
             params=dict(trial.params),
@@ -56,12 +58,12 @@ def read_study(study: optuna.Study, *, with_imported: bool = True) -> list[Prior
             where=f"trial {trial.number}",
             curve=_curve(trial),
             epochs=max(trial.intermediate_values, default=0) or None,
-            seconds=_seconds(trial, trials),
+            seconds=_seconds(trial, by_number),
             dataset=dataset,
             problem="" if trial.state == TrialState.COMPLETE else "stopped early",
         )
-        for trial in trials
-        if _counts(trial) and trial.number not in continued
+        for trial in finished
+        if trial.number not in continued
     ]
     companion = spec.get("priors") if with_imported and isinstance(spec, Mapping) else None
     if not companion or companion not in optuna.get_all_study_names(study._storage):
@@ -69,24 +71,44 @@ def read_study(study: optuna.Study, *, with_imported: bool = True) -> list[Prior
     return own + read_study(optuna.load_study(study_name=companion, storage=study._storage))
 
 
-def _counts(trial: FrozenTrial) -> bool:
-    return trial.state in _LAST and bool(trial.params)
-
-
 def _curve(trial: FrozenTrial) -> dict[int, float]:
     return {step: value for step, value in sorted(trial.intermediate_values.items()) if step >= 1}
 
 
-def _seconds(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> float | None:
+def _seconds(trial: FrozenTrial, by_number: Mapping[int, FrozenTrial]) -> float | None:
     """Seconds trained over the whole chain of continuations that ends with `trial`."""
-    total, seen = 0.0, set[int]()
-    link: FrozenTrial | None = trial
-    while link is not None and link.number not in seen:
-        seen.add(link.number)
+    total = 0.0
+    for link in chain(trial, by_number):
         seconds: Any = link.user_attrs.get(attributes.TRAIN_SECONDS)
         if seconds is None and link.duration is not None:
             seconds = link.duration.total_seconds()
         total += float(seconds or 0.0)
-        origin = link.user_attrs.get(attributes.ORIGIN)
-        link = trials[origin] if isinstance(origin, int) and origin < len(trials) else None
     return total or None
+
+
+def export_priors(study: optuna.Study, path: Path, *, space: SearchSpace | None = None) -> int:
+    """Write the finished and pruned trials that `study` ran itself as our CSV, with their curves.
+
+    The file appears whole or not at all.
+
+    Args:
+        study: A study with one objective.
+        path: The file to write; an existing one is replaced.
+        space: Gives the order of the columns and the constants; without it, the order in which
+            parameters first appear.
+
+    Returns:
+        The number of trials written.
+
+    Raises:
+        InvalidInputError: There is nothing to write, or the file cannot be written.
+    """
+    priors = read_study(study, with_imported=False)
+    if not priors:
+        raise InvalidInputError(
+            f"a study must have finished trials to export, but {study.study_name!r} has none."
+        )
+    seen = dict.fromkeys(name for prior in priors for name in prior.params)
+    names = list(dict.fromkeys([*space.distributions, *seen])) if space else list(seen)
+    write_whole(path, write_csv(priors, param_names=names))
+    return len(priors)
