@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import click
 
+from optuna_deepweeds.schema import require
 from optuna_deepweeds.studies.launch import ENGINES
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -33,6 +34,10 @@ class WorkerOptions:
     deterministic: bool = False
     data_dir: Path | None = None
 
+    def __post_init__(self) -> None:
+        require(1 <= self.workers <= 256, "1 <= workers <= 256", workers=self.workers)
+        require(0 <= self.gpus <= 64, "0 <= gpus <= 64", gpus=self.gpus)
+
     def arguments(self) -> list[str]:
         """The options of `worker` that hand these on to a worker started elsewhere."""
         words = ["--deterministic"] if self.deterministic else []
@@ -49,7 +54,6 @@ class WorkerOptions:
 _WORKER_OPTIONS = {
     "workers": click.option(
         "--workers",
-        type=click.IntRange(1, 256),
         default=1,
         show_default=True,
         help="Number of worker processes.",
@@ -63,7 +67,6 @@ _WORKER_OPTIONS = {
     ),
     "gpus": click.option(
         "--gpus",
-        type=click.FloatRange(0, 64),
         default=0.0,
         show_default=True,
         help="With ray and slurm: GPUs a worker; a fraction shares one.",

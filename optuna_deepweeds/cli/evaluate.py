@@ -65,13 +65,12 @@ def evaluate(
     """
     from optuna_deepweeds.cli._work import load_task
     from optuna_deepweeds.studies import manager
-    from optuna_deepweeds.studies.storage import open_storage
 
     if protocol != "holdout" and (output or onnx):
         raise InvalidInputError(
             f"a network is saved with `--protocol holdout` alone, but got {protocol!r}."
         )
-    study = manager.load_plain(name, open_storage(storage_url, must_exist=True))
+    study = manager.find(name, storage_url)
     task = load_task(manager.study_spec(study), options)
     evaluation = evaluate_study(
         study,

@@ -158,9 +158,8 @@ def import_(
     study.
     """
     from optuna_deepweeds.studies import manager
-    from optuna_deepweeds.studies.storage import open_storage
 
-    study = manager.load_plain(name, open_storage(storage_url, must_exist=True))
+    study = manager.find(name, storage_url)
     summary = manager.add_priors(
         study, manager.read_source(source, metric=metric), enqueue_best=enqueue_best
     )
@@ -175,8 +174,7 @@ def import_(
 def export(study: str, file: Path, storage_url: str | None) -> None:
     """Write a study's own finished trials with their curves to FILE (our CSV)."""
     from optuna_deepweeds.studies import manager
-    from optuna_deepweeds.studies.storage import open_storage
 
-    opened = manager.load_plain(study, open_storage(storage_url, must_exist=True))
+    opened = manager.find(study, storage_url)
     n = export_priors(opened, file, space=manager.study_spec(opened).search_space)
     info(f"{n} trial{'s' if n != 1 else ''} written to {file}.")

@@ -26,9 +26,8 @@ def stop(name: str, storage_url: str | None) -> None:
     `study resume NAME` goes on.
     """
     from optuna_deepweeds.studies import manager
-    from optuna_deepweeds.studies.storage import open_storage
 
-    study = manager.load_single(name, open_storage(storage_url, must_exist=True))
+    study = manager.find(name, storage_url, single=True)
     study.set_user_attr(attributes.STOP, datetime.now().isoformat(timespec="seconds"))
     running = _states(study)[TrialState.RUNNING]
     left = f"; still to finish: {counted(running, 'running trial')}" if running else ""
@@ -74,11 +73,9 @@ def reap(name: str, storage_url: str | None) -> None:
 def export(name: str, file: Path, storage_url: str | None) -> None:
     """Write study NAME, whole, to FILE (.jsonl, or .jsonl.gz to compress)."""
     from optuna_deepweeds.studies import manager
-    from optuna_deepweeds.studies.storage import open_storage
     from optuna_deepweeds.studies.transfer_file import export_study
 
-    storage = open_storage(storage_url, must_exist=True)
-    study = manager.load_plain(name, storage, with_old_form=True)
+    study = manager.find(name, storage_url, with_old_form=True)
     count = export_study(study, file)
     info(f"Wrote study {name} with {counted(count, 'trial')} to {file}.")
 
@@ -109,10 +106,8 @@ def fork(name: str, new_name: str, storage_url: str | None) -> None:
     """
     from optuna_deepweeds.studies import manager
     from optuna_deepweeds.studies.copy import fork_study
-    from optuna_deepweeds.studies.storage import open_storage
 
-    storage = open_storage(storage_url, must_exist=True)
-    study = manager.load_plain(name, storage, with_old_form=True)
+    study = manager.find(name, storage_url, with_old_form=True)
     made = fork_study(study, new_name)
     count = counted(len(made.get_trials(deepcopy=False)), "trial")
     info(f"Study {new_name} is a copy of {name} with {count}.")
@@ -126,10 +121,8 @@ def delete(name: str, yes: bool, storage_url: str | None) -> int:
     """Delete study NAME, its trials, its checkpoints and its files for the dashboard."""
     from optuna_deepweeds.report.artifacts import delete_artifacts
     from optuna_deepweeds.studies import informants, manager
-    from optuna_deepweeds.studies.storage import open_storage
 
-    storage = open_storage(storage_url, must_exist=True)
-    study = manager.load_plain(name, storage, with_old_form=True)
+    study = manager.find(name, storage_url, with_old_form=True)
     informants.refuse_companion(study)
     states = _states(study)
     count, running = states.total(), states[TrialState.RUNNING]
@@ -141,9 +134,9 @@ def delete(name: str, yes: bool, storage_url: str | None) -> int:
     checkpoints = manager.study_checkpoints(study)
     delete_artifacts(study)
     priors = informants.companion(study)
-    optuna.delete_study(study_name=name, storage=storage)
+    optuna.delete_study(study_name=name, storage=study._storage)
     if priors is not None:
-        optuna.delete_study(study_name=priors.study_name, storage=storage)
+        optuna.delete_study(study_name=priors.study_name, storage=study._storage)
     checkpoints.delete()
     info(f"Deleted study {name} with {counted(count, 'trial')}.")
     return 0

@@ -27,6 +27,7 @@ from optuna_deepweeds.report.standing import duration
 from optuna_deepweeds.studies.accounting import best_trial, epochs_trained, progress
 from optuna_deepweeds.studies.ending import time_left
 from optuna_deepweeds.studies.spec import Budget, named_companions, refuse_old_form
+from optuna_deepweeds.trials import sign
 
 
 @click.command("list")
@@ -69,8 +70,9 @@ def list_(fmt: str, storage_url: str | None) -> None:
                 "last_activity": max(_moments(found), default=None),
             }
         )
-    columns = ["name", "dataset", "space", "sampler", "pruner", "seed", "finished", "of"]
-    columns += ["running", "failed", "priors", "best", "last_activity"]
+    # The first of them fit a narrow terminal.
+    columns = ["name", "finished", "of", "best", "running", "failed", "last_activity"]
+    columns += ["sampler", "pruner", "seed", "dataset", "space", "priors"]
     if not rows and fmt == "table":
         info("No studies yet; `optuna-deepweeds study run` makes one.")
         return
@@ -156,9 +158,8 @@ def best(
 ) -> None:
     """The best trial of study NAME, its parameters and, with --save, its network."""
     from optuna_deepweeds.studies import manager
-    from optuna_deepweeds.studies.storage import open_storage
 
-    study = manager.load_single(name, open_storage(storage_url, must_exist=True))
+    study = manager.find(name, storage_url, single=True)
     trial = _best(study) if number is None else _by_number(study, number)
     if model_file is not None:
         from optuna_deepweeds.cli._work import load_task
@@ -270,9 +271,14 @@ def _row(trial: FrozenTrial) -> dict[str, Any]:
 def _best(study: optuna.Study) -> FrozenTrial:
     from optuna_deepweeds.studies.storage.reading import light_trials
 
-    best = best_trial(light_trials(study), study.direction)
+    trials = light_trials(study)
+    best = best_trial(trials, study.direction)
     if best is None:
-        raise NotFoundError(f"study {study.study_name!r} has no complete trial yet.")
+        stopped = [t for t in trials if t.state == TrialState.PRUNED and t.value is not None]
+        if not stopped:
+            raise NotFoundError(f"study {study.study_name!r} has no finished trial yet.")
+        info("No trial has been trained to the end yet; this is the best of the stopped ones.")
+        best = max(stopped, key=lambda t: sign(study.direction) * (t.value or 0.0))
     return study._storage.get_trial(best._trial_id)
 
 

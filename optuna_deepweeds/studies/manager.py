@@ -159,15 +159,19 @@ def load_plain(name: str, storage: BaseStorage, *, with_old_form: bool = False) 
     return study
 
 
-def load_single(name: str, storage: BaseStorage) -> optuna.Study:
-    """Load a study to read its one direction and best trial.
+def find(
+    name: str, storage_url: str | None, *, single: bool = False, with_old_form: bool = False
+) -> optuna.Study:
+    """`load_plain` from a storage that must exist; `single` refuses several objectives.
 
     Raises:
-        NotFoundError: If there is no such study.
-        InvalidInputError: If it has several objectives.
+        NotFoundError: If there is no such storage or study.
+        InvalidInputError: If it has several objectives, and must not.
     """
-    study = load_plain(name, storage)
-    require_single(name, study.directions)
+    storage = open_storage(storage_url, must_exist=True)
+    study = load_plain(name, storage, with_old_form=with_old_form)
+    if single:
+        require_single(name, study.directions)
     return study
 
 
@@ -296,11 +300,16 @@ def check_name(name: str) -> None:
     """Refuse names that cannot be told apart or typed again.
 
     Raises:
-        InvalidInputError: If `name` is empty, too long or has control characters.
+        InvalidInputError: If `name` is empty, too long, has control characters, or looks like an
+            option or like the companion of another study.
     """
     if not name.strip() or len(name) > 200 or not name.isprintable():
         raise InvalidInputError(
             f"a study's name must have 1 to 200 printable characters, but got {name!r:.60}."
+        )
+    if name.startswith("-"):
+        raise InvalidInputError(
+            f"a study's name must not begin with a dash, as options do, but got {name!r:.60}."
         )
     if name.endswith(COMPANION_SUFFIX):
         raise InvalidInputError(

@@ -68,7 +68,7 @@ def test_no_reading_command_fails(command: Command, kind: str) -> None:
     for reader, arguments in READERS.items():
         result = command("study", *arguments(kind), "--storage", URL)
         if reader == "best" and kind not in ("minimise", "one trial"):
-            assert result.code == 3 and "has no complete trial yet" in result.err
+            assert result.code == 3 and "has no finished trial yet" in result.err
         else:
             assert result.code == 0, f"{reader}: {result.err}"
 

@@ -140,6 +140,17 @@ def test_nothing_is_expected_of_a_trial_before_a_forecast_is_possible(studied: C
     assert [row["expected"] for row in rows] == [None, 0.6]
 
 
+def test_the_best_stopped_trial_stands_in_until_one_is_complete(studied: Command) -> None:
+    study = optuna.load_study(study_name="mine", storage=open_storage())
+    for value in (0.4, 0.6, 0.5):
+        trial = study.ask()
+        trial.report(value, 1)
+        study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+    best = studied("study", "best", "mine", "-f", "json")
+    assert (best.code, json.loads(best.out)["number"]) == (0, 1)
+    assert "the best of the stopped ones" in best.err
+
+
 def test_a_failed_trial_tells_why(studied: Command) -> None:
     none = studied("study", "trials", "mine", "--failed")
     assert (none.out, none.err) == ("", "No trial of study mine has failed.\n")
@@ -209,7 +220,7 @@ def test_an_exported_study_comes_back(studied: Command, tmp_path: Path) -> None:
         (("study", "run", "--timeout", "soon"), 2, "a time such as"),
         (("study", "run", "--timeout", "7h"), 2, "timeout <= 6h"),
         (("study", "run", "--epochs", "21"), 2, "1 <= epochs <= 20"),
-        (("study", "run", "--workers", "0"), 2, "1<=x<=256"),
+        (("study", "run", "--workers", "0"), 2, "1 <= workers"),
         (("study", "run", "--device", "cuda:99"), 2, "cuda"),
         (("study", "run", "--device", "quantum"), 2, "quantum"),
         (("study", "run", "--enqueue-best", "3"), 2, "--priors"),
@@ -227,7 +238,8 @@ def test_an_exported_study_comes_back(studied: Command, tmp_path: Path) -> None:
         (("study", "resume", "mien"), 3, "Did you mean 'mine'"),
         (("study", "resume"), 2, "NAME"),
         (("study", "status", "nothing"), 3, "no study 'nothing'"),
-        (("study", "best", "mine"), 3, "no complete trial"),
+        (("study", "best", "mine"), 3, "no finished trial"),
+        (("study", "run", "--name", "-dash"), 2, "begin with a dash"),
         (("study", "best", "mine", "--trial", "7"), 3, "no trial 7"),
         (("study", "trials", "mine", "--state", "happy"), 2, "happy"),
         (("study", "import", "nowhere.jsonl"), 3, "nowhere.jsonl"),

@@ -149,7 +149,7 @@ def _run(case: Case) -> tuple[bool, str]:
     if code not in (1, 2, 3, 4, 5):
         return True, f"exit code {code}: {err:.300}"
     lines = err.splitlines()
-    if case.args[0] == "predict" and code == 2 and len(lines) == 2:
+    if case.args[0] == "predict" and code == 1 and len(lines) == 2:
         lines = lines[1:]  # A line for each photograph, and how many there were.
     elif out:
         return True, f"printed data: {out:.200}"
