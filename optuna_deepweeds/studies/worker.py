@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from optuna_deepweeds import attributes
@@ -23,7 +24,7 @@ from optuna_deepweeds.studies.claim import Claim, claim, fail
 from optuna_deepweeds.studies.ending import Ending, Wait
 from optuna_deepweeds.studies.storage.heartbeat import Heartbeat
 from optuna_deepweeds.studies.storage.locks import run_locked
-from optuna_deepweeds.tasks.run import Run, TrialInterrupted, TrialTakenOver
+from optuna_deepweeds.tasks.run import Run, TrialInterrupted
 from optuna_deepweeds.tasks.task import Task
 from optuna_deepweeds.trials import root
 
@@ -128,7 +129,7 @@ class Worker:
         with Heartbeat(self._storage, trial_id):
             try:
                 ended, note = self._train_and_settle(claimed)
-            except (TrialTakenOver, optuna.exceptions.UpdateFinishedTrialError):
+            except UpdateFinishedTrialError:
                 logger.warning("trial %d was taken over by another worker.", number)
                 ended, note = self._storage.get_trial(trial_id), "taken over"
         self._end(ended, note)
@@ -152,7 +153,7 @@ class Worker:
         """Train the claimed trial, store how it ended, and return it with a note.
 
         Raises:
-            TrialTakenOver, UpdateFinishedTrialError: Another worker has settled it meanwhile.
+            UpdateFinishedTrialError: Another worker has settled it meanwhile.
         """
         trial, started = claimed.trial, time.monotonic()
 
@@ -170,7 +171,7 @@ class Worker:
         except TrialInterrupted:
             note_seconds()
             return resume.put_back(self._storage, trial), "put back"
-        except (TrialTakenOver, optuna.exceptions.UpdateFinishedTrialError):
+        except UpdateFinishedTrialError:
             raise
         except TrainingError as error:
             return fail(self._study, trial._trial_id, str(error)), f"failed: {error}"

@@ -16,21 +16,13 @@ from optuna_deepweeds.errors import InvalidInputError
 
 CHECKPOINT_SECONDS = 10.0
 """A running trial saves its checkpoint after its first step, and then at the first step's end
-after this many seconds…"""
+after this many seconds, also when its time is nearly over…"""
 _SAVING_SHARE = 0.02
 """… or as soon as saving takes no larger share of its time."""
 
 
 class TrialInterrupted(Exception):
-    """The worker was told to stop; the trial goes back into the queue."""
-
-
-class AllowanceSpent(TrialInterrupted):
-    """The trial has used up what the study could still afford; it may go on with a larger one."""
-
-
-TrialTakenOver = optuna.exceptions.UpdateFinishedTrialError
-"""Another worker declared this trial dead and finished it; its further work is void."""
+    """The worker was told to stop, or the allowance is spent; the trial is put back."""
 
 
 def training_seed(seed: int, root: int) -> int:
@@ -98,6 +90,7 @@ class Run:
         self._left = math.inf if self.allowance.epochs is None else self.allowance.epochs
         self._saved_at, self._saved_step, self._save_took = -math.inf, 0, math.inf
         self._is_unsaved = False
+        self._stepped_at = time.monotonic()
         self.reported: dict[int, float] = {}
         if {attributes.INHERITED, attributes.SEGMENTS} & trial.user_attrs.keys():
             # It goes on from an earlier spell or from another trial, with the curve so far.
@@ -117,13 +110,17 @@ class Run:
         Raises:
             optuna.TrialPruned: If the pruner stops or pauses the trial.
             TrialInterrupted: If the worker was told to stop, or the allowance is spent.
-            TrialTakenOver: If another worker has finished the trial.
+            UpdateFinishedTrialError: If another worker declared the trial dead and finished it:
+                further work is void. So do the other methods.
             InvalidInputError: If the step is below 1.
         """
         if step < 1:
             raise InvalidInputError(f"`step >= 1` must hold, but got step={step}.")
+        now = time.monotonic()
         pause = min(CHECKPOINT_SECONDS, self._save_took / _SAVING_SHARE)
-        if time.monotonic() - self._saved_at >= pause:
+        is_near_end = self._ends_at - now < 2 * (now - self._stepped_at)
+        self._stepped_at = now
+        if now - self._saved_at >= pause or is_near_end:
             # Before the report: a reported step that no checkpoint holds would be trained again,
             # while an unreported one is read back from the checkpoint's curve.
             self._save(step, save)
@@ -138,7 +135,7 @@ class Run:
             raise optuna.TrialPruned
         elif self._must_stop() or self._left <= 0:
             self._save(step, save)
-            self._interrupt()
+            raise TrialInterrupted
 
     def catch_up(self, curve: Iterable[float]) -> None:
         """Tell the values from step 1 on that a checkpoint remembers; those known are not told.
@@ -146,26 +143,24 @@ class Run:
         To be called after a checkpoint was loaded: it may be newer than the last report.
 
         Raises:
-            AllowanceSpent: If they are more than the trial may be trained for.
-            TrialTakenOver: If another worker has finished the trial.
+            TrialInterrupted: If they are all that the trial may be trained for.
         """
         last = 0
         for last, value in enumerate(curve, start=1):
             self._tell(value, last)
         if self._left <= 0 and last < self.epochs:
-            raise AllowanceSpent
+            raise TrialInterrupted
 
     def note(self, value: float, step: int) -> None:
         """Tell the value after `step` without saving and without asking the pruner.
 
         Raises:
             TrialInterrupted: If the worker was told to stop, or the allowance is spent.
-            TrialTakenOver: If another worker has finished the trial.
         """
         self._tell(value, step)
         self._on_report(step, value)
-        if step < self.epochs:
-            self._interrupt()
+        if step < self.epochs and (self._must_stop() or self._left <= 0):
+            raise TrialInterrupted
 
     def should_stop(self) -> bool:
         """Whether to end within a step, by raising `TrialInterrupted`; cheap.
@@ -177,12 +172,6 @@ class Run:
 
     def _must_stop(self) -> bool:
         return self._asked_to_stop() or time.monotonic() > self._ends_at
-
-    def _interrupt(self) -> None:
-        if self._must_stop():
-            raise TrialInterrupted
-        if self._left <= 0:
-            raise AllowanceSpent
 
     def _tell(self, value: float, step: int) -> bool:
         """Store `value` unless the step has one, and return whether it is new."""

@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 
 from optuna_deepweeds.errors import InvalidInputError, NotFoundError, TrainingError
 from optuna_deepweeds.schema import did_you_mean
 from optuna_deepweeds.spaces import SearchSpace
-from optuna_deepweeds.tasks.run import Run, TrialInterrupted, TrialTakenOver
+from optuna_deepweeds.tasks.run import Run, TrialInterrupted
 
 _POLL_SECONDS = 0.2
 _GRACE_SECONDS = 10.0
@@ -117,7 +118,7 @@ class ScriptTask:
             # What it did until the signal reached it lies in its checkpoint.
             for record in filter(None, map(_record, command.end())):
                 step = record.get("step", step + 1)
-                with contextlib.suppress(TrialInterrupted, TrialTakenOver):
+                with contextlib.suppress(TrialInterrupted, UpdateFinishedTrialError):
                     run.note(record["value"], step)
         if not run.reported:
             raise TrainingError('the command printed no line such as {"value": 0.73}.')

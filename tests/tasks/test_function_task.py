@@ -10,7 +10,7 @@ import pytest
 
 from optuna_deepweeds.errors import InvalidInputError, NotFoundError
 from optuna_deepweeds.tasks import Allowance, FunctionTask, Run
-from optuna_deepweeds.tasks.run import AllowanceSpent, TrialInterrupted
+from optuna_deepweeds.tasks.run import TrialInterrupted
 
 OBJECTIVE = """
 import optuna
@@ -66,7 +66,7 @@ def test_an_objective_is_found_by_its_file_and_told_from_a_changed_one(file: Pat
     [
         ({}, optuna.TrialPruned, [1, 2]),
         ({"allowance": Allowance(must_finish=True)}, 4.0, [1, 2, 3, 4]),
-        ({"allowance": Allowance(epochs=1)}, AllowanceSpent, [1]),
+        ({"allowance": Allowance(epochs=1)}, TrialInterrupted, [1]),
         ({"asked_to_stop": lambda: True}, TrialInterrupted, [1]),
     ],
     ids=["pruner", "must finish", "allowance", "stop"],

@@ -14,7 +14,7 @@ from optuna.distributions import FloatDistribution
 from optuna_deepweeds.errors import InvalidInputError, NotFoundError, TrainingError
 from optuna_deepweeds.spaces.search_space import Parameter, SearchSpace
 from optuna_deepweeds.tasks import Allowance, Run, ScriptTask
-from optuna_deepweeds.tasks.run import AllowanceSpent, TrialInterrupted
+from optuna_deepweeds.tasks.run import TrialInterrupted
 
 SPACE = SearchSpace("one", (Parameter("rate", FloatDistribution(0.0, 1.0)),), {"size": 3})
 
@@ -26,7 +26,8 @@ done = int(path.read_text()) if path.exists() else 0
 rate = float(os.environ["PARAM_rate"])
 print("starting", flush=True)
 for step in range(done + 1, int(sys.argv[1]) + 1):
-    path.write_text(str(step))
+    path.with_suffix(".part").write_text(str(step))
+    path.with_suffix(".part").replace(path)
     print(json.dumps({"step": step, "value": rate * step}), flush=True)
     if "--slow" in sys.argv:
         time.sleep(60)
@@ -62,15 +63,16 @@ def test_a_command_goes_on_from_its_checkpoint(train: str, tmp_path: Path) -> No
     task = ScriptTask(train, space=SPACE)
     slow = ScriptTask(train + " --slow", space=SPACE)
     ended, curve = ran(slow, tmp_path, allowance=Allowance(epochs=1))
-    assert isinstance(ended, AllowanceSpent) and list(curve) == [1]
+    assert isinstance(ended, TrialInterrupted) and list(curve) == [1]
     assert ran(task, tmp_path) == (1.5, {2: 1.0, 3: 1.5})
 
 
 def test_steps_until_the_command_is_ended_count(train: str, tmp_path: Path) -> None:
     """A quick command has printed all its lines before it can be stopped."""
     ended, curve = ran(ScriptTask(train, space=SPACE), tmp_path, allowance=Allowance(epochs=1))
-    assert isinstance(ended, AllowanceSpent)
-    assert len(curve) == int((tmp_path / "checkpoints" / "t").read_text())
+    assert isinstance(ended, TrialInterrupted)
+    saved = int((tmp_path / "checkpoints" / "t").read_text())
+    assert saved - 1 <= len(curve) <= saved  # The signal may come between the two.
 
 
 def test_braces_that_are_no_parameter_stay(tmp_path: Path) -> None:
