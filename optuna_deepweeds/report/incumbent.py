@@ -9,18 +9,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
-from optuna_deepweeds import attributes
 from optuna_deepweeds.report.view import StudyView
-from optuna_deepweeds.studies.accounting import epochs_trained, segments
+from optuna_deepweeds.studies.accounting import epochs_trained, spells
 
 Axis = Literal["epochs", "seconds"]
 Floats = NDArray[np.float64]
@@ -64,12 +63,16 @@ class Trajectory:
         return float(self.spent(axis)[reached[0]]) if len(reached) else float("inf")
 
 
+Spell = tuple[float, float, float]
+"""Start and end of a worker's hold on a trial (seconds of a clock), and epochs trained in it."""
+
+
 def trajectory(view: StudyView) -> Trajectory:
     """The incumbent of a study over epochs and time."""
-    spells = [spell for trial in view.trials for spell in _spells(trial)]
-    starts = np.array([start for start, _, _ in spells], dtype=float)
-    ends = np.array([end for _, end, _ in spells], dtype=float)
-    epochs = np.array([n for _, _, n in spells], dtype=float)
+    now = datetime.now(UTC)
+    held = sorted(spell for trial in view.trials for spell in _spells(trial, now))
+    starts = np.array([start for start, _, _ in held], dtype=float)
+    ends = np.array([end for _, end, _ in held], dtype=float)
     complete = sorted(
         (
             t
@@ -81,51 +84,48 @@ def trajectory(view: StudyView) -> Trajectory:
     times = [t.datetime_complete.timestamp() for t in complete if t.datetime_complete]
     values = view.sign * np.array([t.value for t in complete], dtype=float)
     return Trajectory(
-        epochs=np.maximum.accumulate(_array(_epochs_until(t, starts, ends, epochs) for t in times))
-        if times
-        else np.empty(0),
-        seconds=_array(_active_until(t, starts, ends) for t in times),
-        values=view.sign * np.maximum.accumulate(values) if times else np.empty(0),
-        total_epochs=float(epochs.sum()),
-        total_seconds=_active_until(float("inf"), starts, ends),
+        epochs=np.maximum.accumulate(np.array(list(_epochs_until(times, held)), dtype=float)),
+        seconds=_active_until(times, starts, ends),
+        values=view.sign * np.maximum.accumulate(values),
+        total_epochs=sum(n for _, _, n in held),
+        total_seconds=float(_active_until([np.inf], starts, ends)[0]),
     )
 
 
-def _array(values: Iterable[float]) -> Floats:
-    return np.array(list(values), dtype=float)
-
-
-def _spells(trial: FrozenTrial) -> list[tuple[float, float, float]]:
-    """(start, end, epochs trained) of each time a worker held `trial`.
+def _spells(trial: FrozenTrial, now: datetime) -> list[Spell]:
+    """Each time a worker held `trial`.
 
     A trial that was put back has several; its epochs are counted in the last.
     """
-    spells = [
-        (start.timestamp(), end.timestamp(), 0.0)
-        for start, end in segments(trial.user_attrs.get(attributes.SEGMENTS, ()))
-    ]
-    if trial.datetime_start is not None and trial.state != TrialState.WAITING:
-        start = trial.datetime_start.timestamp()
-        end = (trial.datetime_complete or datetime.now()).timestamp()
-        spells.append((start, max(start, end), float(epochs_trained(trial))))
-    return spells
+    found = [(start.timestamp(), end.timestamp(), 0.0) for start, end in spells(trial, now)]
+    if found:
+        found[-1] = (*found[-1][:2], float(epochs_trained(trial)))
+    return found
 
 
-def _epochs_until(time: float, starts: Floats, ends: Floats, epochs: Floats) -> float:
-    """Epochs trained until `time`; a trial under way then counts in proportion."""
-    length = np.maximum(ends - starts, 1e-9)
-    share = np.clip((time - starts) / length, 0.0, 1.0)
-    return float((epochs * np.where(ends <= time, 1.0, share)).sum())
+def _epochs_until(times: Sequence[float], held: Sequence[Spell]) -> Iterator[float]:
+    """Epochs trained until each of the ascending `times`; trials under way count in proportion."""
+    finished, running, ahead = 0.0, list[Spell](), list(reversed(held))
+    for time in times:
+        while ahead and ahead[-1][0] <= time:
+            running.append(ahead.pop())
+        finished += sum(n for _, end, n in running if end <= time)
+        running = [spell for spell in running if spell[1] > time]
+        yield finished + sum(n * (time - start) / (end - start) for start, end, n in running)
 
 
-def _active_until(time: float, starts: Floats, ends: Floats) -> float:
-    total, reached = 0.0, -float("inf")
-    for start, end in sorted(zip(starts.tolist(), ends.tolist(), strict=True)):
-        end = min(end, time)
-        if end > max(start, reached):
-            total += end - max(start, reached)
-            reached = end
-    return total
+def _active_until(times: Sequence[float], starts: Floats, ends: Floats) -> Floats:
+    """Seconds until each of `times` in which at least one trial was under way."""
+    if not len(starts):
+        return np.zeros(len(times))
+    order = np.argsort(starts, kind="stable")
+    reached = np.maximum.accumulate(ends[order])
+    # What each spell adds to those that began before it.
+    begins = np.maximum(starts[order], np.concatenate([[-np.inf], reached[:-1]]))
+    added = np.maximum(reached - begins, 0.0)
+    knots = np.column_stack([begins, begins + added]).ravel()
+    total = np.cumsum(added)
+    return np.interp(times, knots, np.column_stack([total - added, total]).ravel())
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from optuna_deepweeds import attributes
 from optuna_deepweeds.trials import FINISHED, replaced, root, sign, was_interrupted, whole_number
 
 Spell = tuple[datetime, datetime]
-"""Start and end of something that ran."""
+"""Start and end of something that ran, in UTC."""
 
 
 def epochs_trained(trial: FrozenTrial) -> int:
@@ -27,32 +27,37 @@ def epochs_trained(trial: FrozenTrial) -> int:
     return sum(step > inherited for step in trial.intermediate_values)
 
 
+def spells(trial: FrozenTrial, now: datetime) -> list[Spell]:
+    """When a worker held `trial`, in UTC: several times if it was put back."""
+    # Optuna hands out local times, between which an hour may be missing or come twice.
+    found = _times(trial.user_attrs.get(attributes.SEGMENTS, ()))
+    if trial.datetime_start is not None and trial.state != TrialState.WAITING:
+        died = _times([[trial.system_attrs.get(attributes.INTERRUPTED)] * 2])
+        end = died[0][1] if died else (trial.datetime_complete or now).astimezone(UTC)
+        start = trial.datetime_start.astimezone(UTC)
+        found.append((start, max(start, end)))
+    return found
+
+
 def active_seconds(trials: Iterable[FrozenTrial], now: datetime) -> float:
     """Seconds during which at least one of `trials` ran; parallel trials count once."""
-    spells: list[Spell] = []
-    for trial in trials:
-        spells += segments(trial.user_attrs.get(attributes.SEGMENTS, ()))
-        if trial.datetime_start is not None and trial.state != TrialState.WAITING:
-            spells.append((trial.datetime_start, trial.datetime_complete or now))
-    # Optuna hands out local times, between which an hour may be missing or come twice.
-    return covered_seconds((start.astimezone(UTC), end.astimezone(UTC)) for start, end in spells)
-
-
-def covered_seconds(spells: Iterable[Spell]) -> float:
-    """Length of the union of `spells`, all of one time zone."""
-    total, reached = 0.0, None
-    for start, end in sorted(spells):
-        if reached is None or end > reached:
-            total += max(0.0, (end - max(start, reached or start)).total_seconds())
+    total, reached = 0.0, datetime.min.replace(tzinfo=UTC)
+    for start, end in sorted(spell for trial in trials for spell in spells(trial, now)):
+        if end > reached:
+            total += (end - max(start, reached)).total_seconds()
             reached = end
     return total
 
 
-def segments(stored: Any) -> list[Spell]:
-    """The attribute SEGMENTS, earlier spells of a trial that was put back; none from junk."""
+def _times(stored: Any) -> list[Spell]:
+    """Pairs of times as stored, in UTC; none from junk."""
     try:
         return [
-            (datetime.fromisoformat(start), datetime.fromisoformat(end)) for start, end in stored
+            (
+                datetime.fromisoformat(start).astimezone(UTC),
+                datetime.fromisoformat(end).astimezone(UTC),
+            )
+            for start, end in stored
         ]
     except (TypeError, ValueError):
         return []

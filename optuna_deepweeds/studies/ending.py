@@ -7,8 +7,8 @@ Totals are therefore exact, whatever the number of workers and whoever is killed
 - Epochs: a running trial holds the epochs that it was allowed. Where these end before its
   training does, it is put back to wait, with its checkpoint: the next worker goes on with it if
   others left some of theirs, else whoever raises the total.
-- Seconds: a trial is put back likewise when the time is over, also within an epoch. Time counts
-  once, however many trials ran in it.
+- Seconds: a trial is put back likewise when the time is over, also within an epoch, and a little
+  before, since that takes time too. Time counts once, however many trials ran in it.
 
 A study that may continue stopped trials ends with its best network trained to the end: its last
 trial, or its last epochs or minutes, go on with a stopped trial that is ahead of all that were
@@ -27,6 +27,8 @@ from optuna_deepweeds.studies.accounting import Progress
 from optuna_deepweeds.studies.spec import MAX_SECONDS, Budget
 from optuna_deepweeds.tasks.run import Allowance
 
+_SETTLING = 1.0
+"""Seconds for putting a trial back at the end; in a short budget less."""
 _SLOW_NETWORK = 2.0
 """A study's best networks take longer than its mean; so many times as long is allowed for."""
 _N_FOR_PACE = 4
@@ -109,7 +111,7 @@ def verdict(
     def allow(epochs: float, *, must_finish: bool = False) -> Allowance:
         return Allowance(
             epochs=None if budget.epochs is None else int(min(epochs, full)),
-            seconds=None if budget.seconds is None else budget.seconds - progress.seconds,
+            seconds=_seconds_left(budget, progress),
             must_finish=must_finish,
         )
 
@@ -139,9 +141,8 @@ def reached(budget: Budget, progress: Progress) -> Ending | None:
         return Ending.TOTAL
     if budget.epochs is not None and progress.epochs >= budget.epochs:
         return Ending.EPOCHS
-    if budget.seconds is not None and progress.seconds >= budget.seconds:
-        return Ending.TIME
-    return None
+    seconds = _seconds_left(budget, progress)
+    return Ending.TIME if seconds is not None and seconds <= 0 else None
 
 
 def is_over(budget: Budget, progress: Progress) -> bool:
@@ -159,7 +160,8 @@ def raised(budget: Budget, progress: Progress) -> str | None:
         options += f" --trials {2 * budget.trials}"
     if budget.epochs is not None and progress.epochs >= budget.epochs:
         options += f" --total-epochs {2 * budget.epochs}"
-    if budget.seconds is not None and progress.seconds >= budget.seconds:
+    left = _seconds_left(budget, progress)
+    if budget.seconds is not None and left is not None and left <= 0:
         if budget.seconds >= MAX_SECONDS:
             return None
         options += f" --timeout {min(2 * budget.seconds, MAX_SECONDS):.0f}s"
@@ -168,13 +170,18 @@ def raised(budget: Budget, progress: Progress) -> str | None:
 
 def time_left(budget: Budget, progress: Progress) -> float | None:
     """Estimated seconds until a limit is reached, or None as long as nobody can tell."""
-    estimates = []
-    if budget.seconds is not None:
-        estimates.append(max(0.0, budget.seconds - progress.seconds))
+    seconds = _seconds_left(budget, progress)
+    estimates = [] if seconds is None else [max(0.0, seconds)]
     for limit, spent in ((budget.trials, progress.finished), (budget.epochs, progress.epochs)):
         if limit is not None and spent > 0:
             estimates.append(max(0.0, (limit - spent) * progress.seconds / spent))
     return min(estimates, default=None)
+
+
+def _seconds_left(budget: Budget, progress: Progress) -> float | None:
+    if budget.seconds is None:
+        return None
+    return budget.seconds - min(_SETTLING, 0.02 * budget.seconds) - progress.seconds
 
 
 def _time_is_short(budget: Budget, progress: Progress, full: int) -> bool:

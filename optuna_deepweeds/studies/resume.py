@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from optuna_deepweeds import attributes
 from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.studies.checkpoints import CheckpointFolder
-from optuna_deepweeds.studies.storage.heartbeat import stale_trials
+from optuna_deepweeds.studies.storage.heartbeat import last_seen_alive, stale_trials
 from optuna_deepweeds.studies.storage.identity import is_gone
 from optuna_deepweeds.trials import linked, replaced, root, was_interrupted, whole_number
 
@@ -84,7 +84,8 @@ def requeue_dead_trials(
         left |= {t._trial_id: t for t in stale_trials(study)}
     for trial in left.values():
         try:
-            storage.set_trial_system_attr(trial._trial_id, attributes.INTERRUPTED, True)
+            until = last_seen_alive(study, trial._trial_id).isoformat()
+            storage.set_trial_system_attr(trial._trial_id, attributes.INTERRUPTED, until)
             storage.set_trial_user_attr(trial._trial_id, attributes.FAILURE, DIED)
             storage.set_trial_state_values(trial._trial_id, state=TrialState.FAIL)
         except optuna.exceptions.UpdateFinishedTrialError:

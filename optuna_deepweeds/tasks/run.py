@@ -16,7 +16,7 @@ from optuna_deepweeds.errors import InvalidInputError
 
 CHECKPOINT_SECONDS = 10.0
 """A running trial saves its checkpoint after its first step, and then at the first step's end
-after this many seconds…"""
+after this many seconds, also when its time is nearly over…"""
 _SAVING_SHARE = 0.02
 """… or as soon as saving takes no larger share of its time."""
 
@@ -90,6 +90,7 @@ class Run:
         self._left = math.inf if self.allowance.epochs is None else self.allowance.epochs
         self._saved_at, self._saved_step, self._save_took = -math.inf, 0, math.inf
         self._is_unsaved = False
+        self._stepped_at = time.monotonic()
         self.reported: dict[int, float] = {}
         if {attributes.INHERITED, attributes.SEGMENTS} & trial.user_attrs.keys():
             # It goes on from an earlier spell or from another trial, with the curve so far.
@@ -115,8 +116,11 @@ class Run:
         """
         if step < 1:
             raise InvalidInputError(f"`step >= 1` must hold, but got step={step}.")
+        now = time.monotonic()
         pause = min(CHECKPOINT_SECONDS, self._save_took / _SAVING_SHARE)
-        if time.monotonic() - self._saved_at >= pause:
+        is_near_end = self._ends_at - now < 2 * (now - self._stepped_at)
+        self._stepped_at = now
+        if now - self._saved_at >= pause or is_near_end:
             # Before the report: a reported step that no checkpoint holds would be trained again,
             # while an unreported one is read back from the checkpoint's curve.
             self._save(step, save)

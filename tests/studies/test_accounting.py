@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import datetime, timedelta
 
 import optuna
@@ -46,6 +47,16 @@ def make_trial(
     )
 
 
+def dead_trial(start: float, end: float, until: float) -> FrozenTrial:
+    """A trial whose worker died at `until` and was missed at `end`."""
+    trial = make_trial(0, TrialState.FAIL, start, end)
+    trial.system_attrs[attributes.INTERRUPTED] = (NOW + timedelta(seconds=until)).isoformat()
+    return trial
+
+
+PUT_BACK = [NOW.isoformat(), (NOW + timedelta(seconds=7)).isoformat()]
+
+
 @pytest.mark.parametrize(
     ("trials", "expected"),
     [
@@ -55,23 +66,44 @@ def make_trial(
         ([make_trial(0, start=0, end=10), make_trial(1, start=2, end=3)], 10),
         ([make_trial(0, TrialState.RUNNING, start=10, end=None)], 20),
         ([make_trial(0, TrialState.WAITING, start=10, end=None)], 0),
-        (
-            [
-                make_trial(
-                    0,
-                    TrialState.WAITING,
-                    start=None,
-                    end=None,
-                    segments=[[NOW.isoformat(), (NOW + timedelta(seconds=7)).isoformat()]],
-                )
-            ],
-            7,
-        ),
+        ([make_trial(0, TrialState.WAITING, start=None, end=None, segments=[PUT_BACK])], 7),
+        ([make_trial(0, start=20, end=25, segments=[PUT_BACK])], 12),
+        ([make_trial(0, start=0, end=10, segments=["junk"])], 10),
+        ([dead_trial(start=0, end=29, until=5)], 5),
     ],
-    ids=["none", "apart", "overlapping", "nested", "running", "waiting", "put back"],
+    ids=[
+        "none",
+        "apart",
+        "overlapping",
+        "nested",
+        "running",
+        "waiting",
+        "put back",
+        "claimed anew",
+        "junk",
+        "found dead later",
+    ],  # fmt: skip
 )
 def test_time_counts_once_while_anything_runs(trials: list[FrozenTrial], expected: float) -> None:
     assert active_seconds(trials, NOW + timedelta(seconds=30)) == expected
+
+
+def test_an_hour_that_comes_twice_or_never_does_not_count(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    try:
+        for start, end in (
+            (datetime(2026, 10, 25, 2, 55), datetime(2026, 10, 25, 2, 30, fold=1)),
+            (datetime(2026, 3, 29, 1, 55), datetime(2026, 3, 29, 3, 30)),
+        ):
+            trial = make_trial(0)
+            trial.datetime_start, trial.datetime_complete = start, end
+            assert active_seconds([trial], end) == 35 * 60
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_inherited_epochs_do_not_count() -> None:
@@ -127,8 +159,9 @@ def test_an_empty_study_has_no_best() -> None:
             [make_trial(0, TrialState.PRUNED, epochs=1), make_trial(1, value=0.4, origin=0)],
             False,
         ),
+        ([make_trial(0, value=0.4), make_trial(1, TrialState.WAITING, epochs=1)], True),
     ],
-    ids=["none", "nothing finished", "behind", "ahead", "without report", "continued"],
+    ids=["none", "nothing finished", "behind", "ahead", "no report", "continued", "put back"],
 )
 def test_the_best_is_unfinished_if_a_stopped_trial_is_ahead(
     trials: list[FrozenTrial], expected: bool

@@ -133,46 +133,46 @@ SITUATIONS: dict[str, tuple[Budget, Progress, dict[str, bool], Any]] = {
         Close(to_the_end(3))),
     "last place before the last epochs": (
         Budget(trials=3, epochs=90), at(pruned=2, epochs=2), AHEAD, Close(to_the_end(9), True)),
-    # Seconds, of which an epoch took 10 and a training takes 90.
+    # Seconds, of which an epoch took 10 and a training takes 90; one is for putting back.
     "time is left": (Budget(seconds=600), at(complete=1, epochs=9, seconds=90), {},
-                     Start(allowed(seconds=510))),
+                     Start(allowed(seconds=509))),
     "time is over": (Budget(seconds=600), at(complete=1, running=2, epochs=60, seconds=600), {},
                      Ending.TIME),
     "less time than a training takes": (
         Budget(seconds=600), at(complete=1, epochs=59, seconds=590), {},
-        Start(allowed(seconds=10))),
+        Start(allowed(seconds=9))),
     "nothing is known of the pace": (Budget(seconds=60), at(), AHEAD,
-                                     Continue(allowed(seconds=60))),
+                                     Continue(allowed(seconds=59))),
     "last minutes, nothing finished": (
         Budget(seconds=600), at(pruned=4, epochs=43, seconds=430), AHEAD,
-        Close(to_the_end(seconds=170), True)),
+        Close(to_the_end(seconds=169), True)),
     "last minutes, best unfinished": (
         Budget(seconds=600), at(complete=1, pruned=4, epochs=43, seconds=430), AHEAD,
-        Close(to_the_end(seconds=170), True)),
+        Close(to_the_end(seconds=169), True)),
     "last minutes, best finished": (
         Budget(seconds=600), at(complete=1, pruned=4, epochs=43, seconds=430), THAW,
-        Continue(allowed(seconds=170), True)),
+        Continue(allowed(seconds=169), True)),
     "last minutes, nothing finished, others run": (
         Budget(seconds=600), at(pruned=4, running=1, epochs=43, seconds=430), AHEAD, Wait()),
     "last minutes, best unfinished, others run": (
         Budget(seconds=600), at(complete=1, pruned=4, running=1, epochs=43, seconds=430), AHEAD,
-        Close(to_the_end(seconds=170), True)),
+        Close(to_the_end(seconds=169), True)),
     "workers share the last minutes": (
         Budget(seconds=900), at(complete=1, pruned=4, running=3, epochs=43, seconds=430), AHEAD,
-        Close(to_the_end(seconds=470), True)),
+        Close(to_the_end(seconds=469), True)),
     "few trials tell little of the pace": (
         Budget(seconds=600), at(pruned=3, epochs=43, seconds=430), AHEAD,
-        Continue(allowed(seconds=170))),
+        Continue(allowed(seconds=169))),
     "no training fits into the time": (
         Budget(seconds=80), at(pruned=4, epochs=4, seconds=40), AHEAD,
-        Continue(allowed(seconds=40))),
+        Continue(allowed(seconds=39))),
     # All limits at once: the first one reached.
     "trials first": (Budget(2, 600, 90), at(complete=2, epochs=18, seconds=99), {}, Ending.TOTAL),
     "epochs first": (Budget(9, 600, 18), at(complete=2, epochs=18, seconds=99), {},
                      Ending.EPOCHS),
     "time first": (Budget(9, 99, 90), at(complete=2, epochs=18, seconds=99), {}, Ending.TIME),
     "all limits allow": (Budget(9, 600, 90), at(complete=2, epochs=18, seconds=100), {},
-                         Start(allowed(9, 500))),
+                         Start(allowed(9, 499))),
 }  # fmt: skip
 
 
@@ -213,9 +213,9 @@ def test_the_hint_how_a_study_goes_on_fits_its_end(
     ("budget", "progress", "expected"),
     [
         (Budget(trials=9), at(), None),
-        (Budget(seconds=60), at(), 60),
+        (Budget(seconds=60), at(), 59),
         (Budget(trials=9), at(complete=3, seconds=30), 60),
-        (Budget(trials=9, seconds=50), at(complete=3, seconds=30), 20),
+        (Budget(trials=9, seconds=50), at(complete=3, seconds=30), 19),
         (Budget(epochs=9), at(epochs=3, seconds=3), 6),
         (Budget(seconds=60), at(seconds=61), 0),
     ],

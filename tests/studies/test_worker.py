@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sqlite3
 import subprocess
 import sys
 import time
@@ -216,6 +217,20 @@ def test_a_damaged_checkpoint_costs_its_epochs_and_not_the_trial(bench: Bench) -
     _, recorder = bench.work(again)
     assert [epoch for _, epoch in recorder.epochs] == [1, 2, 3]
     assert again.get_trials()[0].state == TrialState.COMPLETE
+
+
+def test_the_time_until_a_dead_worker_is_missed_does_not_count(bench: Bench) -> None:
+    study = bench.study(trials=1)
+    study.ask().set_user_attr(attributes.WORKER, _dead_identity())
+    with sqlite3.connect(bench.url.removeprefix("sqlite:///")) as connection:
+        connection.execute("UPDATE trials SET datetime_start = datetime('now', '-1 day')")
+        connection.execute("UPDATE trial_heartbeats SET heartbeat = datetime('now', '-1 day')")
+    connection.close()
+    again = bench.study(trials=1)
+    manager.set_budget(again, Budget(seconds=600))
+    ending, _ = bench.work(again, train=QUICK)
+    assert ending == Ending.TOTAL
+    assert progress(again.get_trials(), again.direction).seconds < 120
 
 
 class _TakenOver:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any
 
@@ -101,6 +101,26 @@ def stale_trials(study: optuna.Study) -> list[FrozenTrial]:
         study._study_id, deepcopy=True, states=(TrialState.RUNNING,)
     )
     return [trial for trial in running if trial._trial_id in ids]
+
+
+def last_seen_alive(study: optuna.Study, trial_id: int) -> datetime:
+    """Until when the worker of a dead trial may have lived, in UTC: one beat after its last."""
+    now = datetime.now(UTC)
+    storage = backend(study._storage)
+    if not isinstance(storage, ResilientStorage):
+        return now
+    query = text("SELECT heartbeat FROM trial_heartbeats WHERE trial_id = :trial_id")
+
+    def read() -> Any:
+        with storage.engine.connect() as connection:
+            return connection.execute(query, {"trial_id": trial_id}).scalar()
+
+    beat = storage.retrier.call(read)
+    if beat is None:
+        return now
+    # Times in the database have whole seconds.
+    silence = timedelta(seconds=storage.beat_seconds + 1)
+    return min(now, _naive(beat).replace(tzinfo=UTC) + silence)
 
 
 def _stale_ids(storage: ResilientStorage, study_id: int, grace_seconds: float) -> set[int]:
