@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
@@ -63,13 +63,16 @@ class Trajectory:
         return float(self.spent(axis)[reached[0]]) if len(reached) else float("inf")
 
 
+Spell = tuple[float, float, float]
+"""Start and end of a worker's hold on a trial (seconds of a clock), and epochs trained in it."""
+
+
 def trajectory(view: StudyView) -> Trajectory:
     """The incumbent of a study over epochs and time."""
     now = datetime.now(UTC)
-    held = [spell for trial in view.trials for spell in _spells(trial, now)]
+    held = sorted(spell for trial in view.trials for spell in _spells(trial, now))
     starts = np.array([start for start, _, _ in held], dtype=float)
     ends = np.array([end for _, end, _ in held], dtype=float)
-    epochs = np.array([n for _, _, n in held], dtype=float)
     complete = sorted(
         (
             t
@@ -81,22 +84,16 @@ def trajectory(view: StudyView) -> Trajectory:
     times = [t.datetime_complete.timestamp() for t in complete if t.datetime_complete]
     values = view.sign * np.array([t.value for t in complete], dtype=float)
     return Trajectory(
-        epochs=np.maximum.accumulate(_array(_epochs_until(t, starts, ends, epochs) for t in times))
-        if times
-        else np.empty(0),
+        epochs=np.maximum.accumulate(np.array(list(_epochs_until(times, held)), dtype=float)),
         seconds=_active_until(times, starts, ends),
-        values=view.sign * np.maximum.accumulate(values) if times else np.empty(0),
-        total_epochs=float(epochs.sum()),
+        values=view.sign * np.maximum.accumulate(values),
+        total_epochs=sum(n for _, _, n in held),
         total_seconds=float(_active_until([np.inf], starts, ends)[0]),
     )
 
 
-def _array(values: Iterable[float]) -> Floats:
-    return np.array(list(values), dtype=float)
-
-
-def _spells(trial: FrozenTrial, now: datetime) -> list[tuple[float, float, float]]:
-    """(start, end, epochs trained) of each time a worker held `trial`.
+def _spells(trial: FrozenTrial, now: datetime) -> list[Spell]:
+    """Each time a worker held `trial`.
 
     A trial that was put back has several; its epochs are counted in the last.
     """
@@ -106,11 +103,15 @@ def _spells(trial: FrozenTrial, now: datetime) -> list[tuple[float, float, float
     return found
 
 
-def _epochs_until(time: float, starts: Floats, ends: Floats, epochs: Floats) -> float:
-    """Epochs trained until `time`; a trial under way then counts in proportion."""
-    length = np.maximum(ends - starts, 1e-9)
-    share = np.clip((time - starts) / length, 0.0, 1.0)
-    return float((epochs * np.where(ends <= time, 1.0, share)).sum())
+def _epochs_until(times: Sequence[float], held: Sequence[Spell]) -> Iterator[float]:
+    """Epochs trained until each of the ascending `times`; trials under way count in proportion."""
+    finished, running, ahead = 0.0, list[Spell](), list(reversed(held))
+    for time in times:
+        while ahead and ahead[-1][0] <= time:
+            running.append(ahead.pop())
+        finished += sum(n for _, end, n in running if end <= time)
+        running = [spell for spell in running if spell[1] > time]
+        yield finished + sum(n * (time - start) / (end - start) for start, end, n in running)
 
 
 def _active_until(times: Sequence[float], starts: Floats, ends: Floats) -> Floats:
