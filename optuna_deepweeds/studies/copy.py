@@ -26,6 +26,9 @@ from optuna_deepweeds.studies.checkpoints import new_uid
 from optuna_deepweeds.studies.storage.bulk import bulk_add_trials
 from optuna_deepweeds.studies.storage.locks import backend
 
+_METRIC_NAMES = "study:metric_names"
+"""System attribute in which Optuna keeps the names of a study's metrics."""
+
 
 @dataclass(frozen=True)
 class Content:
@@ -79,28 +82,30 @@ def create_copy(content: Content, name: str, storage: BaseStorage) -> optuna.Stu
         ValueError: A trial is inconsistent.
     """
     manager.check_name(name)
-    numbers = _new_numbers(content.trials)
-    own = [t for t in content.trials if attributes.PRIOR not in t.user_attrs]
-    imported = [_marked(t) for t in content.trials if attributes.PRIOR in t.user_attrs]
-    if len(own) < len(content.trials):
-        own = [_renumbered(trial, numbers) for trial in own]
     uid = new_uid()
     user_attrs = {key: copy.copy(value) for key, value in content.user_attrs.items()}
-    companion = ""
+    own, imported, companion = list(content.trials), [], ""
+    # Without a specification it is no study of ours, and its trials mean what they mean to others.
     if isinstance(spec := user_attrs.get(attributes.SPEC), dict):
+        imported = [_marked(t) for t in content.trials if attributes.PRIOR in t.user_attrs]
+        if imported:
+            numbers = _new_numbers(content.trials)
+            own = [_renumbered(t, numbers) for t in own if attributes.PRIOR not in t.user_attrs]
         companion = informants.free_companion(name, uid, manager.study_names(storage))
         spec["priors"] = companion
         user_attrs[attributes.UID] = uid
     if isinstance(summary := user_attrs.get(attributes.PRIOR_SUMMARY), dict):
         counts = Counter(str(t.user_attrs[attributes.PRIOR]) for t in imported)
-        user_attrs[attributes.PRIOR_SUMMARY] = {
-            source: {**summary.get(source, {}), "added": n} for source, n in counts.items()
-        }
+        for source in {*summary, *counts}:
+            entry = summary.get(source)
+            known = entry if isinstance(entry, dict) else {}
+            summary[source] = {**known, "added": counts[source]}
     made: list[optuna.Study] = []
     try:
-        made.append(_create(name, content, storage))
-        if imported and companion:
-            made.append(_create(companion, content, storage))
+        made.append(_create(name, content, content.system_attrs, storage))
+        if imported:
+            labels = {k: v for k, v in content.system_attrs.items() if k == _METRIC_NAMES}
+            made.append(_create(companion, content, labels, storage))
             bulk_add_trials(made[1], imported)
         bulk_add_trials(made[0], own)
         # Last: with its specification a worker may join.
@@ -113,7 +118,9 @@ def create_copy(content: Content, name: str, storage: BaseStorage) -> optuna.Stu
     return made[0]
 
 
-def _create(name: str, content: Content, storage: BaseStorage) -> optuna.Study:
+def _create(
+    name: str, content: Content, system_attrs: Mapping[str, Any], storage: BaseStorage
+) -> optuna.Study:
     try:
         # Not wrapped once more where the caller holds Optuna's cached storage.
         study = optuna.create_study(
@@ -124,7 +131,7 @@ def _create(name: str, content: Content, storage: BaseStorage) -> optuna.Study:
             f"A copied study's name must be new in its storage, but {name!r} is there already; "
             "choose another name."
         ) from None
-    for key, value in content.system_attrs.items():
+    for key, value in system_attrs.items():
         study._storage.set_study_system_attr(study._study_id, key, value)
     return study
 

@@ -136,8 +136,12 @@ def test_a_copy_has_the_priors_and_an_identity_of_its_own(
 
 
 def test_a_name_is_taken_whatever_lies_there(bench: Bench) -> None:
-    with pytest.raises(InvalidInputError, match="must not end with ':priors'"):
-        bench.study("mine:priors")
+    for name, rule in (
+        ("mine:priors", "must not end with ':priors'"),
+        ("-x", "begin with a dash"),
+    ):
+        with pytest.raises(InvalidInputError, match=rule):
+            bench.study(name)
     left = optuna.create_study(study_name="study:priors", storage=open_storage(bench.url))
     study = bench.study()
     manager.add_priors(study, priors())
@@ -168,6 +172,23 @@ def test_a_study_is_read_as_prior_with_its_companion_and_nothing_is_created(
     with pytest.raises(DeepWeedsError):
         manager.read_source(f"sqlite:///{tmp_path}/app.db#x")
     assert (tmp_path / "app.db").read_bytes() == before
+
+
+def test_a_copy_of_another_programs_study_keeps_all_its_trials(bench: Bench) -> None:
+    study = optuna.create_study(study_name="theirs", storage=open_storage(bench.url))
+    for attrs in ({}, {attributes.PRIOR: "what they call a prior"}):
+        study.add_trial(create_trial(value=0.5, user_attrs=attrs))
+    copied = fork_study(study, "copy")
+    assert [t.user_attrs for t in copied.trials] == [t.user_attrs for t in study.trials]
+    assert copied.user_attrs == {}
+
+
+def test_junk_in_place_of_the_summary_stops_no_import(bench: Bench) -> None:
+    study = bench.study()
+    for junk in ("junk", {"runs": "junk", "b": {"enqueued": "many"}}):
+        study.set_user_attr(attributes.PRIOR_SUMMARY, junk)
+        manager.add_priors(study, [*priors(), *priors(1, "b")])
+        assert n_imported(study.user_attrs) == 4
 
 
 OLD_SPEC = {
