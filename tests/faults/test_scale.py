@@ -31,7 +31,9 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> optuna.storages.RDBStor
 
 def test_every_command_answers(storage: optuna.storages.RDBStorage, tmp_path: Path) -> None:
     seconds = commands(str(storage.url), tmp_path)
-    assert max(seconds.values()) < _LONGEST_STARTS * seconds["--version"], seconds
+    start, report = seconds.pop("--version"), seconds.pop("study report")
+    assert max(seconds.values()) < _LONGEST_STARTS * start, seconds
+    assert report < 4 * _LONGEST_STARTS * start, "it also draws every figure"
 
 
 def test_a_file_carries_every_trial(storage: optuna.storages.RDBStorage, tmp_path: Path) -> None:
