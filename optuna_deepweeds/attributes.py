@@ -6,32 +6,28 @@ Each key is one constant, so that a reader and a writer in different rooms canno
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 _PREFIX = "deepweeds:"
 
 # Studies, user attributes.
 SPEC = _PREFIX + "spec"
 """dict: the study's specification (see `studies.spec.StudySpec`)."""
+BUDGET = _PREFIX + "budget"
+"""dict: what the study may spend in total (see `studies.spec.Budget`)."""
+STOP = _PREFIX + "stop"
+"""str: time at which the study was asked to stop; workers finish their trials and leave."""
+UID = _PREFIX + "uid"
+"""str: random identity of a study; it names the folder of its checkpoints, so that a new study
+of an old name never meets the files of its predecessor."""
+PRIOR_SUMMARY = _PREFIX + "prior_summary"
+"""dict: for each imported source what was added, dropped and why."""
+EVALUATION = _PREFIX + "evaluation"
+"""dict: results on the test split, written by `study evaluate`."""
 
 # Trials, user attributes.
-PRIOR = _PREFIX + "prior"
-"""str: the source of an imported trial. Such trials lie in a study's companion (the study that
-`StudySpec.priors` names), never in the study itself."""
 SEED = _PREFIX + "seed"
 """int: the seed of the trial's training run."""
-FAILURE = _PREFIX + "failure"
-"""str: one line telling why the trial failed."""
-TRACEBACK = _PREFIX + "traceback"
-"""str: the traceback of a failed trial."""
-TRAIN_SECONDS = _PREFIX + "train_seconds"
-"""float: seconds spent training in this trial, without inherited epochs."""
-ANTICIPATION = _PREFIX + "anticipation"
-"""dict: what DORA foresaw at its last decision, with the keys `epoch` (int), `expected`, `low`,
-`high` (float, the final value and its interval; the first is None after a report that is not
-finite, the others too while nothing is known of gains), `incumbent` (float or None), `decision`
-("continue", "stop" or "pause") and `reason` (str)."""
+WORKER = _PREFIX + "worker"
+"""str: the process that ran the trial (see `studies.storage.identity`)."""
 ORIGIN = _PREFIX + "origin"
 """int: number of the trial whose checkpoint and curve this trial continues. The origin is
 replaced by this trial in rung counts, sampler history and reports of best networks."""
@@ -40,12 +36,36 @@ ROOT = _PREFIX + "root"
 RETRY_OF = _PREFIX + "retry_of"
 """int: number of the interrupted trial that this trial runs again (from a checkpoint when
 ORIGIN is present too, else from the first epoch)."""
+INHERITED = _PREFIX + "inherited"
+"""int: epochs of this trial's curve that its origin trained (steps up to and including it)."""
+CHECKPOINT = _PREFIX + "checkpoint"
+"""int: epoch of the last checkpoint known to be written; the file may be newer, never older."""
+SEGMENTS = _PREFIX + "segments"
+"""list of [start, end] ISO times: earlier spells of a trial that was put back."""
+TRAIN_SECONDS = _PREFIX + "train_seconds"
+"""float: seconds spent training in this trial, without inherited epochs."""
 ALLOWED = _PREFIX + "allowed"
 """int: reports that the curve of a running trial may come to; those that it has not made yet
 count as spent (see `studies.ending`)."""
 CLOSING = _PREFIX + "closing"
 """bool: the trial is trained to its end whatever the pruner says, since its study is to end with
 its best network trained (see `studies.ending`)."""
+ANTICIPATION = _PREFIX + "anticipation"
+"""dict: what DORA foresaw at its last decision, with the keys `epoch` (int), `expected`, `low`,
+`high` (float, the final value and its interval; the first is None after a report that is not
+finite, the others too while nothing is known of gains), `incumbent` (float or None), `decision`
+("continue", "stop" or "pause") and `reason` (str)."""
+FAILURE = _PREFIX + "failure"
+"""str: one line telling why the trial failed."""
+TRACEBACK = _PREFIX + "traceback"
+"""str: the traceback of a failed trial."""
+ENQUEUED_PRIOR = _PREFIX + "enqueued_prior"
+"""str: digest of the prior row whose parameters were enqueued as this trial."""
+PRIOR = _PREFIX + "prior"
+"""str: the source of an imported trial. Such trials lie in a study's companion (the study that
+`StudySpec.priors` names), never in the study itself."""
+PRIOR_ROW = _PREFIX + "prior_row"
+"""str: digest of the row that an imported trial came from; no row is imported twice."""
 
 # Trials, system attributes.
 RUNG = _PREFIX + "rung:"
@@ -53,38 +73,3 @@ RUNG = _PREFIX + "rung:"
 INTERRUPTED = _PREFIX + "interrupted"
 """str: the trial failed because its worker died, at the latest at this ISO time; another one runs
 it again."""
-SEGMENTS = _PREFIX + "segments"
-"""list of [start, end] ISO times: earlier spells of a trial that was put back."""
-WORKER = _PREFIX + "worker"
-"""str: the process that ran the trial (see `studies.storage.identity`)."""
-ENQUEUED_PRIOR = _PREFIX + "enqueued_prior"
-"""str: fingerprint of the prior trial whose parameters were enqueued as this trial."""
-PRIOR_ROW = _PREFIX + "prior_row"
-"""str: fingerprint of the row that an imported trial came from; no row is imported twice."""
-DEVICE = _PREFIX + "device"
-"""str: the device that trained the trial's network."""
-
-# Studies, user attributes that are not part of the specification.
-BUDGET = _PREFIX + "budget"
-"""dict: what the study may spend in total (see `studies.spec.Budget`)."""
-STOP = _PREFIX + "stop"
-"""str: time at which the study was asked to stop; workers finish their trials and leave."""
-PRIOR_SUMMARY = _PREFIX + "prior_summary"
-"""dict: for each imported source what was added, dropped and why."""
-EVALUATION = _PREFIX + "evaluation"
-"""dict: results on the test split, written by `study evaluate`."""
-INHERITED = _PREFIX + "inherited"
-"""int: epochs of this trial's curve that its origin trained (steps up to and including it)."""
-UID = _PREFIX + "uid"
-"""str: random identity of a study; it names the folder of its checkpoints, so that a new study
-of an old name never meets the files of its predecessor."""
-CHECKPOINT = _PREFIX + "checkpoint"
-"""int: epoch of the last checkpoint known to be written; the file may be newer, never older."""
-
-
-def linked_trials(user_attrs: Mapping[str, Any], *keys: str) -> set[int]:
-    """Numbers of the trials that a trial's attributes name under `keys` (ORIGIN, RETRY_OF).
-
-    What is no number is left out: attributes can be overwritten by anyone who reaches the storage.
-    """
-    return {user_attrs[key] for key in keys if type(user_attrs.get(key)) is int}

@@ -17,7 +17,6 @@ _WORDS = {
     int: "a whole number",
     float: "a number",
     bool: "true or false",
-    type(None): "nothing",
 }
 
 
@@ -110,7 +109,10 @@ def load(cls: type[_T], stored: Any, what: str) -> _T:
     ]
     if absent:
         raise InvalidInputError(f"{what}: {', '.join(absent)} must be set, but is not.")
-    return cls(**values)
+    try:
+        return cls(**values)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{what}: {error}") from None
 
 
 def _as(kind: Any, value: Any, what: str) -> Any:
@@ -144,7 +146,7 @@ def _as(kind: Any, value: Any, what: str) -> Any:
 def _words(kind: Any) -> str:
     origin, inner = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
-        return " or ".join(dict.fromkeys(map(_words, inner)))
+        return " or ".join(_words(kind) for kind in inner if kind is not type(None))
     if origin is tuple:
         return f"a list, each entry {_words(inner[0])}"
     return _WORDS.get(kind, "a table of values")

@@ -25,8 +25,9 @@ everything that all pruners of one comparison share:
 from __future__ import annotations
 
 import math
+import warnings
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,8 @@ MEAN = "mean"
 _N_RESAMPLES = 1000
 _FEW_RESAMPLES = 200
 _NO_PRIORS = "none"
+_ENTRY = ("pruner", "prior_curves")
+_FIGURES = ("outside_top_tenth", "top_started", "top_stopped", "decision_ms")
 
 Array = NDArray[np.float64]
 _ENTRY = ("pruner", "prior_curves")
@@ -260,144 +263,123 @@ def summarise_pruners(runs: Sequence[Run], *, budgets: Sequence[int]) -> list[di
     return [
         {**dict(zip(SETTING, setting, strict=True)), **record}
         for setting, members in sorted(settings.items())
-        for record in _Comparison(members, budgets).records()
+        for record in _compared(members, budgets)
     ]
 
 
-class _Comparison:
-    """The runs of one setting, arranged as entry -> task -> seed -> run."""
+def _compared(runs: Sequence[Run], budgets: Sequence[int]) -> Iterator[dict[str, Any]]:
+    """The records of one setting."""
+    length = int(runs[0].case["max_resource"])
+    at, n_epochs = [budget * length - 1 for budget in budgets], max(budgets) * length
+    axes: tuple[list[Any], ...] = (
+        list(dict.fromkeys(_entry(run) for run in runs)),
+        sorted({run.case["task"] for run in runs}),
+        sorted({run.seed for run in runs}),
+    )
+    entries, tasks, _ = axes
+    # (entry, task, seed, ...): NaN where there is no run, which means over tasks hand on.
+    figures = {name: np.full([len(axis) for axis in axes], np.nan) for name in _FIGURES}
+    courses = np.full([*map(len, axes), n_epochs], np.nan)
+    seen = courses[..., at].copy()
+    for run in runs:
+        names = (_entry(run), run.case["task"], run.seed)
+        place = tuple(axis.index(name) for axis, name in zip(axes, names, strict=True))
+        for name in _FIGURES:
+            figures[name][place] = run.results[name]
+        courses[place] = _regret(run.results["finished"], n_epochs)
+        seen[place] = _regret(run.results["seen"], n_epochs)[at]
+    asha = _better_asha(entries, courses[..., at].mean(axis=1))
+    scopes = [(MEAN, slice(None))] if len(tasks) > 1 else []
+    scopes += [(task, slice(i, i + 1)) for i, task in enumerate(tasks)]
+    for scope, rows in scopes:
+        of_scope = {e: courses[i, rows].mean(axis=0) for i, e in enumerate(entries)}
+        for i, entry in enumerate(entries):
+            ran = np.isfinite(of_scope[entry][:, -1])
+            if not ran.any():
+                continue
+            regret = of_scope[entry][ran][:, at]
+            record: dict[str, Any] = {"task": scope, "seeds": int(ran.sum())}
+            record |= dict(zip(_ENTRY, entry, strict=True))
+            record |= _mean("regret", regret.mean(axis=1))
+            record |= _mean("seen", seen[i, rows].mean(axis=0)[ran].mean(axis=1))
+            for budget, values in zip(budgets, regret.T, strict=True):
+                record[f"regret_{budget}"] = float(values.mean())
+            own, other = _paired(of_scope, entry, asha)
+            if len(own) and other[:, at].mean() > 0:
+                difference = (own[:, at] - other[:, at]).mean(axis=1)
+                record |= _mean("vs_asha", difference / other[:, at].mean())
+            record |= _speed_up("faster_than_asha", own, other)
+            record |= _speed_up("fewer_than_none", *_paired(of_scope, entry, ("none", _NO_PRIORS)))
+            own, other = _paired(of_scope, entry, (entry[0], _NO_PRIORS))
+            if len(own) and entry[1] != _NO_PRIORS:
+                effect = own[:, at] - other[:, at]
+                record |= _mean("vs_cold", effect.mean(axis=1))
+                for budget, values in zip(budgets, effect.T, strict=True):
+                    record |= _mean(f"vs_cold_{budget}", values)
+            outside, started, stopped, decision_ms = (
+                figures[name][i, rows].mean(axis=0)[ran] for name in _FIGURES
+            )
+            record |= _mean("outside", outside) | _mean("decision_ms", decision_ms)
+            if (started > 0).any():
+                record |= _mean("good_stopped", stopped[started > 0] / started[started > 0])
+            yield record
 
-    def __init__(self, runs: Sequence[Run], budgets: Sequence[int]) -> None:
-        length = int(runs[0].case["max_resource"])
-        self._budgets = budgets
-        self._at = [budget * length - 1 for budget in budgets]
-        self._n_epochs = max(budgets) * length
-        self._runs: dict[_Entry, dict[str, dict[int, Run]]] = defaultdict(
-            lambda: defaultdict(dict)
-        )
-        for run in runs:
-            entry: _Entry = (run.method["pruner"], run.method["prior_curves"])
-            self._runs[entry][run.case["task"]][run.seed] = run
-        self._tasks = sorted({run.case["task"] for run in runs})
-        means = {
-            entry: self._regret(entry, self._tasks, seeds).mean()
-            for name in ASHA
-            if (entry := (name, _NO_PRIORS)) in self._runs
-            and (seeds := self._seeds(self._tasks, entry))
-        }
-        self._asha = min(means, key=lambda entry: means[entry]) if means else None
 
-    def records(self) -> list[dict[str, Any]]:
-        scopes = [(MEAN, self._tasks)] if len(self._tasks) > 1 else []
-        scopes += [(task, [task]) for task in self._tasks]
-        return [
-            {
-                "task": label,
-                "pruner": entry[0],
-                "prior_curves": entry[1],
-                **self._record(entry, tasks),
-            }
-            for label, tasks in scopes
-            for entry in self._runs
-            if self._seeds(tasks, entry)
-        ]
+def _entry(run: Run) -> _Entry:
+    return run.method["pruner"], run.method["prior_curves"]
 
-    def _seeds(self, tasks: Sequence[str], *entries: _Entry) -> list[int]:
-        """Seeds that all `entries` were run with on all of `tasks`."""
-        if not all(entry in self._runs for entry in entries):
-            return []
-        of_each = [set(self._runs[entry].get(task, ())) for entry in entries for task in tasks]
-        return sorted(set.intersection(*of_each))
 
-    def _record(self, entry: _Entry, tasks: Sequence[str]) -> dict[str, Any]:
-        seeds = self._seeds(tasks, entry)
-        regret = self._regret(entry, tasks, seeds)
-        seen = self._mean(entry, tasks, seeds, lambda run: self._course(run, "seen"))[:, self._at]
-        record: dict[str, Any] = {"seeds": len(seeds)}
-        record |= _mean("regret", regret.mean(axis=1)) | _mean("seen", seen.mean(axis=1))
-        for budget, values in zip(self._budgets, regret.T, strict=True):
-            record[f"regret_{budget}"] = float(values.mean())
-        record |= self._against_asha(entry, tasks) | self._against_cold(entry, tasks)
-        record |= self._speed_up("fewer_than_none", entry, ("none", _NO_PRIORS), tasks)
-        record |= self._speed_up("faster_than_asha", entry, self._asha, tasks)
+def _regret(changes: Sequence[tuple[int, float]], n_epochs: int) -> Array:
+    """(n_epochs,): the regret after each epoch paid; 1 before there is any."""
+    at, regret = zip(*changes, strict=True) if changes else ((), ())
+    return course(at, regret, n_epochs, before=1.0)
 
-        def figure(name: str) -> Array:
-            return self._mean(entry, tasks, seeds, lambda run: run.results[name])
 
-        record |= _mean("outside", figure("outside_top_tenth"))
-        record |= _mean("decision_ms", figure("decision_ms"))
-        started, stopped = figure("top_started"), figure("top_stopped")
-        if (started > 0).any():
-            record |= _mean("good_stopped", stopped[started > 0] / started[started > 0])
-        return record
+def _better_asha(entries: Sequence[_Entry], regret: Array) -> _Entry | None:
+    """The entry of `ASHA` with the smaller mean of (entry, seed, budget) regrets, if any ran."""
+    means = {}
+    for entry, own in zip(entries, regret, strict=True):
+        ran = np.isfinite(own).all(axis=1)
+        if entry[0] in ASHA and entry[1] == _NO_PRIORS and ran.any():
+            means[entry] = own[ran].mean()
+    return min(means, key=lambda entry: (means[entry], ASHA.index(entry[0])), default=None)
 
-    def _mean(
-        self,
-        entry: _Entry,
-        tasks: Sequence[str],
-        seeds: Sequence[int],
-        figure: Callable[[Run], Any],
-    ) -> Array:
-        """(n_seeds, ...): the figure's mean over tasks."""
-        runs = self._runs[entry]
-        return np.array(
-            [np.mean([figure(runs[task][seed]) for task in tasks], axis=0) for seed in seeds]
-        )
 
-    def _course(self, run: Run, which: str = "finished") -> Array:
-        """(n_epochs,): the regret after each epoch paid; 1 before there is any."""
-        at, regret = zip(*run.results[which], strict=True) if run.results[which] else ((), ())
-        return course(at, regret, self._n_epochs, before=1.0)
+def _paired(
+    of_scope: Mapping[_Entry, Array], entry: _Entry, other: _Entry | None
+) -> tuple[Array, Array]:
+    """(n_seeds, n_epochs) courses of both, of the seeds that both have."""
+    own = of_scope[entry]
+    theirs = np.full_like(own, np.nan) if other is None else of_scope.get(other, own * np.nan)
+    both = np.isfinite(own[:, -1]) & np.isfinite(theirs[:, -1])
+    return own[both], theirs[both]
 
-    def _regret(self, entry: _Entry, tasks: Sequence[str], seeds: Sequence[int]) -> Array:
-        """(n_seeds, n_budgets): mean over tasks."""
-        return self._mean(entry, tasks, seeds, self._course)[:, self._at]
 
-    def _against_asha(self, entry: _Entry, tasks: Sequence[str]) -> dict[str, Any]:
-        if self._asha is None or not (seeds := self._seeds(tasks, entry, self._asha)):
-            return {}
-        own, other = (self._regret(e, tasks, seeds).mean(axis=1) for e in (entry, self._asha))
-        return _mean("vs_asha", (own - other) / other.mean()) if other.mean() > 0 else {}
+def _speed_up(key: str, own: Array, target: Array) -> dict[str, Any]:
+    """Epochs of the last budget over those to reach the target's mean regret with it."""
 
-    def _against_cold(self, entry: _Entry, tasks: Sequence[str]) -> dict[str, Any]:
-        control = (entry[0], _NO_PRIORS)
-        if entry == control or not (seeds := self._seeds(tasks, entry, control)):
-            return {}
-        effect = self._regret(entry, tasks, seeds) - self._regret(control, tasks, seeds)
-        record = _mean("vs_cold", effect.mean(axis=1))
-        for budget, values in zip(self._budgets, effect.T, strict=True):
-            record |= _mean(f"vs_cold_{budget}", values)
-        return record
+    def factor(index: NDArray[np.int64]) -> float:
+        reached = own[index].mean(axis=0) <= target[index, -1].mean() + 1e-12
+        return len(reached) / (int(np.argmax(reached)) + 1) if reached.any() else math.nan
 
-    def _speed_up(
-        self, key: str, entry: _Entry, other: _Entry | None, tasks: Sequence[str]
-    ) -> dict[str, Any]:
-        """Epochs of the last budget over those to reach the other's mean regret with it."""
-        if other is None or not (seeds := self._seeds(tasks, entry, other)):
-            return {}
-        own, target = (self._mean(e, tasks, seeds, self._course) for e in (entry, other))
-
-        def factor(index: NDArray[np.int64]) -> float:
-            reached = own[index].mean(axis=0) <= target[index, -1].mean() + 1e-12
-            return len(reached) / (int(np.argmax(reached)) + 1) if reached.any() else math.nan
-
-        index = np.arange(len(seeds))
-        value = factor(index)
-        if math.isnan(value):
-            return {}
-        error = math.nan
-        if len(seeds) > 1:
-            resampled = stats.bootstrap(
+    index = np.arange(len(own))
+    value = factor(index) if len(own) else math.nan
+    if math.isnan(value):
+        return {}
+    error = math.nan
+    if len(index) > 1:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", stats.DegenerateDataWarning)
+            error = stats.bootstrap(
                 (index,),
                 factor,
                 vectorized=False,
                 n_resamples=_FEW_RESAMPLES,
                 method="percentile",
                 rng=np.random.default_rng(0),
-            )
-            error = resampled.standard_error
-        # NaN where a resample never reaches the target: the error is then unknown.
-        return {key: value, f"{key}_se": None if math.isnan(error) else float(error)}
+            ).standard_error
+    # NaN where a resample never reaches the target: the error is then unknown.
+    return {key: value, f"{key}_se": None if math.isnan(error) else float(error)}
 
 
 def _mean(key: str, values: ArrayLike) -> dict[str, Any]:

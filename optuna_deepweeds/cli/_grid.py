@@ -102,7 +102,7 @@ class GridRun:
         if plan is None or best is None or not is_finished(study) or plan.is_done(study):
             return 0
         evaluation = evaluate_study(
-            study, self.task, n_seeds=plan.n_seeds, recipe=plan.recipe, device=self.options.device
+            study, self.task, n_seeds=plan.seeds, recipe=plan.recipe, device=self.options.device
         )
         store_evaluation(study, evaluation)
         tested = evaluation.trials[0]
@@ -134,7 +134,7 @@ def run_jobs(run: GridRun, file: Path, jobs: int, url: str) -> int:
     with tempfile.TemporaryDirectory(prefix="deepweeds-grid-") as claims:
         plan = run.grid.evaluation or EvaluationPlan()
         arguments = ["--claims", claims, "--jobs", "1"]
-        arguments += ["--test-seeds", str(plan.n_seeds if run.grid.evaluation else 0)]
+        arguments += ["--test-seeds", str(plan.seeds if run.grid.evaluation else 0)]
         arguments += run.options.arguments()
         command = WorkerCommand(str(file), url, tuple(arguments), _PROGRAM)
         launch("local", command, jobs, device=run.options.device, should_stop=stop, on_tick=show)

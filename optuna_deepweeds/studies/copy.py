@@ -26,6 +26,9 @@ from optuna_deepweeds.studies.checkpoints import new_uid
 from optuna_deepweeds.studies.storage.bulk import bulk_add_trials
 from optuna_deepweeds.studies.storage.locks import backend
 
+_METRIC_NAMES = "study:metric_names"
+"""System attribute in which Optuna keeps the names of a study's metrics."""
+
 
 @dataclass(frozen=True)
 class Content:
@@ -98,9 +101,10 @@ def create_copy(content: Content, name: str, storage: BaseStorage) -> optuna.Stu
         }
     made: list[optuna.Study] = []
     try:
-        made.append(_create(name, content, storage))
+        made.append(_create(name, content, content.system_attrs, storage))
         if imported and companion:
-            made.append(_create(companion, content, storage))
+            labels = {k: v for k, v in content.system_attrs.items() if k == _METRIC_NAMES}
+            made.append(_create(companion, content, labels, storage))
             bulk_add_trials(made[1], imported)
         bulk_add_trials(made[0], own)
         # Last: with its specification a worker may join.
@@ -113,7 +117,9 @@ def create_copy(content: Content, name: str, storage: BaseStorage) -> optuna.Stu
     return made[0]
 
 
-def _create(name: str, content: Content, storage: BaseStorage) -> optuna.Study:
+def _create(
+    name: str, content: Content, system_attrs: Mapping[str, Any], storage: BaseStorage
+) -> optuna.Study:
     try:
         # Not wrapped once more where the caller holds Optuna's cached storage.
         study = optuna.create_study(
@@ -124,7 +130,7 @@ def _create(name: str, content: Content, storage: BaseStorage) -> optuna.Study:
             f"A copied study's name must be new in its storage, but {name!r} is there already; "
             "choose another name."
         ) from None
-    for key, value in content.system_attrs.items():
+    for key, value in system_attrs.items():
         study._storage.set_study_system_attr(study._study_id, key, value)
     return study
 

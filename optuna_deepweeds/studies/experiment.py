@@ -16,47 +16,22 @@ was interrupted, any worker may join a cell, and every other command reads it.
 
 from __future__ import annotations
 
-import difflib
 import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import optuna
 
 from optuna_deepweeds import attributes
 from optuna_deepweeds.errors import InvalidInputError, NotFoundError
+from optuna_deepweeds.schema import choose, load, require
 from optuna_deepweeds.studies.accounting import best_trial, progress
 from optuna_deepweeds.studies.ending import is_over
 from optuna_deepweeds.studies.manager import check_name, study_budget
 from optuna_deepweeds.studies.spec import MAX_EPOCHS, Budget, StudySpec
 from optuna_deepweeds.tasks.evaluation import RECIPES
-
-_TYPES: dict[str, type | tuple[type, ...]] = {
-    "name": str,
-    "dataset": str,
-    "space": str,
-    "epochs": int,
-    "fold": int,
-    "samplers": list,
-    "pruners": list,
-    "seeds": list,
-    "trials": int,
-    "seconds": (int, float),
-    "total_epochs": int,
-    "thaw": bool,
-    "priors": dict,
-    "evaluate": dict,
-}
-_REQUIRED = ("name", "dataset", "samplers", "pruners", "seeds")
-_PRIOR_TYPES: dict[str, type | tuple[type, ...]] = {
-    "files": list,
-    "samplers": list,
-    "enqueue_best": int,
-}
-_EVALUATE_TYPES: dict[str, type | tuple[type, ...]] = {"seeds": int, "recipe": str}
 
 
 @dataclass(frozen=True)
@@ -83,20 +58,16 @@ class EvaluationPlan:
     """How the best trial of each study is tested once all studies have run.
 
     Attributes:
-        n_seeds: Trainings of each.
+        seeds: Number of trainings of each.
         recipe: One of `tasks.evaluation.RECIPES`.
     """
 
-    n_seeds: int = 1
+    seeds: int = 1
     recipe: str = "study"
 
     def __post_init__(self) -> None:
-        if self.n_seeds < 1:
-            raise InvalidInputError(f"`evaluate seeds >= 1` must hold, but got {self.n_seeds}.")
-        if self.recipe not in RECIPES:
-            raise InvalidInputError(
-                f"the recipe must be one of {', '.join(RECIPES)}, but is {self.recipe!r}."
-            )
+        require(self.seeds >= 1, "seeds >= 1", seeds=self.seeds)
+        choose("recipe", self.recipe, RECIPES)
 
     def is_done(self, study: optuna.Study) -> bool:
         """Whether the study's present best trial was tested so."""
@@ -109,7 +80,7 @@ class EvaluationPlan:
         return (
             tested.get("trial") == best.number
             and stored.get("recipe") == self.recipe
-            and n_trained >= self.n_seeds
+            and n_trained >= self.seeds
         )
 
 
@@ -126,6 +97,42 @@ class Experiment:
     name: str
     cells: tuple[Cell, ...]
     evaluation: EvaluationPlan | None = None
+
+
+@dataclass(frozen=True)
+class _Priors:
+    files: tuple[str, ...]
+    samplers: tuple[str, ...] | None = None
+    enqueue_best: int = 0
+
+
+@dataclass(frozen=True)
+class _File:
+    """The keys of an experiment's file, as above."""
+
+    name: str
+    dataset: str
+    samplers: tuple[str, ...]
+    pruners: tuple[str, ...]
+    seeds: tuple[int, ...]
+    space: str = "course"
+    epochs: int = MAX_EPOCHS
+    fold: int = 0
+    trials: int | None = None
+    seconds: float | None = None
+    total_epochs: int | None = None
+    thaw: bool = True
+    priors: _Priors | None = None
+    evaluate: EvaluationPlan | None = None
+
+    def __post_init__(self) -> None:
+        for key, entries in (
+            ("samplers", self.samplers), ("pruners", self.pruners), ("seeds", self.seeds)
+        ):  # fmt: skip
+            if not entries or len(set(entries)) < len(entries):
+                raise InvalidInputError(
+                    f"{key} must be a list of different entries, but is {list(entries)!r}."
+                )
 
 
 _SHIPPED = Path(__file__).with_name("experiments")
@@ -162,31 +169,17 @@ def read_experiment(path: Path) -> Experiment:
         content = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, ValueError, RecursionError) as error:
         raise InvalidInputError(f"{path} must be TOML, but {error}.") from None
-    _check(path, content, _TYPES, _REQUIRED)
-    priors = content.get("priors", {})
-    _check(path, priors, _PRIOR_TYPES, ("files",) if priors else ())
-    for key in ("samplers", "pruners", "seeds"):
-        if not content[key] or len(set(map(str, content[key]))) < len(content[key]):
-            raise InvalidInputError(
-                f"{path}: {key} must be a list of different entries, but is {content[key]!r}."
-            )
-    evaluate = content.get("evaluate")
-    _check(path, evaluate or {}, _EVALUATE_TYPES, ())
+    grid = load(_File, content, str(path))
     try:
-        evaluation = (
-            None
-            if evaluate is None
-            else EvaluationPlan(evaluate.get("seeds", 1), evaluate.get("recipe", "study"))
-        )
         cells = [
-            _cell(path, content, sampler, pruner, seed)
-            for seed in content["seeds"]
-            for sampler in content["samplers"]
-            for pruner in content["pruners"]
+            _cell(path.parent, grid, sampler, pruner, seed)
+            for seed in grid.seeds
+            for sampler in grid.samplers
+            for pruner in grid.pruners
         ]
-    except (InvalidInputError, TypeError) as error:
+    except InvalidInputError as error:
         raise InvalidInputError(f"{path}: {error}") from None
-    return Experiment(content["name"], tuple(cells), evaluation)
+    return Experiment(grid.name, tuple(cells), grid.evaluate)
 
 
 def is_finished(study: optuna.Study) -> bool:
@@ -208,7 +201,7 @@ def cost_sentence(grid: Experiment, studies: Mapping[str, optuna.Study]) -> str:
     limits += [f"{first.budget.seconds / 60:g} minutes"] if first.budget.seconds else []
     n = len(grid.cells)
     text = f"{n} studies of at most {' or '.join(limits)}, {first.spec.epochs} epochs a network"
-    n_tests = n * grid.evaluation.n_seeds if grid.evaluation is not None else 0
+    n_tests = n * grid.evaluation.seeds if grid.evaluation is not None else 0
     if n_tests:
         text += f", then {n_tests} trainings to test the best networks"
     text += "."
@@ -226,7 +219,7 @@ def cost_sentence(grid: Experiment, studies: Mapping[str, optuna.Study]) -> str:
         finished = sum(s.finished for s in states)
         n_open = (n * (first.budget.trials or 0) - finished) * epochs / max(1, finished)
     n_evaluated = sum(
-        grid.evaluation.n_seeds
+        grid.evaluation.seeds
         for s in studies.values()
         if grid.evaluation is not None and grid.evaluation.is_done(s)
     )
@@ -241,54 +234,35 @@ def _hours(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
-def _cell(path: Path, content: Mapping[str, Any], sampler: str, pruner: str, seed: int) -> Cell:
-    name = f"{content['name']}-{sampler}-{pruner}-seed{seed}"
+def _cell(folder: Path, grid: _File, sampler: str, pruner: str, seed: int) -> Cell:
+    name = f"{grid.name}-{sampler}-{pruner}-seed{seed}"
     check_name(name)
-    priors = content.get("priors", {})
-    takes_priors = sampler in priors.get("samplers", content["samplers"])
-    budget = Budget(content.get("trials"), content.get("seconds"), content.get("total_epochs"))
+    budget = Budget(grid.trials, grid.seconds, grid.total_epochs)
     if budget == Budget():
         raise InvalidInputError("one of trials, seconds and total_epochs must be set.")
+    priors = grid.priors or _Priors(())
+    takes_priors = priors.samplers is None or sampler in priors.samplers
     return Cell(
         name=name,
         spec=StudySpec(
-            dataset=content["dataset"],
-            space=content.get("space", "course"),
-            epochs=content.get("epochs", MAX_EPOCHS),
-            fold=content.get("fold", 0),
+            dataset=grid.dataset,
+            space=grid.space,
+            epochs=grid.epochs,
+            fold=grid.fold,
             sampler=sampler,
             pruner=pruner,
             seed=seed,
-            thaw=pruner == "dora" and content.get("thaw", True),
+            thaw=pruner == "dora" and grid.thaw,
         ),
         budget=budget,
-        priors=tuple(_place(path, file) for file in priors.get("files", ()) if takes_priors),
-        enqueue_best=priors.get("enqueue_best", 0),
+        priors=tuple(_place(folder, file) for file in priors.files if takes_priors),
+        enqueue_best=priors.enqueue_best,
     )
 
 
-def _place(path: Path, file: str) -> str:
+def _place(folder: Path, file: str) -> str:
     if "://" in file:
         return file
-    if path.parent == _SHIPPED and not (_SHIPPED / file).exists():
+    if folder == _SHIPPED and not (_SHIPPED / file).exists():
         return str(_CHECKOUT / file)  # A wheel carries the file beside the grid.
-    return str(path.parent / file)
-
-
-def _check(
-    path: Path,
-    content: Mapping[str, Any],
-    types: Mapping[str, type | tuple[type, ...]],
-    required: tuple[str, ...],
-) -> None:
-    for key, value in content.items():
-        if key not in types:
-            close = difflib.get_close_matches(key, list(types), n=1)
-            hint = f" Did you mean {close[0]}?" if close else f" Keys: {', '.join(types)}."
-            raise InvalidInputError(f"{path}: no key {key!r}.{hint}")
-        kind = types[key]
-        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            raise InvalidInputError(f"{path}: {key} is of a wrong kind: {value!r}.")
-    missing = [key for key in required if key not in content]
-    if missing:
-        raise InvalidInputError(f"{path}: {', '.join(missing)} must be set, but is not.")
+    return str(folder / file)

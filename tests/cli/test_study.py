@@ -119,6 +119,14 @@ def test_a_dry_run_refuses_what_the_run_would(
     assert Path("app.db").read_bytes() == before
 
 
+def test_a_cluster_has_devices_that_this_machine_has_not(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+    done = command("study", "run", "--engine", "slurm", "--device", "cuda:99", "--dry-run")
+    assert done.code == 0 and "device cuda:99" in done.err
+
+
 def test_a_name_that_is_made_tells_every_specification_apart(command: Command) -> None:
     variants: list[tuple[str, ...]] = [(), ("--epochs", "5"), ("--no-thaw",), ("--seed", "1")]
     names = set()

@@ -53,7 +53,7 @@ def test_a_mapping_becomes_its_dataclass() -> None:
         ({"name": "a", "epochs": True}, "it: epochs must be a whole number, but is True."),
         ({"name": "a", "epochs": 3.0}, "it: epochs must be a whole number, but is 3.0."),
         ({"name": "a", "thaw": 1}, "it: thaw must be true or false, but is 1."),
-        ({"name": "a", "seconds": "3"}, "it: seconds must be a number or nothing, but is '3'."),
+        ({"name": "a", "seconds": "3"}, "it: seconds must be a number, but is '3'."),
         ({"name": "a", "table": []}, "it: table must be a table of values"),
         ({"name": "a", "numbers": [1, "x"]}, "numbers must be a list, each entry a whole number"),
         ({"name": "a", "numbers": "12"}, "numbers must be a list"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from optuna_deepweeds.samplers import seeding
+import optuna
+
+from optuna_deepweeds.samplers.optuna_samplers import PerTrialSampler
 from optuna_deepweeds.seeds import derive, generator
 from optuna_deepweeds.tasks import training_seed
 
@@ -19,12 +21,20 @@ def test_purposes_and_seeds_differ() -> None:
 
 
 def test_derivations_are_those_of_every_version() -> None:
-    assert derive(7, 3) == seeding.derived_seed(7, 3) == 3466196061
+    assert derive(7, 3) == 3466196061
     assert derive(7, 3, "training") == 2630976699
     assert generator(7, 3, "candidates").integers(10**6) == 603548
 
 
 def test_sampler_and_training_of_a_trial_share_no_seed() -> None:
-    sampler = {seeding.derived_seed(seed, number) for seed in range(5) for number in range(50)}
+    created: list[int] = []
+
+    def create(seed: int) -> optuna.samplers.BaseSampler:
+        created.append(seed)
+        return optuna.samplers.RandomSampler(seed)
+
+    for seed in range(5):
+        study = optuna.create_study(sampler=PerTrialSampler(create, seed=seed))
+        study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=50)
     training = {training_seed(seed, number) for seed in range(5) for number in range(50)}
-    assert len(sampler | training) == 500
+    assert len({*created} | training) == 500

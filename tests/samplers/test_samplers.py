@@ -17,9 +17,10 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from optuna_deepweeds.errors import InvalidInputError
-from optuna_deepweeds.samplers import SAMPLERS, make_sampler
+from optuna_deepweeds.samplers import SAMPLERS, RandomForestEISampler, make_sampler
 from optuna_deepweeds.samplers.optuna_samplers import PerTrialSampler
 from tests.samplers.problems import CONDITIONAL, conditional_objective, params_of, run
 
@@ -179,9 +180,27 @@ def test_samplers_work_within_hyperband() -> None:
     assert len(study.trials) == 15
 
 
-def test_importing_samplers_leaves_torch_alone() -> None:
-    code = "import sys, optuna_deepweeds.samplers; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+WITHOUT_TORCH = """
+import sys
+class Absent:
+    def find_spec(self, name, *_):
+        if name.partition(".")[0] in ("torch", "torchvision"):
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Absent())
+import optuna
+from optuna_deepweeds.pruners import DoraPruner
+from optuna_deepweeds.samplers import DNGOSampler, RandomForestEISampler
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+for kind in (RandomForestEISampler, DNGOSampler):
+    sampler, pruner = kind(seed=0, n_startup_trials=2), DoraPruner(max_resource=9)
+    study = optuna.create_study(sampler=sampler, pruner=pruner)
+    study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=4)
+"""
+
+
+def test_our_classes_work_where_torch_is_not_installed() -> None:
+    done = subprocess.run([sys.executable, "-c", WITHOUT_TORCH], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_optunas_samplers_keep_nothing_of_told_trials() -> None:
@@ -310,3 +329,27 @@ def test_a_long_study_does_not_forget_what_is_bad(name: str) -> None:
         n_bad += is_bad(x)
         study.tell(trial, value(x))
     assert n_bad <= 6
+
+
+def _n_threads() -> set[int]:
+    return {i["num_threads"] for i in threadpool_info() if i["internal_api"] == "openblas"}
+
+
+def test_a_suggestion_takes_one_thread_and_gives_the_others_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen = []
+    fit = RandomForestEISampler._fit
+
+    def watched(*arguments: object) -> object:
+        seen.append(_n_threads())
+        return fit(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(RandomForestEISampler, "_fit", watched)
+    study = optuna.create_study(sampler=make_sampler("rf_ei", seed=0, n_startup_trials=3))
+    with threadpool_limits(2):
+        if _n_threads() != {2}:
+            pytest.skip("this machine's linear algebra has no threads.")
+        study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=5)
+        assert seen == [{1}, {1}]
+        assert _n_threads() == {2}

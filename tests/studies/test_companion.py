@@ -136,8 +136,12 @@ def test_a_copy_has_the_priors_and_an_identity_of_its_own(
 
 
 def test_a_name_is_taken_whatever_lies_there(bench: Bench) -> None:
-    with pytest.raises(InvalidInputError, match="must not end with ':priors'"):
-        bench.study("mine:priors")
+    for name, rule in (
+        ("mine:priors", "must not end with ':priors'"),
+        ("-x", "begin with a dash"),
+    ):
+        with pytest.raises(InvalidInputError, match=rule):
+            bench.study(name)
     left = optuna.create_study(study_name="study:priors", storage=open_storage(bench.url))
     study = bench.study()
     manager.add_priors(study, priors())

@@ -60,21 +60,21 @@ def test_shipped_grids_can_be_read(name: str) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ("name =", "nme =", "no key 'nme'. Did you mean name?"),
+        ("name =", "nme =", "no key 'nme'. Did you mean 'name'?"),
         ('name = "mine"\n', "", "name must be set"),
         ("trials = 3", "", "one of trials, seconds and total_epochs"),
         ("trials = 3", "trials = 0", "`trials >= 1` must hold"),
-        ("trials = 3", "trials = true", "trials is of a wrong kind"),
+        ("trials = 3", "trials = true", "trials must be a whole number, but is True"),
         ("seeds = [1, 2]", "seeds = [1, 1]", "different entries"),
         ("seeds = [1, 2]", "seeds = []", "different entries"),
         ('"random", ', '"rndom", ', "no sampler 'rndom'"),
         ("seeds = [1, 2]", 'seeds = ["one"]', "grid.toml"),
-        ("[priors]", "[[priors]]", "priors is of a wrong kind"),
-        ("enqueue_best", "enqueue", "Did you mean enqueue_best?"),
+        ("[priors]", "[[priors]]", "priors must be a table of values"),
+        ("enqueue_best", "enqueue", "Did you mean 'enqueue_best'?"),
         ("name =", "name", "must be TOML"),
-        ("[priors]", "[evaluate]\nseeds = 0\n[priors]", "`evaluate seeds >= 1` must hold"),
-        ("[priors]", '[evaluate]\nrecipe = "x"\n[priors]', "recipe must be one of study, tuned"),
-        ("[priors]", "[evaluate]\nseed = 1\n[priors]", "Did you mean seeds?"),
+        ("[priors]", "[evaluate]\nseeds = 0\n[priors]", "evaluate: `seeds >= 1` must hold"),
+        ("[priors]", '[evaluate]\nrecipe = "x"\n[priors]', "Known: study, tuned"),
+        ("[priors]", "[evaluate]\nseed = 1\n[priors]", "Did you mean 'seeds'?"),
     ],
 )
 def test_wrong_files_are_one_line(tmp_path: Path, old: str, new: str, expected: str) -> None:

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import optuna
-import sqlalchemy
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 from sqlalchemy import Connection, Engine, text
 
 from optuna_deepweeds.errors import InvalidInputError, NotFoundError
-from optuna_deepweeds.studies.storage.engine import engine_options, listen, resolve_url, shown
+from optuna_deepweeds.studies.storage.engine import connected, listen, resolve_url, shown
 from optuna_deepweeds.studies.storage.locks import backend
 from optuna_deepweeds.studies.storage.open import check_file, open_storage, schema_revision
 from optuna_deepweeds.studies.storage.retry import PATIENCE_SECONDS, Retrier
@@ -94,18 +93,15 @@ def open_reader(url: str | None = None) -> Iterator[Reader]:
     """
     resolved = resolve_url(url)
     check_file(resolved, must_exist=True)
-    engine = sqlalchemy.create_engine(resolved, **engine_options(resolved))
-    listen(engine, threading.local())
-    try:
-        name = shown(resolved)
+    name = shown(resolved)
+    with connected(resolved) as engine:
+        listen(engine, threading.local())
         at_once = Retrier(patience=0.0, name=name)
         revision = at_once.call(lambda: schema_revision(engine, must_exist=True))
         if revision != REVISION:
             # Optuna knows whether it can be read, and says what to do if not.
             open_storage(url, must_exist=True)
         yield Reader(engine, Retrier(patience=PATIENCE_SECONDS, name=name))
-    finally:
-        engine.dispose()
 
 
 def light_trials(study: optuna.Study) -> list[FrozenTrial]:
