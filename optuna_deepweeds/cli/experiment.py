@@ -10,6 +10,8 @@ import click
 
 from optuna_deepweeds.cli._output import emit, format_option, info, storage_option
 from optuna_deepweeds.cli._values import Output, WorkerOptions, worker_options
+from optuna_deepweeds.datasets import DATASETS
+from optuna_deepweeds.schema import choose
 
 if TYPE_CHECKING:
     import optuna
@@ -183,6 +185,7 @@ def _print_plan(grid: Experiment, fmt: str, storage_url: str | None) -> None:
     from optuna_deepweeds.studies.accounting import progress
     from optuna_deepweeds.studies.experiment import cost_sentence, is_finished
 
+    choose("data set", grid.cells[0].spec.dataset, DATASETS)
     there = _studies(grid, storage_url)
     rows = []
     for cell in grid.cells:

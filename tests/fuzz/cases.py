@@ -181,7 +181,7 @@ def _leaves(
 
 _LONG = "d" * 300
 _OUTPUTS = {
-    ("study", "export", "mine"): ("no/folder/x.jsonl", "afolder", "good.csv/x", f"{_LONG}.gz", ""),
+    ("study", "export", "mine"): ("afolder", "good.csv/x", f"{_LONG}.gz", ""),
     ("priors", "export", "mine"): ("afolder", "good.csv/x", f"{_LONG}.csv", ""),
     ("study", "best", "mine", "--save"): ("afolder", "good.csv/x.pt", f"{_LONG}.pt", ""),
     ("study", "report", "mine", "-o"): ("afolder", "good.csv/x.html", f"{_LONG}.html"),

@@ -161,17 +161,21 @@ class ResilientStorage(RDBStorage):
         """As Optuna's; a repeated attempt recognises what the first one did."""
         now = datetime.now()
         attempted = False
+        started: datetime | None = None
 
         def is_own(row: Any) -> bool:
+            if state == TrialState.WAITING:  # Whoever claimed it since gave it another start.
+                return attempted and (row.state == state or row.datetime_start != started)
             stamp = row.datetime_start if state == TrialState.RUNNING else row.datetime_complete
             return bool(attempted and row.state == state and stamp == now)
 
         def change() -> bool:
-            nonlocal attempted
+            nonlocal attempted, started
             with self.writing(), scoped_transaction(self.scoped_session) as session:
                 row: Any = models.TrialModel.find_or_raise_by_id(trial_id, session, True)
                 if is_own(row):
                     return True
+                started = row.datetime_start
                 self.check_trial_is_updatable(trial_id, row.state)
                 if state == TrialState.RUNNING and row.state != TrialState.WAITING:
                     return False
