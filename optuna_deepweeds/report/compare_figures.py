@@ -71,7 +71,7 @@ def incumbents(comparison: Comparison, axis: Axis) -> Drawing | None:
 
 def ranking(comparison: Comparison) -> Drawing | None:
     """Mean rank over common seeds at every budget."""
-    grid, ranks = comparison.ranks("epochs")
+    grid, ranks = comparison.ranks()
     if not len(grid):
         return None
     traces = [

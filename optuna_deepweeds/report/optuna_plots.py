@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import optuna
 from optuna import visualization
 from optuna.trial import TrialState
 
-from optuna_deepweeds.report.cleaned import as_they_ran, cleaned, end_of, outcomes
+from optuna_deepweeds.report.cleaned import FixedStudy, as_they_ran, cleaned, end_of
 from optuna_deepweeds.report.drawing import COLOURS, Drawing, limits, points, styled
 from optuna_deepweeds.report.view import StudyView
 
@@ -26,28 +27,32 @@ _STATES = {
 
 def optuna_plots(view: StudyView) -> list[Drawing]:
     """Every plot that there is something to draw for."""
-    found = outcomes(view)
+    ran, study = as_they_ran(view), cleaned(view)
+    found = study.complete
     plots = []
     if len(view.trials) > 1 and view.ranked:
-        plots.append(_history(view))
+        plots.append(_history(view, ran))
     if any(t.datetime_start for t in view.trials):
-        plots.append(_timeline(view))
+        plots.append(_timeline(ran))
     if not found:
         return plots
     if len(found) >= MIN_TRIALS and len({t.value for t in found}) > 1:
-        plots.append(_importance(view, len(found)))
-    n_params = len({name for trial in found for name in trial.params})
-    return [*plots, _slices(view, n_params), _parallel(view, n_params, len(found))]
+        plots.append(_importance(study, view.metric))
+    return [*plots, _slices(study, view.metric), _parallel(study, view.metric)]
 
 
-def _history(view: StudyView) -> Drawing:
+def _n_params(study: optuna.Study) -> int:
+    return len({name for trial in study.trials for name in trial.params})
+
+
+def _history(view: StudyView, ran: optuna.Study) -> Drawing:
     stopped = [
         (t.number, value)
         for t in view.trials
         if t.state == TrialState.PRUNED and t.number not in view.replaced
         and (value := end_of(t)) is not None
     ]  # fmt: skip
-    figure = visualization.plot_optimization_history(as_they_ran(view), target_name=view.metric)
+    figure = visualization.plot_optimization_history(ran, target_name=view.metric)
     figure.update_traces(marker_color=COLOURS["finished"])
     figure.update_traces(line={"color": COLOURS["best"], "shape": "hv"})
     if stopped:
@@ -58,19 +63,21 @@ def _history(view: StudyView) -> Drawing:
     return Drawing("history", "Optimisation history", styled(figure, 340), caption)
 
 
-def _timeline(view: StudyView) -> Drawing:
-    figure = visualization.plot_timeline(as_they_ran(view), n_recent_trials=_MAX_BARS)
+def _timeline(ran: optuna.Study) -> Drawing:
+    n = len(ran.trials)
+    figure = visualization.plot_timeline(ran, n_recent_trials=_MAX_BARS)
     for trace in figure.data:
         word = _STATES[trace.name]
         trace.update(name=word, marker_color=COLOURS[word])
-    if len(view.trials) < 8:
+    if n < 8:
         figure.update_yaxes(dtick=1)
-    caption = f"The last {_MAX_BARS:,} trials." if len(view.trials) > _MAX_BARS else ""
+    caption = f"The last {_MAX_BARS:,} trials." if n > _MAX_BARS else ""
     return Drawing("timeline", "Timeline", styled(figure, 340), caption)
 
 
-def _importance(view: StudyView, n: int) -> Drawing:
-    figure = visualization.plot_param_importances(cleaned(view), target_name=view.metric)
+def _importance(study: FixedStudy, metric: str) -> Drawing:
+    n = len(study.complete)
+    figure = visualization.plot_param_importances(study, target_name=metric)
     figure.update_traces(showlegend=False, marker_color=COLOURS["finished"])
     caption = (
         f"How much each parameter decides whether one of these {n:,} trials is among their best "
@@ -82,11 +89,11 @@ def _importance(view: StudyView, n: int) -> Drawing:
     return Drawing("importance", "Parameter importance", styled(figure, height), caption)
 
 
-def _slices(view: StudyView, n_params: int) -> Drawing:
-    study = cleaned(view, at_most=_MAX_POINTS)
-    figure = visualization.plot_slice(study, target_name=view.metric)
+def _slices(study: FixedStudy, metric: str) -> Drawing:
+    figure = visualization.plot_slice(study.best(_MAX_POINTS), target_name=metric)
     figure.update_traces(showlegend=False)
     figure.update_yaxes(range=limits(figure.data))
+    n_params = _n_params(study.best(_MAX_POINTS))
     columns = min(n_params, _SLICES_A_ROW)
     n_rows = -(-n_params // columns)
     if n_params > 1:  # Optuna draws them in one row.
@@ -113,10 +120,10 @@ def _few_ticks(figure: Any, axis: str) -> None:
     figure.layout[f"xaxis{axis}"].update(tickvals=ticks, ticktext=[f"{v:.3g}" for v in ticks])
 
 
-def _parallel(view: StudyView, n_params: int, n: int) -> Drawing:
-    study = cleaned(view, at_most=_MAX_THREADS)
-    figure = visualization.plot_parallel_coordinate(study, target_name=view.metric)
+def _parallel(study: FixedStudy, metric: str) -> Drawing:
+    n, shown = len(study.complete), study.best(_MAX_THREADS)
+    figure = visualization.plot_parallel_coordinate(shown, target_name=metric)
     figure.update_xaxes(tickangle=-30)
     caption = f"The best {_MAX_THREADS} of {n:,} trials." if n > _MAX_THREADS else ""
-    width = 78 * (n_params + 1)
+    width = 78 * (_n_params(shown) + 1)
     return Drawing("parallel", "Parallel coordinates", styled(figure, 430), caption, width)

@@ -56,7 +56,7 @@ def test_differences_are_paired_and_savings_measured_to_the_same_value() -> None
     (test,) = comparison.tests
     assert (test.first, test.second) == ("rf_ei + none", "random + none")
     assert test.difference.mean == pytest.approx(0.19) and test.p == 0.25
-    ratio = comparison.savings(test.first, test.second, "epochs")
+    ratio = comparison.savings(test.first, test.second)
     assert ratio.mean == pytest.approx(3.0)
     text = " ".join(comparison.sentences())
     assert "3 times fewer epochs" in text and "3 seeds are few" in text
@@ -67,7 +67,7 @@ def test_direction_is_respected() -> None:
     views += [study([0.5, 0.4], s, "minimize", sampler="gp") for s in range(3)]
     comparison = compare(views)
     assert "gp + none ends 0.2 worse than random + none" in " ".join(comparison.sentences())
-    grid_, ranks = comparison.ranks("epochs")
+    grid_, ranks = comparison.ranks()
     assert ranks[-1].tolist() == [1.0, 2.0] and grid_[-1] == 10
 
 

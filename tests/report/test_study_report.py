@@ -180,7 +180,7 @@ def test_cleaned_study_has_one_trial_a_chain_that_ends_where_it_is_expected_to()
     assert [t.number for t in study.trials] == [0, 1, 2, 3]  # Places left out are filled.
     ends = {t.number: t.value for t in study.trials if t.state.name == "COMPLETE"}
     assert ends == {1: 0.8, 3: 0.6}
-    assert {t.number for t in cleaned(chain(), at_most=1).trials if t.params} == {1}
+    assert {t.number for t in cleaned(chain()).best(1).trials if t.params} == {1}
 
 
 def test_history_shows_final_values_where_they_differ_from_the_last_report() -> None:
