@@ -14,6 +14,7 @@ import click
 
 from optuna_deepweeds.schema import require
 from optuna_deepweeds.studies.launch import ENGINES
+from optuna_deepweeds.studies.spec import Budget
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
@@ -101,6 +102,34 @@ def worker_options(*names: str) -> Callable[[_Command], _Command]:
 
     names = names or tuple(_WORKER_OPTIONS)
     return decorate
+
+
+def budget_options(command: _Command) -> _Command:
+    """Add `--trials`, `--timeout` and `--total-epochs`, passed on as `budget`."""
+
+    @functools.wraps(command)
+    def wrapped(
+        trials: int | None, timeout: float | None, total_epochs: int | None, **values: Any
+    ) -> Any:
+        budget = Budget(trials=trials, seconds=timeout, epochs=total_epochs)
+        return command(budget=budget, **values)
+
+    for option in (
+        click.option("--total-epochs", type=int, help="Epochs in all, over every trial."),
+        click.option(
+            "--timeout",
+            type=Duration(),
+            help="Running time in all, such as 90s, 30m, 6h (the most).  [default of a new study: "
+            "6h; 4m on demo without a GPU]",
+        ),
+        click.option(
+            "--trials",
+            type=int,
+            help="Finished trials in all, over every run.  [default of a new study: 100]",
+        ),
+    ):
+        option(wrapped)
+    return wrapped  # type: ignore[return-value]
 
 
 data_dir_option = _WORKER_OPTIONS["data_dir"]

@@ -10,6 +10,8 @@ import click
 
 from optuna_deepweeds.cli._output import emit, format_option, info, storage_option
 from optuna_deepweeds.cli._values import Output, WorkerOptions, worker_options
+from optuna_deepweeds.datasets import DATASETS
+from optuna_deepweeds.schema import choose
 
 if TYPE_CHECKING:
     import optuna
@@ -155,7 +157,7 @@ def report(
     from optuna_deepweeds.cli.report import draw_pngs, require_plots
     from optuna_deepweeds.errors import NotFoundError
     from optuna_deepweeds.report.compare import compare
-    from optuna_deepweeds.report.compare_figures import compare_charts
+    from optuna_deepweeds.report.compare_figures import compare_figures
     from optuna_deepweeds.report.pages import write_comparison
     from optuna_deepweeds.report.view import StudyView
     from optuna_deepweeds.studies.experiment import read_experiment
@@ -176,13 +178,14 @@ def report(
     write_comparison(comparison, path, title=f"Experiment {grid.name}")
     info(f"Report written to {path}.")
     if png_folder is not None:
-        draw_pngs(compare_charts(comparison), png_folder)
+        draw_pngs(compare_figures(comparison), png_folder)
 
 
 def _print_plan(grid: Experiment, fmt: str, storage_url: str | None) -> None:
     from optuna_deepweeds.studies.accounting import progress
     from optuna_deepweeds.studies.experiment import cost_sentence, is_finished
 
+    choose("data set", grid.cells[0].spec.dataset, DATASETS)
     there = _studies(grid, storage_url)
     rows = []
     for cell in grid.cells:

@@ -14,7 +14,7 @@ from optuna_deepweeds.cli._values import Output
 from optuna_deepweeds.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from optuna_deepweeds.report.chart import Figure
+    from optuna_deepweeds.report.drawing import Drawing
     from optuna_deepweeds.report.view import StudyView
 
 _MAX_BYTES = 200  # Of a file's name most systems allow 255.
@@ -104,12 +104,12 @@ def compare(
         write_comparison(comparison, html_file)
         info(f"Comparison written to {html_file}.")
     if png_folder is not None:
-        from optuna_deepweeds.report.compare_figures import compare_charts
+        from optuna_deepweeds.report.compare_figures import compare_figures
 
-        draw_pngs(compare_charts(comparison), png_folder)
+        draw_pngs(compare_figures(comparison), png_folder)
 
 
-def draw_pngs(figures: Mapping[str, Figure], folder: Path) -> None:
+def draw_pngs(figures: Mapping[str, Drawing], folder: Path) -> None:
     """Draw every figure as a PNG into `folder` and say so."""
     from optuna_deepweeds.report.pages import write_pngs
 

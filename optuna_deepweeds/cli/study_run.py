@@ -7,7 +7,7 @@ from dataclasses import replace
 import click
 
 from optuna_deepweeds.cli._output import info, storage_option
-from optuna_deepweeds.cli._values import Duration, WorkerOptions, worker_options
+from optuna_deepweeds.cli._values import WorkerOptions, budget_options, worker_options
 from optuna_deepweeds.cli._work import check_device, load_task, print_plan, work
 from optuna_deepweeds.datasets import DATASETS
 from optuna_deepweeds.errors import InvalidInputError, NotFoundError
@@ -55,14 +55,7 @@ _TRIALS = 100
 @click.option(
     "--epochs", default=MAX_EPOCHS, show_default=True, help="Epochs of a full training, up to 20."
 )
-@click.option("--trials", type=int, help="Finished trials in all, over every run. [default: 100]")
-@click.option(
-    "--timeout",
-    type=Duration(),
-    help="Running time in all, such as 90s, 30m, 6h (the most). "
-    "[default: 6h; 4m on demo without a GPU]",
-)
-@click.option("--total-epochs", type=int, help="Epochs in all, over every trial.")
+@budget_options
 @click.option(
     "--priors",
     "prior_files",
@@ -93,9 +86,7 @@ def run(
     thaw: bool | None,
     seed: int,
     epochs: int,
-    trials: int | None,
-    timeout: float | None,
-    total_epochs: int | None,
+    budget: Budget,
     prior_files: tuple[str, ...],
     enqueue_best: int,
     sources: tuple[str, ...],
@@ -119,7 +110,6 @@ def run(
         raise InvalidInputError(f"`enqueue-best >= 0` must hold, but got {enqueue_best}.")
     if enqueue_best and not prior_files:
         raise InvalidInputError("--enqueue-best takes the best of --priors, but none are given.")
-    budget = Budget(trials=trials, seconds=timeout, epochs=total_epochs)
     spec = StudySpec(
         dataset="demo" if dataset == "auto" else dataset,
         fold=fold,
@@ -134,10 +124,16 @@ def run(
     priors = [prior for file in prior_files for prior in manager.read_source(file)]
     if name is not None:
         manager.check_name(name)
-    # The machines of a cluster have their own devices.
+    task, is_fallback = _make_task(spec, dataset == "auto", options)
+    if is_fallback:
+        info(
+            "DeepWeeds is not on this machine: this study runs on the demo images (generated "
+            "plants).\nTo get DeepWeeds (468 MiB): optuna-deepweeds data prepare"
+        )
+    # The machines of a cluster have their own devices. From here on torch is loaded, which takes
+    # seconds.
     is_here = options.engine == "local"
     chosen = check_device(options.device) if is_here else options.device or "of each machine"
-    task, is_fallback = _make_task(spec, dataset == "auto", options)
     is_first_look = task.name == "demo" and chosen == "cpu"
     if space == "auto" and is_first_look:
         task = replace(task, space=SPACES["course-small"])
@@ -153,11 +149,6 @@ def run(
         name = _default_name(spec)
     default = Budget(trials=_TRIALS, seconds=_DEMO_SECONDS if is_first_look else _SECONDS)
 
-    if is_fallback:
-        info(
-            "DeepWeeds is not on this machine: this study runs on the demo images (generated "
-            "plants).\nTo get DeepWeeds (468 MiB): optuna-deepweeds data prepare"
-        )
     if dry_run:
         _check_storage(name, spec, storage_url)
         print_plan(name, spec, default.updated(budget), storage_url, chosen, task)
@@ -184,16 +175,12 @@ def run(
 
 @click.command()
 @click.argument("name")
-@click.option("--trials", type=int, help="A new total of finished trials.")
-@click.option("--timeout", type=Duration(), help="A new total running time.")
-@click.option("--total-epochs", type=int, help="A new total of epochs.")
+@budget_options
 @worker_options()
 @storage_option
 def resume(
     name: str,
-    trials: int | None,
-    timeout: float | None,
-    total_epochs: int | None,
+    budget: Budget,
     options: WorkerOptions,
     storage_url: str | None,
 ) -> int:
@@ -204,7 +191,6 @@ def resume(
     from optuna_deepweeds.studies import manager
 
     check_engine(options.engine)
-    budget = Budget(trials=trials, seconds=timeout, epochs=total_epochs)
     study = manager.open_study(name, storage_url)
     spec = manager.study_spec(study)
     task = load_task(spec, options)

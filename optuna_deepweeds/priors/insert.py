@@ -18,6 +18,7 @@ from optuna_deepweeds.priors.match import Matching, match_priors
 from optuna_deepweeds.priors.record import Direction, PriorTrial
 from optuna_deepweeds.schema import require
 from optuna_deepweeds.spaces import SearchSpace
+from optuna_deepweeds.trials import whole_number
 
 AddTrials = Callable[[optuna.Study, Sequence[FrozenTrial]], None]
 
@@ -158,20 +159,22 @@ def _record(
     """
     if not priors:
         return
-    record = dict(study.user_attrs.get(attributes.PRIOR_SUMMARY, {}))
+    stored = study.user_attrs.get(attributes.PRIOR_SUMMARY)
+    entries = stored.items() if isinstance(stored, Mapping) else ()
+    record = {source: entry for source, entry in entries if isinstance(entry, Mapping)}
     there = Counter(t.user_attrs.get(attributes.PRIOR) for t in companion.get_trials(False))
     enqueued = Counter(prior.source for prior in summary.enqueued)
     for source, n_read in Counter(prior.source for prior in priors).items():
-        before = record.get(source, {})
+        before: Mapping[str, Any] = record.get(source, {})
         dropped = [d.rule for d in summary.matching.dropped if d.prior.source == source]
         record[source] = {
             "read": n_read,
             "added": there[source],
-            "enqueued": int(before.get("enqueued", 0)) + enqueued[source],
+            "enqueued": whole_number(before.get("enqueued"), 0) + enqueued[source],
             "dropped": dict(Counter(dropped)),
             "ignored": dict(summary.matching.ignored),
         }
-    if record != study.user_attrs.get(attributes.PRIOR_SUMMARY):
+    if record != stored:
         study.set_user_attr(attributes.PRIOR_SUMMARY, record)
 
 

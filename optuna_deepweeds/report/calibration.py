@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
@@ -98,13 +97,8 @@ class Calibration:
         return rows
 
 
-def calibration(study: optuna.Study) -> Calibration:
-    """Judge the anticipations that `study` stores; without points if none can be judged."""
-    return calibration_of(study.get_trials(deepcopy=False), study.direction)
-
-
 def calibration_of(trials: Iterable[FrozenTrial], direction: StudyDirection) -> Calibration:
-    """As `calibration`, from all trials of one study."""
+    """Judge the anticipations of all trials of one study; without points if none can be."""
     by_number = {trial.number: trial for trial in trials}
     points = []
     for trial in by_number.values():

@@ -13,8 +13,8 @@ from collections.abc import Container, Sequence
 import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from optuna_deepweeds import trials
 from optuna_deepweeds.report.view import StudyView
-from optuna_deepweeds.trials import expected_end
 
 
 class FixedStudy(optuna.Study):
@@ -24,12 +24,23 @@ class FixedStudy(optuna.Study):
     failed trials without parameters.
     """
 
-    def __init__(self, direction: optuna.study.StudyDirection, trials: Sequence[FrozenTrial]):
+    def __init__(self, direction: optuna.study.StudyDirection, fixed: Sequence[FrozenTrial]):
         made = optuna.create_study(direction=direction)
         super().__init__(made.study_name, made._storage)
-        by_number = {trial.number: trial for trial in trials}
+        by_number = {trial.number: trial for trial in fixed}
         numbers = range(max(by_number, default=-1) + 1)
         self._fixed = [by_number.get(number) or _gap(number) for number in numbers]
+
+    @property
+    def complete(self) -> list[FrozenTrial]:
+        """Its complete trials."""
+        return self.get_trials(states=(TrialState.COMPLETE,))
+
+    def best(self, n: int) -> FixedStudy:
+        """The study of its best `n` complete trials."""
+        sign = trials.sign(self.direction)
+        ranked = sorted(self.complete, key=lambda t: -sign * t.values[0])
+        return FixedStudy(self.direction, ranked[:n])
 
     def get_trials(
         self, deepcopy: bool = True, states: Container[TrialState] | None = None
@@ -38,21 +49,11 @@ class FixedStudy(optuna.Study):
         return [t for t in self._fixed if states is None or t.state in states]
 
 
-def cleaned(view: StudyView, *, at_most: int | None = None) -> FixedStudy:
+def cleaned(view: StudyView) -> FixedStudy:
     """The study whose trials all count as complete, each with its final or expected value.
 
-    Args:
-        view: The study.
-        at_most: Leave out the worst of more trials than that.
+    Trials without parameters or without an end are left out.
     """
-    trials = outcomes(view)
-    if at_most is not None:
-        trials = sorted(trials, key=lambda t: -view.sign * t.values[0])[:at_most]
-    return FixedStudy(view.direction, trials)
-
-
-def outcomes(view: StudyView) -> list[FrozenTrial]:
-    """Trials with parameters and an end, as complete ones that end there."""
     found = []
     for trial in view.trials:
         if trial.number in view.replaced or not trial.params:
@@ -60,7 +61,7 @@ def outcomes(view: StudyView) -> list[FrozenTrial]:
         value = end_of(trial)
         if value is not None:
             found.append(_bare(trial, TrialState.COMPLETE, value))
-    return found
+    return FixedStudy(view.direction, found)
 
 
 def as_they_ran(view: StudyView) -> FixedStudy:
@@ -70,7 +71,7 @@ def as_they_ran(view: StudyView) -> FixedStudy:
 
 def end_of(trial: FrozenTrial) -> float | None:
     """The final value of a complete trial, the expected or else the last one of a stopped one."""
-    value = expected_end(trial)
+    value = trials.expected_end(trial)
     if value is None and trial.state == TrialState.PRUNED:
         value = last_value(trial)
     return value if value is not None and math.isfinite(value) else None

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from optuna_deepweeds.errors import InvalidInputError
-from optuna_deepweeds.report.incumbent import Axis
 from optuna_deepweeds.report.methods import Method, group, recipe
 from optuna_deepweeds.report.published import (
     PUBLISHED,
@@ -87,8 +86,8 @@ class Comparison:
         values = {m.label: m.tested if self.is_tested else m.final for m in self.methods}
         return paired_tests(values, self.pairs)
 
-    def savings(self, first: str, second: str, axis: Axis) -> Estimate:
-        """Cost of `second` over that of `first` until both have what the worse one ends with.
+    def savings(self, first: str, second: str) -> Estimate:
+        """Epochs of `second` over those of `first` until both have what the worse one ends with.
 
         The geometric mean over shared seeds; those without a finished trial are left out.
         """
@@ -97,7 +96,7 @@ class Comparison:
         ratios = []
         for seed in shared_seeds(a.final, b.final):
             target = self.sign * min(self.sign * a.final[seed], self.sign * b.final[seed])
-            costs = [m.runs[seed].cost_to_reach(target, axis, self.sign) for m in (a, b)]
+            costs = [m.runs[seed].cost_to_reach(target, "epochs", self.sign) for m in (a, b)]
             if all(math.isfinite(c) and c > 0 for c in costs):
                 ratios.append(costs[1] / costs[0])
         return geometric_mean(ratios)
@@ -108,7 +107,7 @@ class Comparison:
         sign = 1.0 if self.is_tested else self.sign
         shown = [test for test in self.tests if test.second == self.baseline]
         for test in shown:
-            ratio = self.savings(test.first, test.second, "epochs")
+            ratio = self.savings(test.first, test.second)
             found.append(sentence(test, self.measure, sign, ratio))
         n = min((test.difference.n for test in shown if test.difference.n), default=FEW_SEEDS)
         if n == 1:
@@ -135,19 +134,19 @@ class Comparison:
             f"{spent:.0f} epochs and {minutes:.0f} minutes a study (medians)."
         )
 
-    def ranks(self, axis: Axis, n_points: int = 100) -> tuple[np.ndarray, np.ndarray]:
-        """(n,) grid of cost and (n, n_methods) mean rank over the seeds that all methods have.
+    def ranks(self, n_points: int = 100) -> tuple[np.ndarray, np.ndarray]:
+        """(n,) grid of epochs and (n, n_methods) mean rank over the seeds that all methods have.
 
         Rank 1 is the best incumbent at that cost; both are empty without a common seed.
         """
         seeds = [s for s in self.methods[0].views if all(s in m.views for m in self.methods)]
-        totals = [m.runs[s].total(axis) for s in seeds for m in self.methods]
+        totals = [m.runs[s].total("epochs") for s in seeds for m in self.methods]
         if not seeds or len(self.methods) < 2 or min(totals) <= 0:
             return np.empty(0), np.empty((0, len(self.methods)))
         grid = np.linspace(0.0, min(totals), n_points)
         per_seed = [
             average_ranks(
-                self.sign * np.column_stack([m.runs[s].at(grid, axis) for m in self.methods])
+                self.sign * np.column_stack([m.runs[s].at(grid, "epochs") for m in self.methods])
             )
             for s in seeds
         ]
@@ -155,7 +154,7 @@ class Comparison:
 
     def method_table(self) -> Table:
         """One row a method: medians over seeds, counts, mean rank over the whole budget."""
-        grid, ranks = self.ranks("epochs")
+        grid, ranks = self.ranks()
         rows = []
         for i, method in enumerate(self.methods):
             final = list(method.final.values())
@@ -208,7 +207,7 @@ class Comparison:
         """One row a pair: difference, interval, p values, how many times fewer epochs."""
         rows = []
         for t in self.tests:
-            d, ratio = t.difference, self.savings(t.first, t.second, "epochs")
+            d, ratio = t.difference, self.savings(t.first, t.second)
             numbers = (d.mean, d.low, d.high, t.p, t.p_holm, ratio.mean, ratio.low, ratio.high)
             plain = (None if math.isnan(value) else value for value in numbers)
             rows.append((t.first, t.second, d.n, *plain, self.measure))

@@ -1,21 +1,30 @@
-"""The charts of a comparison of methods; each is None where there is nothing to draw."""
+"""The figures of a comparison of methods; each is None where there is nothing to draw."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from optuna_deepweeds.report.chart import Chart, Mark, Panel, method_colour
 from optuna_deepweeds.report.compare import Comparison
-from optuna_deepweeds.report.incumbent import Axis, band
+from optuna_deepweeds.report.drawing import (
+    COLOURS,
+    Drawing,
+    axes,
+    band,
+    line,
+    method_colour,
+    points,
+)
+from optuna_deepweeds.report.incumbent import Axis, summarise
 from optuna_deepweeds.report.published import Published
 from optuna_deepweeds.report.view import StudyView
 
 
-def compare_charts(comparison: Comparison) -> dict[str, Chart]:
-    """Every chart that there is something to draw for, by key."""
+def compare_figures(comparison: Comparison) -> dict[str, Drawing]:
+    """Every figure that there is something to draw for, by key."""
     made = (
         incumbents(comparison, "epochs"),
         incumbents(comparison, "seconds"),
@@ -24,69 +33,68 @@ def compare_charts(comparison: Comparison) -> dict[str, Chart]:
         cumulative_maximum(comparison),
         test_accuracies(comparison),
     )
-    return {chart.key: chart for chart in made if chart is not None}
+    return {drawing.key: drawing for drawing in made if drawing is not None}
 
 
-def incumbents(comparison: Comparison, axis: Axis) -> Chart | None:
+def incumbents(comparison: Comparison, axis: Axis) -> Drawing | None:
     """Median incumbent and quartiles over seeds against what was spent."""
-    marks: list[Mark] = []
-    scale = 1.0 if axis == "epochs" else 60.0
+    traces: list[Any] = []
+    label, scale = ("epochs trained", 1.0) if axis == "epochs" else ("minutes", 60.0)
     for i, method in enumerate(comparison.methods):
         runs = [run for run in method.runs.values() if run.total(axis) > 0]
-        b = band(runs, axis, comparison.sign)
-        if np.isnan(b.median).all():
+        found = summarise(runs, axis, comparison.sign)
+        if np.isnan(found.median).all():
             continue
-        x, ink = (b.grid / scale).tolist(), method_colour(i)
+        x, ink, y = (found.grid / scale).tolist(), method_colour(i), _gaps(found.median)
         if len(runs) > 1:
-            marks.append(
-                Mark("band", x, _gaps(b.low), colour=ink, upper=_gaps(b.high), opacity=0.16)
-            )
-        whole = int((~b.is_partial).sum())  # The dashed part begins where the whole one ends.
-        for part, name, is_dashed in (
-            (slice(whole), method.label, False), (slice(whole - 1, None), "", True)
-        ):  # fmt: skip
-            y = _gaps(b.median[part])
-            if any(value is not None for value in y):
-                marks.append(Mark("step", x[part], y, name, ink, width=2.2, dash=is_dashed))
-    if not marks:
+            traces += band(x, _gaps(found.low), _gaps(found.high), ink)
+        whole = int((~found.is_partial).sum())
+        name = method.label
+        # The dashed part begins where the whole one ends.
+        for part, is_dashed in ((slice(whole), False), (slice(whole - 1, None), True)):
+            if len(x[part]) > is_dashed and any(value is not None for value in y[part]):
+                step = line(
+                    x[part], y[part], name, ink, width=2.2, is_step=True, is_dashed=is_dashed
+                )
+                traces.append(step)
+                name = ""
+    if not traces:
         return None
-    what = "epochs trained" if axis == "epochs" else "minutes"
-    panel = Panel(tuple(marks), x_label=what, y_label=f"best {comparison.metric}")
-    return Chart(
-        f"incumbent-{axis}",
-        f"Best network against {'epochs' if axis == 'epochs' else 'time'}",
-        (panel,),
+    caption = (
         "Median over seeds, band from the lower to the upper quartile; dashed from where a study "
-        "has ended, which keeps its best network.",
-        height=400,
+        "has ended, which keeps its best network."
     )
+    figure = axes(traces, label, f"best {comparison.metric}", 400)
+    title = f"Best network against {'epochs' if axis == 'epochs' else 'time'}"
+    return Drawing(f"incumbent-{axis}", title, figure, caption)
 
 
-def ranking(comparison: Comparison) -> Chart | None:
+def ranking(comparison: Comparison) -> Drawing | None:
     """Mean rank over common seeds at every budget."""
-    grid, ranks = comparison.ranks("epochs")
+    grid, ranks = comparison.ranks()
     if not len(grid):
         return None
-    marks = tuple(
-        Mark("line", grid.tolist(), ranks[:, i].tolist(), m.label, method_colour(i), width=2.2)
+    traces = [
+        line(grid.tolist(), ranks[:, i].tolist(), m.label, method_colour(i), width=2.2)
         for i, m in enumerate(comparison.methods)
-    )
-    lowest = len(comparison.methods) + 0.2
-    panel = Panel(marks, x_label="epochs trained", y_label="mean rank", y_range=(lowest, 0.8))
+    ]
+    figure = axes(traces, "epochs trained", "mean rank", 320)
+    figure.update_yaxes(range=(len(comparison.methods) + 0.2, 0.8))
     caption = "1 is best; ties share their mean rank. Over the seeds that every method has."
-    return Chart("ranking", "Anytime ranking", (panel,), caption, height=320)
+    return Drawing("ranking", "Anytime ranking", figure, caption)
 
 
-def finals(comparison: Comparison) -> Chart | None:
+def finals(comparison: Comparison) -> Drawing | None:
     """Final value of each seed."""
     columns = [(m.label, m.final, None) for m in comparison.methods]
-    return _columns(
-        columns, "finals", "Where each seed ended", f"best {comparison.metric}",
-        "One point a seed; the bar is the median.",
-    )  # fmt: skip
+    figure = _columns(columns, f"best {comparison.metric}")
+    if figure is None:
+        return None
+    caption, width = "One point a seed; the bar is the median.", 78 * len(columns)
+    return Drawing("finals", "Where each seed ended", figure, caption, max(300, width))
 
 
-def test_accuracies(comparison: Comparison) -> Chart | None:
+def test_accuracies(comparison: Comparison) -> Drawing | None:
     """Test accuracy by searcher and scheduler, as on the poster, beside the published values."""
     shown = comparison.published
     columns: list[_Column] = [
@@ -101,94 +109,82 @@ def test_accuracies(comparison: Comparison) -> Chart | None:
     caption += "one point a seed, the bar is the median."
     if shown:
         caption += " Grey diamonds: published, on another split of the same size."
-    return _columns(
-        columns, "test-accuracy", "Test accuracy by sampler and pruner", "test accuracy", caption
-    )
+    figure, title = _columns(columns, "test accuracy"), "Test accuracy by sampler and pruner"
+    return Drawing("test-accuracy", title, figure, caption, max(300, 78 * len(columns)))
 
 
 _Column = tuple[str, Mapping[Hashable, float], Published | None]
 
 
-def _columns(
-    columns: Sequence[_Column], key: str, title: str, y_label: str, caption: str
-) -> Chart | None:
+def _columns(columns: Sequence[_Column], y_label: str) -> Any:
     """One column a method: a point a seed, the median, and published values beside them."""
-    marks = []
+    traces: list[Any] = []
+    name = "published (other split)"
     shift = 0.14 if any(published is not None for _, _, published in columns) else 0.0
+    half = 0.12 if shift else 0.25
     for i, (label, values, published) in enumerate(columns):
         if values:
+            y, ink, x = list(values.values()), method_colour(i), i - shift
             texts = [f"{label}, seed {seed}: {v:.4g}" for seed, v in values.items()]
-            half, ink, y = 0.12 if shift else 0.25, method_colour(i), list(values.values())
-            marks += _column(i - shift, y, texts, half, Mark("points", (), (), colour=ink))
+            traces += [_median(x, y, half, ink)]
+            traces += [points([x] * len(y), y, "", ink, texts, opacity=0.75)]
         if published is not None:
-            y = list(published.test_accuracies)
+            y, x = list(published.test_accuracies), i + shift
             texts = [f"published, {published.label}: {v:.4f}" for v in y]
-            marks += _column(i + shift, y, texts, 0.12, _published("published (other split)"))
-    if not marks:
+            traces += [_median(x, y, half, COLOURS["grid"])]
+            traces += [_published([x] * len(y), y, name, texts)]
+            name = ""
+    if not traces:
         return None
-    panel = Panel(
-        tuple(marks),
-        y_label=y_label,
-        x_ticks=tuple((float(i), label) for i, (label, _, _) in enumerate(columns)),
-        x_range=(-0.5, len(columns) - 0.5),
-    )
-    return Chart(key, title, (panel,), caption, height=380)
+    labels = [label for label, _, _ in columns]
+    is_long = sum(len(label) + 2 for label in labels) > 100
+    return axes(
+        traces, "", y_label, tickvals=list(range(len(labels))), ticktext=labels,
+        range=(-0.5, len(labels) - 0.5), tickangle=-35 if is_long else None,
+    )  # fmt: skip
 
 
-def _column(x: float, y: list[float], texts: list[str], half: float, style: Mark) -> list[Mark]:
-    """Points above one another at `x`, and their median."""
-    middle = [float(np.median(y))] * 2
-    return [
-        Mark("line", [x - half, x + half], middle, colour=style.colour, width=2.5),
-        replace(style, x=[x] * len(y), y=y, texts=texts, opacity=0.75),
-    ]
+def _median(x: float, y: Sequence[float], half: float, colour: str) -> Any:
+    return line([x - half, x + half], [float(np.median(y))] * 2, "", colour, width=2.5)
 
 
-def _published(name: str) -> Mark:
-    return Mark("points", (), (), name, "grid", symbol="diamond", size=7.0)
+def _published(x: Sequence[float], y: Sequence[float], name: str, texts: Sequence[str]) -> Any:
+    ink = COLOURS["grid"]
+    return points(x, y, name, ink, texts, symbol="diamond", size=7, opacity=0.75)
 
 
-def cumulative_maximum(comparison: Comparison) -> Chart | None:
+def cumulative_maximum(comparison: Comparison) -> Drawing | None:
     """The best value over the number of finished trials, one line a seed, as on the poster."""
-    marks = []
+    traces: list[Any] = []
     for i, method in enumerate(comparison.methods):
-        names = iter([method.label])  # Of the first line alone.
+        name, ink = method.label, method_colour(i)
         for seed, view in method.views.items():
             x, y = _steps(view)
             if x:
-                texts = [
-                    f"{method.label}, seed {seed}, trial {n}: {v:.4g}"
-                    for n, v in zip(x, y, strict=True)
-                ]
-                name, ink = next(names, ""), method_colour(i)
-                marks.append(Mark("step", x, y, name, ink, texts=texts, opacity=0.8))
-    if not marks:
+                head = f"{method.label}, seed {seed}"
+                texts = [f"{head}, trial {n}: {v:.4g}" for n, v in zip(x, y, strict=True)]
+                traces.append(line(x, y, name, ink, texts, opacity=0.8, is_step=True))
+                name = ""
+    if not traces:
         return None
     caption = "One line a study; trials that were stopped early count as trials."
-    ticks: tuple[int, ...] = ()
+    x_axis: dict[str, Any] = {}
     if comparison.published:
-        shown = [
-            (float(n), v, f"published, {p.label}, {n:,} trials: {v:.4f} on the test images")
+        pairs = [
+            (n, value, f"published, {p.label}, {n:,} trials: {value:.4f} on the test images")
             for p in comparison.published
-            for n, v in zip(p.n_trials, p.test_accuracies, strict=True)
+            for n, value in zip(p.n_trials, p.test_accuracies, strict=True)
         ]
-        style = _published("published: test accuracy")
-        x, y, texts = (list(part) for part in zip(*shown, strict=True))
-        marks.append(replace(style, x=x, y=y, texts=texts, opacity=0.7))
+        x, y, texts = (list(part) for part in zip(*pairs, strict=True))
+        traces.append(_published(x, y, "published: test accuracy", texts))
         caption += (
             " Grey diamonds: published studies at their number of trials; of these only the "
             "accuracy on the test images is known, so that is their height."
         )
-        ticks = (1, 3, 10, 30, 100, 300, 1000)
-    panel = Panel(
-        tuple(marks),
-        x_label="trials",
-        y_label=f"best {comparison.metric}",
-        log_x=bool(ticks),
-        is_whole=True,
-        x_ticks=tuple((float(n), f"{n:,}") for n in ticks),
-    )
-    return Chart("cumulative", "Cumulative best over trials", (panel,), caption, height=380)
+        ticks = [1, 3, 10, 30, 100, 300, 1000]
+        x_axis = {"type": "log", "tickvals": ticks, "ticktext": [f"{n:,}" for n in ticks]}
+    figure = axes(traces, "trials", f"best {comparison.metric}", **x_axis)
+    return Drawing("cumulative", "Cumulative best over trials", figure, caption)
 
 
 def _steps(view: StudyView) -> tuple[list[float], list[float]]:
@@ -198,9 +194,9 @@ def _steps(view: StudyView) -> tuple[list[float], list[float]]:
     complete = {t.number: view.sign * t.value for t in view.ranked if t.value is not None}
     x: list[float] = []
     y: list[float] = []
-    best = -np.inf
+    best = -math.inf
     for n, trial in enumerate(ended, 1):
-        if complete.get(trial.number, -np.inf) > best:
+        if complete.get(trial.number, -math.inf) > best:
             best = complete[trial.number]
             x.append(n)
             y.append(view.sign * best)

@@ -6,12 +6,12 @@ Cheap enough for the start and the end of a study, not for every epoch.
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+from typing import Any
 
 import optuna
 
 from optuna_deepweeds.errors import InvalidInputError
-from optuna_deepweeds.report.chart import Chart, Panel
+from optuna_deepweeds.report.drawing import Drawing, axes, titled
 from optuna_deepweeds.report.view import StudyView
 from optuna_deepweeds.tasks import ImageTask
 
@@ -58,9 +58,7 @@ def publish(
 
 def _save_figures(study: optuna.Study, view: StudyView) -> None:
     try:
-        from optuna_deepweeds.report.draw_plotly import titled
-
-        drawn = {c.key: titled(_bare(c).to_plotly(), c.title) for c in _charts(study, view)}
+        drawn = {drawing.key: _bare(drawing) for drawing in _drawings(study, view)}
     except ImportError:
         return
     from optuna_dashboard import save_plotly_graph_object
@@ -69,28 +67,24 @@ def _save_figures(study: optuna.Study, view: StudyView) -> None:
         save_plotly_graph_object(study, figure, graph_object_id=_FIGURE_ID + key)
 
 
-def _charts(study: optuna.Study, view: StudyView) -> list[Chart]:
+def _drawings(study: optuna.Study, view: StudyView) -> list[Drawing]:
     """What to save; in the place of a saved figure that is not drawn any more, why it is not."""
-    from optuna_deepweeds.report.figures import own_charts
+    from optuna_deepweeds.report.figures import own_figures
 
     is_long = len(view.trials) > _MAX_TRIALS
-    charts = [] if is_long else own_charts(view)
+    drawings = [] if is_long else own_figures(view)
     reason = "nothing to draw"
     if is_long:
         reason = f"not drawn for more than {_MAX_TRIALS} trials; see `study report`"
     # A study's attributes cannot be deleted.
     stored = study._storage.get_study_system_attrs(study._study_id)
-    for key in set(_KEYS) - {chart.key for chart in charts}:
+    for key in set(_KEYS) - {drawing.key for drawing in drawings}:
         if any(f":{_FIGURE_ID}{key}:" in name for name in stored):
             title = f"{key.replace('-', ' ').capitalize()}: {reason}"
-            charts.append(Chart(key, title, (Panel(()),)))
-    return charts
+            drawings.append(Drawing(key, title, axes((), "", "")))
+    return drawings
 
 
-def _bare(chart: Chart) -> Chart:
-    """`chart` without hover texts: the storage keeps a figure in pieces of two kilobytes."""
-    panels = (
-        replace(panel, marks=tuple(replace(mark, texts=()) for mark in panel.marks))
-        for panel in chart.panels
-    )
-    return replace(chart, panels=tuple(panels))
+def _bare(drawing: Drawing) -> Any:
+    """Its figure without hover texts: the storage keeps a figure in pieces of two kilobytes."""
+    return titled(drawing).update_traces(text=None, hovertemplate=None)

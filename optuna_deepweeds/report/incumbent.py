@@ -3,26 +3,28 @@
 | symbol | meaning |
 |---|---|
 | incumbent | best value of a trial trained to its end so far, in the study's own direction |
-| epochs | epochs trained by all trials until then; inherited ones count once, priors never |
+| epochs | epochs trained by all trials until then; inherited ones count once |
 | seconds | time during which trials ran until then; pauses and parallel trials count once |
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from optuna_deepweeds.report.view import StudyView
 from optuna_deepweeds.studies.accounting import epochs_trained, spells
 
 Axis = Literal["epochs", "seconds"]
 Floats = NDArray[np.float64]
+_Spell = tuple[float, float, float]
+"""Start and end of a time in which a worker held a trial, and the epochs trained then."""
 
 
 @dataclass(frozen=True)
@@ -63,37 +65,29 @@ class Trajectory:
         return float(self.spent(axis)[reached[0]]) if len(reached) else float("inf")
 
 
-Spell = tuple[float, float, float]
-"""Start and end of a worker's hold on a trial (seconds of a clock), and epochs trained in it."""
-
-
 def trajectory(view: StudyView) -> Trajectory:
     """The incumbent of a study over epochs and time."""
     now = datetime.now(UTC)
     held = sorted(spell for trial in view.trials for spell in _spells(trial, now))
-    starts = np.array([start for start, _, _ in held], dtype=float)
-    ends = np.array([end for _, end, _ in held], dtype=float)
     complete = sorted(
-        (
-            t
-            for t in view.trials
-            if t.state == TrialState.COMPLETE and t.datetime_complete and t.value is not None
-        ),
-        key=lambda t: (t.datetime_complete, t.number),
+        (t.datetime_complete.timestamp(), t.number, view.sign * t.value)
+        for t in view.ranked
+        if t.datetime_complete is not None and t.value is not None
     )
-    times = [t.datetime_complete.timestamp() for t in complete if t.datetime_complete]
-    values = view.sign * np.array([t.value for t in complete], dtype=float)
+    epochs, seconds = _spent_until([time for time, _, _ in complete], held)
+    values = np.array([value for _, _, value in complete])
+    total_epochs, total_seconds = _spent_until([float("inf")], held)
     return Trajectory(
-        epochs=np.maximum.accumulate(np.array(list(_epochs_until(times, held)), dtype=float)),
-        seconds=_active_until(times, starts, ends),
+        epochs=np.maximum.accumulate(epochs),
+        seconds=seconds,
         values=view.sign * np.maximum.accumulate(values),
-        total_epochs=sum(n for _, _, n in held),
-        total_seconds=float(_active_until([np.inf], starts, ends)[0]),
+        total_epochs=float(total_epochs[0]),
+        total_seconds=float(total_seconds[0]),
     )
 
 
-def _spells(trial: FrozenTrial, now: datetime) -> list[Spell]:
-    """Each time a worker held `trial`.
+def _spells(trial: FrozenTrial, now: datetime) -> list[_Spell]:
+    """The times in which workers held `trial`.
 
     A trial that was put back has several; its epochs are counted in the last.
     """
@@ -103,33 +97,31 @@ def _spells(trial: FrozenTrial, now: datetime) -> list[Spell]:
     return found
 
 
-def _epochs_until(times: Sequence[float], held: Sequence[Spell]) -> Iterator[float]:
-    """Epochs trained until each of the ascending `times`; trials under way count in proportion."""
-    finished, running, ahead = 0.0, list[Spell](), list(reversed(held))
-    for time in times:
-        while ahead and ahead[-1][0] <= time:
-            running.append(ahead.pop())
-        finished += sum(n for _, end, n in running if end <= time)
-        running = [spell for spell in running if spell[1] > time]
-        yield finished + sum(n * (time - start) / (end - start) for start, end, n in running)
+def _spent_until(times: Sequence[float], held: Sequence[_Spell]) -> tuple[Floats, Floats]:
+    """(n,) epochs and (n,) seconds spent until each of the ascending `times`.
 
-
-def _active_until(times: Sequence[float], starts: Floats, ends: Floats) -> Floats:
-    """Seconds until each of `times` in which at least one trial was under way."""
-    if not len(starts):
-        return np.zeros(len(times))
-    order = np.argsort(starts, kind="stable")
-    reached = np.maximum.accumulate(ends[order])
-    # What each spell adds to those that began before it.
-    begins = np.maximum(starts[order], np.concatenate([[-np.inf], reached[:-1]]))
-    added = np.maximum(reached - begins, 0.0)
-    knots = np.column_stack([begins, begins + added]).ravel()
-    total = np.cumsum(added)
-    return np.interp(times, knots, np.column_stack([total - added, total]).ravel())
+    Of a trial under way then epochs count in proportion.
+    """
+    epochs, seconds = np.zeros(len(times)), np.zeros(len(times))
+    done, busy, reached, n_begun = 0.0, 0.0, -float("inf"), 0
+    under_way: list[_Spell] = []
+    for i, time in enumerate(times):
+        while n_begun < len(held) and held[n_begun][0] <= time:
+            start, end, _ = held[n_begun]
+            busy += max(0.0, end - max(start, reached))
+            reached = max(reached, end)
+            under_way.append(held[n_begun])
+            n_begun += 1
+        done += sum(n for _, end, n in under_way if end <= time)
+        under_way = [spell for spell in under_way if spell[1] > time]
+        parts = (n * (time - start) / (end - start) for start, end, n in under_way)
+        epochs[i] = done + sum(parts)
+        seconds[i] = busy - max(0.0, reached - time)
+    return epochs, seconds
 
 
 @dataclass(frozen=True)
-class Band:
+class Summary:
     """Median and quartiles of several studies' incumbents; NaN where less than half have one.
 
     Attributes:
@@ -145,7 +137,9 @@ class Band:
     is_partial: NDArray[np.bool_]
 
 
-def band(trajectories: Sequence[Trajectory], axis: Axis, sign: float, n_points: int = 200) -> Band:
+def summarise(
+    trajectories: Sequence[Trajectory], axis: Axis, sign: float, n_points: int = 200
+) -> Summary:
     """Summarise the incumbents of one method over its seeds.
 
     A study without finished trial counts as worse than any.
@@ -165,4 +159,4 @@ def band(trajectories: Sequence[Trajectory], axis: Axis, sign: float, n_points: 
         quartiles = np.quantile(rows, [0.25, 0.5, 0.75], axis=0)
     quartiles = sign * np.where(np.isfinite(quartiles), quartiles, np.nan)
     low, high = np.fmin(quartiles[0], quartiles[2]), np.fmax(quartiles[0], quartiles[2])
-    return Band(grid, quartiles[1], low, high, grid > min(ends))
+    return Summary(grid, quartiles[1], low, high, grid > min(ends))

@@ -19,7 +19,7 @@ from markupsafe import Markup
 from optuna_deepweeds import __version__
 from optuna_deepweeds.files import write_whole
 from optuna_deepweeds.report import tables
-from optuna_deepweeds.report.chart import Figure
+from optuna_deepweeds.report.drawing import FONT, Drawing
 from optuna_deepweeds.report.published import split_sentence
 from optuna_deepweeds.report.standing import counted, standing
 from optuna_deepweeds.report.view import StudyView
@@ -50,13 +50,13 @@ def write_comparison(comparison: Comparison, path: Path, *, title: str = "Compar
     Raises:
         InvalidInputError: The file cannot be written.
     """
-    from optuna_deepweeds.report.compare_figures import compare_charts
+    from optuna_deepweeds.report.compare_figures import compare_figures
 
     methods = counted(len(comparison.methods), "method")
     page = _page(
         "compare.html",
         title,
-        compare_charts(comparison),
+        compare_figures(comparison),
         lead=f"{methods} in {counted(len(comparison.views), 'study', 'studies')}.",
         sentences=comparison.sentences(),
         measure=comparison.measure,
@@ -68,11 +68,13 @@ def write_comparison(comparison: Comparison, path: Path, *, title: str = "Compar
     write_whole(path, page)
 
 
-def write_pngs(figures: Mapping[str, Figure], folder: Path) -> list[Path]:
+def write_pngs(figures: Mapping[str, Drawing], folder: Path) -> list[Path]:
     """Draw every figure into `folder` as KEY.png and return the files."""
+    from optuna_deepweeds.report.draw_png import write_png
+
     paths = [folder / f"{key}.png" for key in figures]
     for figure, path in zip(figures.values(), paths, strict=True):
-        figure.write_png(path)
+        write_png(figure, path)
     return paths
 
 
@@ -101,9 +103,7 @@ def _study(view: StudyView) -> dict[str, Any]:
     }
 
 
-def _page(name: str, title: str, figures: Mapping[str, Figure], **content: Any) -> str:
-    from optuna_deepweeds.report.draw_plotly import FONT
-
+def _page(name: str, title: str, figures: Mapping[str, Drawing], **content: Any) -> str:
     now = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
     footer = f"Written {now} by optuna-deepweeds {__version__} with Optuna {optuna.__version__}."
     template = _html().get_template(name)

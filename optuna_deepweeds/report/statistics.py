@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 CONFIDENCE = 0.95
 FEW_SEEDS = 6
@@ -59,6 +58,8 @@ def mean_estimate(values: Sequence[float]) -> Estimate:
     x = np.asarray(values, dtype=float)
     if len(x) < 2:
         return Estimate(float(x[0]) if len(x) else math.nan, math.nan, math.nan, len(x))
+    from scipy import stats  # Half a second; comparisons of one seed do without.
+
     mean = float(x.mean())
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(x) - 1) * stats.sem(x))
     return Estimate(mean, mean - half, mean + half, len(x))
@@ -79,6 +80,8 @@ def sign_flip_p(differences: Sequence[float]) -> float:
         return math.nan
     if len(differences) == 1:
         return 1.0
+    from scipy import stats
+
     found = stats.permutation_test(
         (np.asarray(differences, dtype=float),), np.mean, permutation_type="samples",
         n_resamples=_EXACT_UP_TO, vectorized=True, rng=np.random.default_rng(0),
@@ -132,6 +135,8 @@ def average_ranks(table: NDArray[np.float64]) -> NDArray[np.float64]:
     Args:
         table: (n_rows, n_methods), larger is better; NaN ranks last.
     """
+    from scipy import stats
+
     ranks: NDArray[np.float64] = stats.rankdata(-np.where(np.isnan(table), -np.inf, table), axis=1)
     return ranks
 

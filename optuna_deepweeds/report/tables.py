@@ -106,6 +106,8 @@ def prior_table(view: StudyView) -> Table:
     """What each source of priors brought, and why rows were dropped."""
     rows = []
     for source, entry in view.stored(attributes.PRIOR_SUMMARY).items():
+        if not isinstance(entry, Mapping):
+            continue  # Another program's.
         dropped = entry.get("dropped") or {}
         why = "; ".join(f"{n}: {rule}" for rule, n in dropped.items())
         ignored = ", ".join(entry.get("ignored") or {})

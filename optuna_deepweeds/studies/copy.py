@@ -82,27 +82,28 @@ def create_copy(content: Content, name: str, storage: BaseStorage) -> optuna.Stu
         ValueError: A trial is inconsistent.
     """
     manager.check_name(name)
-    numbers = _new_numbers(content.trials)
-    own = [t for t in content.trials if attributes.PRIOR not in t.user_attrs]
-    imported = [_marked(t) for t in content.trials if attributes.PRIOR in t.user_attrs]
-    if len(own) < len(content.trials):
-        own = [_renumbered(trial, numbers) for trial in own]
     uid = new_uid()
     user_attrs = {key: copy.copy(value) for key, value in content.user_attrs.items()}
-    companion = ""
+    own, imported, companion = list(content.trials), [], ""
+    # Without a specification it is no study of ours, and its trials mean what they mean to others.
     if isinstance(spec := user_attrs.get(attributes.SPEC), dict):
+        imported = [_marked(t) for t in content.trials if attributes.PRIOR in t.user_attrs]
+        if imported:
+            numbers = _new_numbers(content.trials)
+            own = [_renumbered(t, numbers) for t in own if attributes.PRIOR not in t.user_attrs]
         companion = informants.free_companion(name, uid, manager.study_names(storage))
         spec["priors"] = companion
         user_attrs[attributes.UID] = uid
     if isinstance(summary := user_attrs.get(attributes.PRIOR_SUMMARY), dict):
         counts = Counter(str(t.user_attrs[attributes.PRIOR]) for t in imported)
-        user_attrs[attributes.PRIOR_SUMMARY] = {
-            source: {**summary.get(source, {}), "added": n} for source, n in counts.items()
-        }
+        for source in {*summary, *counts}:
+            entry = summary.get(source)
+            known = entry if isinstance(entry, dict) else {}
+            summary[source] = {**known, "added": counts[source]}
     made: list[optuna.Study] = []
     try:
         made.append(_create(name, content, content.system_attrs, storage))
-        if imported and companion:
+        if imported:
             labels = {k: v for k, v in content.system_attrs.items() if k == _METRIC_NAMES}
             made.append(_create(companion, content, labels, storage))
             bulk_add_trials(made[1], imported)

@@ -11,6 +11,8 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, TextIO
@@ -24,10 +26,31 @@ from optuna.trial import FrozenTrial, TrialState
 from optuna_deepweeds import attributes
 from optuna_deepweeds.errors import InvalidInputError, NotFoundError
 from optuna_deepweeds.files import whole
+from optuna_deepweeds.schema import choose, load, require
 from optuna_deepweeds.studies.copy import Content, create_copy
 
 _FORMAT = "optuna-deepweeds study"
 _VERSION = 1
+_DIRECTIONS = [direction.name for direction in StudyDirection]
+
+
+@dataclass(frozen=True)
+class _Header:
+    """The first line of a file; names and attributes of the study."""
+
+    format: str
+    version: int
+    name: str
+    directions: tuple[str, ...]
+    user_attrs: Mapping[str, Any]
+    system_attrs: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        choose("format of an exported study", self.format, [_FORMAT])
+        require(self.version == _VERSION, f"version = {_VERSION}", version=self.version)
+        require(bool(self.directions), "1 <= number of directions", directions="none")
+        for direction in self.directions:
+            choose("direction", direction, _DIRECTIONS)
 
 
 def export_study(study: optuna.Study, path: Path) -> int:
@@ -40,17 +63,17 @@ def export_study(study: optuna.Study, path: Path) -> int:
         InvalidInputError: The file cannot be written.
     """
     content = Content.of(study)
-    header = {
-        "format": _FORMAT,
-        "version": _VERSION,
-        "name": study.study_name,
-        "directions": [direction.name for direction in content.directions],
-        "user_attrs": content.user_attrs,
-        "system_attrs": content.system_attrs,
-    }
+    header = _Header(
+        format=_FORMAT,
+        version=_VERSION,
+        name=study.study_name,
+        directions=tuple(direction.name for direction in content.directions),
+        user_attrs=content.user_attrs,
+        system_attrs=content.system_attrs,
+    )
     distributions: dict[BaseDistribution, Any] = {}
     with whole(path) as part, _open_text(part, "wt", is_gzip=_is_gzip(path)) as file:
-        file.write(json.dumps(header) + "\n")
+        file.write(json.dumps(asdict(header)) + "\n")
         for trial in content.trials:
             file.write(json.dumps(_trial_to_json(trial, distributions)) + "\n")
         file.write(json.dumps({"n_trials": len(content.trials)}) + "\n")
@@ -71,13 +94,13 @@ def import_study(path: Path, storage: BaseStorage, *, name: str | None = None) -
     """
     header, trials = _read(path)
     content = Content(
-        directions=[StudyDirection[direction] for direction in header["directions"]],
-        user_attrs=header["user_attrs"],
-        system_attrs=header["system_attrs"],
+        directions=[StudyDirection[direction] for direction in header.directions],
+        user_attrs=header.user_attrs,
+        system_attrs=header.system_attrs,
         trials=trials,
     )
     try:
-        return create_copy(content, header["name"] if name is None else name, storage)
+        return create_copy(content, header.name if name is None else name, storage)
     except InvalidInputError:
         raise
     except ValueError as error:
@@ -135,14 +158,14 @@ def _numbers(values: Any) -> list[float]:
     return [float(value) for value in values]
 
 
-def _read(path: Path) -> tuple[dict[str, Any], list[FrozenTrial]]:
+def _read(path: Path) -> tuple[_Header, list[FrozenTrial]]:
     """Header and trials of a file, checked as a whole before anything is written."""
     trials: list[FrozenTrial] = []
     cache: dict[str, BaseDistribution] = {}
     number = 1
     try:
         with _open_text(path, "rt", is_gzip=_is_gzip(path)) as file:
-            header = _check_header(json.loads(file.readline()), path)
+            header = load(_Header, json.loads(file.readline()), f"{path}, line 1")
             total: int | None = None
             for line in file:
                 number += 1
@@ -171,31 +194,6 @@ def _read(path: Path) -> tuple[dict[str, Any], list[FrozenTrial]]:
             f"cut off after {len(trials)} trials."
         )
     return header, trials
-
-
-def _check_header(header: Any, path: Path) -> dict[str, Any]:
-    if not isinstance(header, dict) or header.get("format") != _FORMAT:
-        raise InvalidInputError(
-            f"{path}: an exported study must be a file written by `study export`."
-        )
-    if header.get("version") != _VERSION:
-        raise InvalidInputError(
-            f"{path}: the file's version must be {_VERSION}, but got {header.get('version')}."
-        )
-    for key, kind in (
-        ("name", str),
-        ("directions", list),
-        ("user_attrs", dict),
-        ("system_attrs", dict),
-    ):
-        if not isinstance(header.get(key), kind):
-            raise InvalidInputError(f"{path}: the header's {key!r} must be a {kind.__name__}.")
-    names = {direction.name for direction in StudyDirection}
-    if not header["directions"] or not set(map(str, header["directions"])) <= names:
-        raise InvalidInputError(
-            f"{path}: directions must be among {sorted(names)}, but got {header['directions']}."
-        )
-    return header
 
 
 def _is_gzip(path: Path) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from optuna.trial import FrozenTrial, TrialState
 
@@ -68,13 +68,13 @@ class ImageTask:
         """
         try:
             try:
-                network = self._train(run, run.checkpoint if run.checkpoint.exists() else None)
+                network = self._train_in(run)
             except UnusableCheckpointError as error:
                 # Written by another version, or damaged by a full disk: worth its epochs again,
                 # not worth the trial.
                 logger.warning("trial %d starts anew: %s", trial.number, error)
                 run.checkpoint.unlink(missing_ok=True)
-                network = self._train(run, None)
+                network = self._train_in(run)
         except TrainingInterrupted as error:
             raise TrialInterrupted from error
         except TrainingError:
@@ -91,39 +91,42 @@ class ImageTask:
         Raises:
             InvalidInputError: If the trial was not trained to its last epoch by a worker.
         """
-        from optuna_deepweeds.training import train
-
         seed = trial.user_attrs.get(attributes.SEED)
         if trial.state != TrialState.COMPLETE or type(seed) is not int:
             state = trial.state.name.lower() if seed is not None else "imported"
             raise InvalidInputError(
                 f"a network is saved of a complete trial, but trial {trial.number} is {state}."
             )
-        return train(
-            {**trial.params, **self.space.constants},
-            self.images,
-            seed=seed,
-            epochs=self.max_resource,
-            resume_from=checkpoint if checkpoint.exists() else None,
-        )
+        config = {**trial.params, **self.space.constants}
+        return self._train(config, checkpoint, seed=seed)
 
-    def _train(self, run: Run, resume_from: Path | None) -> TrainedNetwork:
-        from optuna_deepweeds.training import train
-
+    def _train_in(self, run: Run) -> TrainedNetwork:
         def on_epoch(report: EpochReport) -> None:
             run.report(report.valid_accuracy, report.epoch, save=report.save)
 
-        return train(
+        return self._train(
             run.config,
-            self.images,
+            run.checkpoint,
             seed=run.seed,
-            epochs=run.epochs,
             device=run.device,
-            deterministic=self.deterministic,
             on_resume=run.catch_up,
             on_epoch=on_epoch,
-            resume_from=resume_from,
             should_stop=run.should_stop,
+        )
+
+    def _train(
+        self, config: dict[str, Any], checkpoint: Path, *, seed: int, **options: Any
+    ) -> TrainedNetwork:
+        from optuna_deepweeds.training import train
+
+        return train(
+            config,
+            self.images,
+            seed=seed,
+            epochs=self.max_resource,
+            deterministic=self.deterministic,
+            resume_from=checkpoint if checkpoint.exists() else None,
+            **options,
         )
 
 

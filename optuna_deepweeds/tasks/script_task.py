@@ -6,15 +6,15 @@ import contextlib
 import hashlib
 import json
 import os
-import queue
 import re
+import select
 import shlex
 import shutil
 import signal
 import subprocess
 import tempfile
-import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ _PLACE = re.compile(r"\{(\w+)\}")
 _OF_THE_RUN = ("checkpoint", "seed", "epochs", "device")
 
 
+@dataclass(frozen=True)
 class ScriptTask:
     """Runs a command for each trial; a `Task`.
 
@@ -45,8 +46,8 @@ class ScriptTask:
     the step's line, and goes on from it where it exists, is resumed and continued; others begin
     anew. It is ended by SIGTERM, and what it reports until then counts.
 
-    Args:
-        command: As typed in a shell, without the shell's operators.
+    Attributes:
+        name: The command as typed in a shell, without the shell's operators.
         space: Its parameters.
         max_resource: The last step.
         metric: What it reports, in words.
@@ -57,31 +58,36 @@ class ScriptTask:
         InvalidInputError: If the command cannot be split, or names nearly a parameter.
     """
 
-    def __init__(
-        self,
-        command: str,
-        *,
-        space: SearchSpace,
-        max_resource: int = 20,
-        metric: str = "value",
-        direction: str = "maximize",
-    ) -> None:
-        self.name = command
-        self.space = space
-        self.max_resource = max_resource
-        self.metric = metric
-        self.direction = direction
-        try:
-            self._words = shlex.split(command)
-        except ValueError as error:
-            raise InvalidInputError(f"the command {command!r} cannot be split: {error}.") from None
-        if not self._words or shutil.which(self._words[0]) is None:
-            raise NotFoundError(f"no program {' '.join(self._words[:1])!r}.")
-        known = {*space.distributions, *space.constants, *_OF_THE_RUN}
-        for name in _PLACE.findall(command):
+    name: str
+    space: SearchSpace
+    max_resource: int = 20
+    metric: str = "value"
+    direction: str = "maximize"
+
+    def __post_init__(self) -> None:
+        words = self._words
+        if not words or shutil.which(words[0]) is None:
+            raise NotFoundError(f"no program {' '.join(words[:1])!r}.")
+        known = {*self.space.distributions, *self.space.constants, *_OF_THE_RUN}
+        for name in _PLACE.findall(self.name):
             if name not in known and (hint := did_you_mean(name, known)):
                 raise InvalidInputError(f"the space has no parameter {name!r}.{hint}")
-        self.fingerprint = _digest(self._words)
+
+    @property
+    def _words(self) -> list[str]:
+        try:
+            return shlex.split(self.name)
+        except ValueError as error:
+            raise InvalidInputError(f"{self.name!r} cannot be split: {error}.") from None
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of the command and of the files that it names."""
+        digest = hashlib.sha256(self.name.encode())
+        for path in map(Path, self._words[1:]):
+            if path.is_file():
+                digest.update(path.read_bytes())
+        return digest.hexdigest()
 
     def __call__(self, trial: optuna.Trial, run: Run) -> float:
         """Run the command to its end and return the last value.
@@ -89,12 +95,7 @@ class ScriptTask:
         Raises:
             TrainingError: If it fails or reports nothing.
         """
-        lent = {
-            "checkpoint": run.checkpoint,
-            "seed": run.seed,
-            "epochs": run.epochs,
-            "device": run.device or "",
-        }
+        lent = {name: getattr(run, name) or "" for name in _OF_THE_RUN} | {"seed": run.seed}
         values = {**run.config, **lent}
         words = [
             _PLACE.sub(lambda found: str(values.get(found[1], found[0])), word)
@@ -129,44 +130,36 @@ class _Command:
     """A running command and what it prints."""
 
     def __init__(self, words: list[str], environment: dict[str, str]) -> None:
-        self._errors = tempfile.TemporaryFile("w+", errors="replace")
+        self._errors = tempfile.TemporaryFile()
         self._process = subprocess.Popen(
             words,
             env=os.environ | environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            text=True,
-            errors="replace",
             start_new_session=True,  # Ctrl-C reaches the worker, which ends it in order.
         )
-        self._printed: queue.Queue[str | None] = queue.Queue()
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
+        self._unread = b""
 
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        with self._process.stdout as stream:
-            for line in stream:
-                self._printed.put(line)
-        self._printed.put(None)
-
-    def lines(self, should_stop: Callable[[], bool]) -> Iterator[str]:
-        """Each line as it comes, until the command ends.
+    def lines(self, should_stop: Callable[[], bool]) -> Iterator[bytes]:
+        """Each whole line as it comes, until the command ends.
 
         Raises:
             TrialInterrupted: If `should_stop` became true meanwhile.
         """
+        assert self._process.stdout is not None
+        pipe = self._process.stdout.fileno()
         while True:
-            try:
-                line = self._printed.get(timeout=_POLL_SECONDS)
-            except queue.Empty:
-                if should_stop():
-                    raise TrialInterrupted from None
-                continue
-            if line is None:
-                return
-            yield line
+            while b"\n" in self._unread:
+                line, _, self._unread = self._unread.partition(b"\n")
+                yield line
+            if select.select([pipe], [], [], _POLL_SECONDS)[0]:
+                printed = os.read(pipe, 65536)
+                if not printed:
+                    return
+                self._unread += printed
+            elif should_stop():
+                raise TrialInterrupted
 
     def check(self) -> None:
         """Wait for the end.
@@ -176,26 +169,22 @@ class _Command:
         """
         if self._process.wait() != 0:
             self._errors.seek(0)
-            said = self._errors.read().strip().splitlines()[-1:]
+            said = self._errors.read().decode(errors="replace").strip().splitlines()[-1:]
             reason = f"the command ended with code {self._process.returncode}"
             raise TrainingError(": ".join([reason, *said]))
 
-    def end(self) -> list[str]:
-        """End the command and what it started; the lines that nobody has read."""
+    def end(self) -> Iterator[bytes]:
+        """End the command and what it started; yields the lines that nobody has read."""
         for number in (signal.SIGTERM, signal.SIGKILL):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, number)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(timeout=_GRACE_SECONDS)
-        self._reader.join()
-        self._errors.close()
-        left = []
-        while not self._printed.empty():
-            left.append(self._printed.get() or "")
-        return left
+        with self._process, self._errors:
+            yield from self.lines(lambda: False)
 
 
-def _record(line: str) -> dict[str, Any] | None:
+def _record(line: bytes) -> dict[str, Any] | None:
     """What a line reports, or None if it is something else."""
     try:
         record = json.loads(line)
@@ -203,9 +192,9 @@ def _record(line: str) -> dict[str, Any] | None:
         return None
     if not isinstance(record, dict) or "value" not in record:
         return None
-    step = record.get("step", 1)
-    if type(record["value"]) not in (int, float) or type(step) is not int:
-        raise TrainingError(f"a step must be reported by numbers, but got {line.strip()!r:.100}.")
+    if type(record["value"]) not in (int, float) or type(record.get("step", 1)) is not int:
+        said = line.decode(errors="replace").strip()
+        raise TrainingError(f"a step must be reported by numbers, but got {said!r:.100}.")
     return record
 
 
@@ -215,12 +204,3 @@ def _is_there(path: Path) -> None:
 
 def _written_at(path: Path) -> int:
     return path.stat().st_mtime_ns if path.exists() else 0
-
-
-def _digest(words: list[str]) -> str:
-    """Of the command and of the files that it names."""
-    digest = hashlib.sha256("\0".join(words).encode())
-    for path in map(Path, words[1:]):
-        if path.is_file():
-            digest.update(path.read_bytes())
-    return digest.hexdigest()

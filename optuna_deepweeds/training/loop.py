@@ -40,15 +40,12 @@ class EpochReport:
             trained on.
         train_loss: Mean loss over the epoch's images, as they were seen.
         seconds: Time of this epoch, validation included.
-        curve: Validation accuracies from the first epoch to this one, also where the run was
-            resumed.
     """
 
     epoch: int
     valid_accuracy: float
     train_loss: float
     seconds: float
-    curve: tuple[float, ...]
     _save: Callable[[Path], None] = field(repr=False)
 
     def save(self, path: Path) -> None:
@@ -119,7 +116,7 @@ def train(
             if saved is not None:
                 _load(run, saved, resume_from)
                 if on_resume is not None:
-                    on_resume(saved["curve"])
+                    on_resume(tuple(saved["curve"]))
             return _epochs(run, identity, saved, on_epoch, should_stop)
         except (RuntimeError, MemoryError) as error:
             if runtime.is_out_of_memory(error):
@@ -170,7 +167,7 @@ def _epochs(
             checkpoint.write(content, path)
 
         if on_epoch is not None:
-            on_epoch(EpochReport(epoch, valid_accuracy, train_loss, seconds, tuple(curve), save))
+            on_epoch(EpochReport(epoch, valid_accuracy, train_loss, seconds, save))
     return run.trained(tuple(curve), tuple(losses), total_seconds)
 
 

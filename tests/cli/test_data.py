@@ -55,13 +55,6 @@ def test_absent_photograph_is_told_and_left_out_on_request(
     assert "1 photographs that have a label are absent" in result.stderr
 
 
-def test_damaged_photograph_is_one_line(options: list[object], tmp_path: Path) -> None:
-    (tmp_path / "images" / names(45)[3]).write_bytes(b"damaged")
-    result = run("prepare", *options)
-    assert isinstance(result.exception, InvalidInputError)
-    assert "\n" not in str(result.exception)
-
-
 def test_mirror_must_be_an_address(tmp_path: Path) -> None:
     result = run("prepare", "--mirror", "images.zip", "--data-dir", tmp_path)
     assert isinstance(result.exception, InvalidInputError)

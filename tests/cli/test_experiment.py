@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from optuna_deepweeds.cli.experiment import experiment
-from optuna_deepweeds.errors import NotFoundError
+from optuna_deepweeds.errors import InvalidInputError, NotFoundError
 
 GRID = """
 name = "tiny"
@@ -59,6 +59,12 @@ def test_plan_tells_the_cost(here: Path) -> None:
         run("plan", "grid.toml").stderr
     )
     assert "At most 36.0 h left" in run("plan", "published").stderr
+
+
+def test_plan_refuses_an_unknown_data_set(here: Path) -> None:
+    Path("grid.toml").write_text(Path("grid.toml").read_text().replace('"demo"', '"demi"'))
+    with pytest.raises(InvalidInputError, match="Did you mean 'demo'"):
+        run("plan", "grid.toml")
 
 
 def test_jobs_and_workers_exclude_each_other(here: Path) -> None:

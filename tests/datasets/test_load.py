@@ -108,23 +108,15 @@ def test_other_content_is_one_line(tmp_path: Path, content: bytes) -> None:
         read_prepared(tmp_path)
 
 
-def test_plain_array_is_refused(tmp_path: Path) -> None:
+def test_other_arrays_are_refused_and_never_unpickled(tmp_path: Path, prepared: Prepared) -> None:
     with (tmp_path / PREPARED_NAME).open("wb") as file:
         np.save(file, np.zeros(3))
     with pytest.raises(InvalidInputError, match="not an .npz archive"):
         read_prepared(tmp_path)
-
-
-def test_pickled_content_is_never_unpickled(tmp_path: Path, prepared: Prepared) -> None:
     arrays = dict(vars(prepared))
-    arrays["filenames"] = np.array([{"a": 1}] * N, dtype=object)
-    write_arrays(tmp_path, **arrays)
+    write_arrays(tmp_path, **{**arrays, "filenames": np.array([{"a": 1}] * N, dtype=object)})
     with pytest.raises(InvalidInputError, match="damaged"):
         read_prepared(tmp_path)
-
-
-def test_missing_array_is_named(tmp_path: Path, prepared: Prepared) -> None:
-    arrays = dict(vars(prepared))
     del arrays["folds"]
     write_arrays(tmp_path, **arrays)
     with pytest.raises(InvalidInputError, match="folds is missing"):

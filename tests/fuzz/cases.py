@@ -134,17 +134,17 @@ def options(generator: random.Random) -> Iterator[Case]:
                 yield Case(f"{words} {option}=x", (*base, f"{option}=x"))
                 continue
             yield Case(f"{words} {option} without a value", (*base, option))
-            if option in _NAMED and option in ("--source",) or option in _NAMED - {"--source"}:
-                for value in generator.sample(_WRONG_NAMES, 3):
-                    yield Case(f"{words} {option}={value!r:.30}", (*base, f"{option}={value}"))
+            values: list[str] = []
+            if option in _NAMED:
+                values = generator.sample(_WRONG_NAMES, 3)
             elif isinstance(parameter.type, click.Choice):
-                for value in generator.sample(_WRONG_NAMES, 1):
-                    yield Case(f"{words} {option}={value!r:.30}", (*base, f"{option}={value}"))
+                values = generator.sample(_WRONG_NAMES, 1)
             elif parameter.type.name not in ("text", "path", "file", "directory"):
                 values = generator.sample(_WRONG_NUMBERS, 1)
                 known = () if words.startswith("bench") else _OUT_OF_RANGE.get(option, ())
-                for value in (*values, *known):
-                    yield Case(f"{words} {option}={value!r:.30}", (*base, f"{option}={value}"))
+                values += known
+            for value in values:
+                yield Case(f"{words} {option}={value!r:.30}", (*base, f"{option}={value}"))
     for value in (*_WRONG_NAMES, "mien", "\udcff", "../../etc/passwd", "mine/../x"):
         for words in ("status", "resume", "delete", "best", "report"):
             yield Case(f"study {words} {value!r:.30}", ("study", words, "--", value))
@@ -181,7 +181,7 @@ def _leaves(
 
 _LONG = "d" * 300
 _OUTPUTS = {
-    ("study", "export", "mine"): ("no/folder/x.jsonl", "afolder", "good.csv/x", f"{_LONG}.gz", ""),
+    ("study", "export", "mine"): ("afolder", "good.csv/x", f"{_LONG}.gz", ""),
     ("priors", "export", "mine"): ("afolder", "good.csv/x", f"{_LONG}.csv", ""),
     ("study", "best", "mine", "--save"): ("afolder", "good.csv/x.pt", f"{_LONG}.pt", ""),
     ("study", "report", "mine", "-o"): ("afolder", "good.csv/x.html", f"{_LONG}.html"),
@@ -195,17 +195,17 @@ _OUTPUTS = {
     ("experiment", "report", "good.toml", "-o"): ("afolder", "good.csv/x.html", f"{_LONG}.html"),
     ("study", "evaluate", "mine", "--output"): ("afolder", f"{_LONG}.pt"),
 }
-_INPUTS: dict[tuple[str, ...], str] = {
-    ("study", "import"): "",
-    ("priors", "show"): "",
-    ("priors", "import", "--study", "mine"): "",
-    ("study", "run", "--dataset", "demo", "--name", "new", "--priors"): "",
-    ("experiment", "plan"): "",
-    ("experiment", "run"): "",
-    ("predict", "good.pt"): "",
-    ("data", "prepare", "--labels", "afolder", "--images"): "",
-    ("data", "prepare", "--images", "afolder", "--labels"): "",
-}
+_INPUTS = (
+    "study import",
+    "priors show",
+    "priors import --study mine",
+    "study run --dataset demo --name new --priors",
+    "experiment plan",
+    "experiment run",
+    "predict good.pt",
+    "data prepare --labels afolder --images",
+    "data prepare --images afolder --labels",
+)
 
 
 def paths(generator: random.Random) -> Iterator[Case]:
@@ -213,11 +213,12 @@ def paths(generator: random.Random) -> Iterator[Case]:
     for args, values in _OUTPUTS.items():
         for value in values:
             yield Case(f"{' '.join(args)} to {value!r:.20}", (*args, value))
-    for args in _INPUTS:
+    for words in _INPUTS:
+        args = tuple(words.split())
         for value in ("nowhere", "afolder", "good.csv/x", _LONG, "", "\udcff"):
             if (args[0], value) in (("predict", ""), ("data", ""), ("predict", "afolder")):
                 continue  # The current folder
-            yield Case(f"{' '.join(args)} from {value!r:.20}", (*args, value))
+            yield Case(f"{words} from {value!r:.20}", (*args, value))
     for value in ("nowhere", "good.csv", "afolder", _LONG):
         for args in (("data", "info", "deepweeds"), ("study", "run", "--dataset", "deepweeds")):
             yield Case(f"{' '.join(args)} in {value!r:.20}", (*args, "--data-dir", value))

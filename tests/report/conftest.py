@@ -12,7 +12,7 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from optuna_deepweeds import attributes
-from optuna_deepweeds.report.chart import Chart
+from optuna_deepweeds.report.drawing import Drawing
 from optuna_deepweeds.report.view import StudyView
 from optuna_deepweeds.spaces import SPACES
 
@@ -123,15 +123,12 @@ def odd_studies() -> dict[str, optuna.Study]:
     }
 
 
-def assert_every_name_has_something_to_see(chart: Chart) -> None:
-    """A legend's entry has a point or a line with a length; no axis hides a value."""
-    for panel in chart.panels:
-        for mark in panel.marks:
-            if mark.kind == "band" or not mark.name:
-                continue
-            seen = {(x, y) for x, y in zip(mark.x, mark.y, strict=True) if y is not None}
-            is_seen = mark.kind == "points" or mark.has_dots or len(seen) > 1
-            assert seen and is_seen, mark.name
+def assert_every_name_has_something_to_see(drawing: Drawing) -> None:
+    """A legend's entry has a symbol, or a line with a length."""
+    for trace in drawing.figure.data:
+        if trace.name and trace.showlegend is not False:
+            seen = {(x, y) for x, y in zip(trace.x, trace.y, strict=True) if y is not None}
+            assert len(seen) > (trace.mode == "lines"), trace.name
 
 
 @pytest.fixture(scope="session")

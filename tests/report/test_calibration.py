@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from optuna_deepweeds import attributes
 from optuna_deepweeds.pruners import make_pruner
-from optuna_deepweeds.report.calibration import calibration
+from optuna_deepweeds.report.calibration import Calibration, calibration_of
 
 
 def _trial(
@@ -43,6 +43,10 @@ def _study(*trials: FrozenTrial, direction: str = "maximize") -> optuna.Study:
     for trial in trials:
         study.add_trial(trial)
     return study
+
+
+def calibration(study: optuna.Study) -> Calibration:
+    return calibration_of(study.trials, study.direction)
 
 
 def test_numbers_of_a_small_study_are_those_computed_by_hand() -> None:

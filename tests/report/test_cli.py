@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from optuna_deepweeds.studies.manager import create_or_continue
 from optuna_deepweeds.studies.spec import Budget, StudySpec
 from optuna_deepweeds.studies.storage import open_storage
 from tests.report.conftest import trial_at
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -52,6 +55,14 @@ def test_every_study_has_a_file_of_its_own() -> None:
     assert len(set(made)) == len(names) and made[0] == "a_b"
     assert all(not set(name) & set("/\\:\n") and len(name.encode()) < 220 for name in made)
     assert not any(name.startswith(".") for name in made)
+
+
+def test_an_installed_package_has_the_templates(tmp_path: Path) -> None:
+    wheel = pytest.importorskip("hatchling.builders.wheel")
+    (built,) = wheel.WheelBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"])
+    names = set(zipfile.ZipFile(built).namelist())
+    templates = (ROOT / "optuna_deepweeds" / "report" / "templates").iterdir()
+    assert {f"optuna_deepweeds/report/templates/{path.name}" for path in templates} <= names
 
 
 def test_compare_prints_data_and_says_what_it_means(url: str, tmp_path: Path) -> None:

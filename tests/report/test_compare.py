@@ -11,7 +11,7 @@ import pytest
 from optuna_deepweeds import attributes
 from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.report.compare import compare
-from optuna_deepweeds.report.compare_figures import compare_charts
+from optuna_deepweeds.report.compare_figures import compare_figures
 from optuna_deepweeds.report.pages import write_comparison, write_pngs
 from optuna_deepweeds.report.view import StudyView
 from tests.report.conftest import (
@@ -56,7 +56,7 @@ def test_differences_are_paired_and_savings_measured_to_the_same_value() -> None
     (test,) = comparison.tests
     assert (test.first, test.second) == ("rf_ei + none", "random + none")
     assert test.difference.mean == pytest.approx(0.19) and test.p == 0.25
-    ratio = comparison.savings(test.first, test.second, "epochs")
+    ratio = comparison.savings(test.first, test.second)
     assert ratio.mean == pytest.approx(3.0)
     text = " ".join(comparison.sentences())
     assert "3 times fewer epochs" in text and "3 seeds are few" in text
@@ -67,7 +67,7 @@ def test_direction_is_respected() -> None:
     views += [study([0.5, 0.4], s, "minimize", sampler="gp") for s in range(3)]
     comparison = compare(views)
     assert "gp + none ends 0.2 worse than random + none" in " ".join(comparison.sentences())
-    grid_, ranks = comparison.ranks("epochs")
+    grid_, ranks = comparison.ranks()
     assert ranks[-1].tolist() == [1.0, 2.0] and grid_[-1] == 10
 
 
@@ -192,11 +192,10 @@ def test_published_values_stand_beside_ours_on_their_task(tmp_path: Path) -> Non
     assert "other images in each split" in comparison.sentences()[-2]
     assert "5 epochs a network, 5 epochs and 0 minutes a study" in comparison.sentences()[-1]
 
-    charts = compare_charts(comparison)
-    (panel,) = charts["test-accuracy"].panels
-    assert [label for _, label in panel.x_ticks][:2] == [m.label for m in comparison.methods]
-    assert len(panel.x_ticks) == 6
-    assert charts["cumulative"].panels[0].marks[-1].name == "published: test accuracy"
+    figures = compare_figures(comparison)
+    labels = figures["test-accuracy"].figure.layout.xaxis.ticktext
+    assert list(labels)[:2] == [m.label for m in comparison.methods] and len(labels) == 6
+    assert figures["cumulative"].figure.data[-1].name == "published: test accuracy"
     write_comparison(comparison, tmp_path / "c.html")
     assert "0.7050; 0.6017; 0.5967" in (tmp_path / "c.html").read_text()
 
@@ -204,14 +203,14 @@ def test_published_values_stand_beside_ours_on_their_task(tmp_path: Path) -> Non
 def test_published_values_stay_away_from_other_tasks_and_untested_studies() -> None:
     assert compare([study([0.5], 0)]).published == ()
     assert not compare([study([0.5], 0)]).published_table().rows
-    assert "test-accuracy" not in compare_charts(compare([balanced(0)]))
+    assert "test-accuracy" not in compare_figures(compare([balanced(0)]))
 
 
 def test_page_and_pngs(tmp_path: Path) -> None:
     comparison = compare(grid())
     write_comparison(comparison, tmp_path / "c.html")
     assert "Paired statistics" in (tmp_path / "c.html").read_text()
-    assert len(write_pngs(compare_charts(comparison), tmp_path / "png")) == 5
+    assert len(write_pngs(compare_figures(comparison), tmp_path / "png")) == 5
 
 
 @pytest.mark.parametrize("kind", ODD)
@@ -221,5 +220,5 @@ def test_odd_studies_can_be_compared(kind: str, tmp_path: Path) -> None:
     comparison = compare([good, odd])
     assert comparison.sentences()
     write_comparison(comparison, tmp_path / "c.html")
-    for chart in compare_charts(comparison).values():
+    for chart in compare_figures(comparison).values():
         assert_every_name_has_something_to_see(chart)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from optuna.trial import TrialState
 
-from optuna_deepweeds.report.incumbent import band, trajectory
+from optuna_deepweeds.report.incumbent import summarise, trajectory
 from tests.report.conftest import trial_at, view_of
 
 
@@ -59,7 +59,7 @@ def test_band_ranks_missing_studies_worst(direction: str) -> None:
     sign = 1.0 if direction == "maximize" else -1.0
     early = trajectory(view_of([trial_at(0, 1, 0.5, 1), trial_at(1, 2, 0.5, 9)], direction))
     late = trajectory(view_of([trial_at(0, 1, 0.5, 10)], direction))
-    b = band([early, late, late], "epochs", sign)
+    b = summarise([early, late, late], "epochs", sign)
     assert np.isnan(b.median[b.grid < 10]).all()
     assert b.median[b.grid == 10].tolist() == [0.5]
     assert b.grid[-1] == 10
@@ -69,7 +69,7 @@ def test_band_ranks_missing_studies_worst(direction: str) -> None:
 def test_band_goes_on_to_the_longest_study() -> None:
     short = trajectory(view_of([trial_at(0, 1, 0.5, 5)]))
     long = trajectory(view_of([trial_at(0, 1, 0.4, 5), trial_at(1, 2, 0.9, 15)]))
-    b = band([short, long], "epochs", 1.0)
+    b = summarise([short, long], "epochs", 1.0)
     assert b.grid[-1] == 20 and b.median[-1] == pytest.approx(0.7)
     assert b.grid[~b.is_partial].max() == 5
 
@@ -80,5 +80,5 @@ def test_damaged_spells_are_left_out() -> None:
 
 
 def test_band_of_nothing_is_empty_of_values() -> None:
-    b = band([], "epochs", 1.0)
+    b = summarise([], "epochs", 1.0)
     assert np.isnan(b.median).all()

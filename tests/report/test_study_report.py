@@ -12,10 +12,9 @@ import pytest
 
 from optuna_deepweeds import attributes
 from optuna_deepweeds.errors import InvalidInputError
-from optuna_deepweeds.report.chart import Chart
 from optuna_deepweeds.report.cleaned import cleaned
 from optuna_deepweeds.report.dashboard_note import publish
-from optuna_deepweeds.report.figures import own_charts, study_figures
+from optuna_deepweeds.report.figures import own_figures, study_figures
 from optuna_deepweeds.report.pages import note, write_pngs, write_study
 from optuna_deepweeds.report.view import StudyView
 from tests.report.conftest import (
@@ -105,7 +104,7 @@ def test_odd_studies_get_page_and_note(kind: str, tmp_path: Path) -> None:
     _, outline = page(study, tmp_path / "r.html")
     assert "Summary" in outline.text
     publish(study)
-    for chart in own_charts(StudyView.of(study)):
+    for chart in own_figures(StudyView.of(study)):
         assert_every_name_has_something_to_see(chart)
 
 
@@ -145,7 +144,7 @@ def test_two_objectives_are_refused() -> None:
 
 
 def test_importance_finds_what_matters_in_shares_of_one() -> None:
-    (bars,) = study_figures(StudyView.of(make_study(60)))["importance"].to_plotly().data
+    (bars,) = study_figures(StudyView.of(make_study(60)))["importance"].figure.data
     shares = dict(zip(bars.y, bars.x, strict=True))
     assert max(shares, key=lambda name: shares[name]) == "learning_rate_init"
     assert sum(shares.values()) == pytest.approx(1.0) and min(shares.values()) >= 0
@@ -171,8 +170,8 @@ def chain() -> StudyView:
 
 
 def test_continued_curve_stands_for_its_parent() -> None:
-    (chart, *_) = own_charts(chain())
-    names = [mark.name for mark in chart.panels[0].marks if mark.name]
+    (curves, *_) = own_figures(chain())
+    names = [trace.name for trace in curves.figure.data if trace.name]
     assert names == ["stopped (1)", "best: trial 1"]
 
 
@@ -181,7 +180,7 @@ def test_cleaned_study_has_one_trial_a_chain_that_ends_where_it_is_expected_to()
     assert [t.number for t in study.trials] == [0, 1, 2, 3]  # Places left out are filled.
     ends = {t.number: t.value for t in study.trials if t.state.name == "COMPLETE"}
     assert ends == {1: 0.8, 3: 0.6}
-    assert {t.number for t in cleaned(chain(), at_most=1).trials if t.params} == {1}
+    assert {t.number for t in cleaned(chain()).best(1).trials if t.params} == {1}
 
 
 def test_history_shows_final_values_where_they_differ_from_the_last_report() -> None:
@@ -192,17 +191,15 @@ def test_history_shows_final_values_where_they_differ_from_the_last_report() -> 
         return 1.0
 
     study.optimize(reporting, n_trials=2)
-    drawn = study_figures(StudyView.of(study))["history"].to_plotly()
+    drawn = study_figures(StudyView.of(study))["history"].figure
     assert {v for trace in drawn.data for v in trace.y or ()} == {1.0}
     assert drawn.layout.yaxis.range == pytest.approx((0.9, 1.1))  # Not from -1 to 1.
 
 
 def test_one_finished_trial_is_seen_against_what_it_cost() -> None:
-    chart = study_figures(view_of([trial_at(0, 1, 0.5, 5)]))["spending"]
-    assert isinstance(chart, Chart)
-    for panel in chart.panels:
-        (points,) = (mark for mark in panel.marks if mark.kind == "points")
-        assert list(points.y) == [0.5] and panel.limits_of_y == pytest.approx((0.45, 0.55))
+    figure = study_figures(view_of([trial_at(0, 1, 0.5, 5)]))["spending"].figure
+    assert [t.y for t in figure.data if t.mode == "markers"] == [(0.5,), (0.5,)]
+    assert figure.layout.yaxis.range == pytest.approx((0.45, 0.55))
 
 
 def test_damaged_attributes_cost_no_page(tmp_path: Path) -> None:
@@ -215,10 +212,10 @@ def test_damaged_attributes_cost_no_page(tmp_path: Path) -> None:
 
 
 def test_narrow_screens_scroll_wide_figures(study: optuna.Study) -> None:
-    charts = study_figures(StudyView.of(study))
-    assert charts["learning-curves"].min_width == 300
-    assert charts["slices"].min_width >= 4 * 200
-    assert charts["parallel"].min_width >= 13 * 70
+    figures = study_figures(StudyView.of(study))
+    assert figures["learning-curves"].min_width == 300
+    assert figures["slices"].min_width >= 4 * 200
+    assert figures["parallel"].min_width >= 13 * 70
 
 
 def test_note_tells_state_and_how_to_resume(study: optuna.Study) -> None:

@@ -174,6 +174,23 @@ def test_a_study_is_read_as_prior_with_its_companion_and_nothing_is_created(
     assert (tmp_path / "app.db").read_bytes() == before
 
 
+def test_a_copy_of_another_programs_study_keeps_all_its_trials(bench: Bench) -> None:
+    study = optuna.create_study(study_name="theirs", storage=open_storage(bench.url))
+    for attrs in ({}, {attributes.PRIOR: "what they call a prior"}):
+        study.add_trial(create_trial(value=0.5, user_attrs=attrs))
+    copied = fork_study(study, "copy")
+    assert [t.user_attrs for t in copied.trials] == [t.user_attrs for t in study.trials]
+    assert copied.user_attrs == {}
+
+
+def test_junk_in_place_of_the_summary_stops_no_import(bench: Bench) -> None:
+    study = bench.study()
+    for junk in ("junk", {"runs": "junk", "b": {"enqueued": "many"}}):
+        study.set_user_attr(attributes.PRIOR_SUMMARY, junk)
+        manager.add_priors(study, [*priors(), *priors(1, "b")])
+        assert n_imported(study.user_attrs) == 4
+
+
 OLD_SPEC = {
     "dataset": "demo", "space": "course-small", "sampler": "random", "pruner": "dora", "seed": 0,
     "fold": 0, "epochs": 2, "thaw": True, "sources": [], "dataset_fingerprint": "tiny",

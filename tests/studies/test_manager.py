@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,22 @@ def test_equal_names_have_folders_of_their_own(tmp_path: Path, bench: Bench) -> 
     first = CheckpointFolder(tmp_path, bench.study()).folder
     optuna.delete_study(study_name="study", storage=open_storage(bench.url))
     assert CheckpointFolder(tmp_path, bench.study()).folder != first
+
+
+def test_checkpoints_belong_to_the_study_whatever_it_is_called(
+    tmp_path: Path, bench: Bench
+) -> None:
+    study = bench.study()
+    uid = study.user_attrs[attributes.UID]
+    assert CheckpointFolder(tmp_path, study).folder == tmp_path / uid
+    (tmp_path / f"study-{uid}").mkdir()  # As earlier versions called it.
+    with sqlite3.connect(bench.url.removeprefix("sqlite:///")) as connection:
+        connection.execute("UPDATE studies SET study_name = 'renamed'")
+    connection.close()
+    renamed = manager.open_study("renamed", bench.url)
+    assert CheckpointFolder(tmp_path, renamed).folder == tmp_path / f"study-{uid}"
+    (tmp_path / uid).mkdir()
+    assert CheckpointFolder(tmp_path, renamed).folder == tmp_path / uid
 
 
 def test_the_best_network_is_the_one_that_was_measured(bench: Bench) -> None:

@@ -1,4 +1,4 @@
-"""A continuation inherits parameters, curve and attributes, and survives Optuna's `ask()`."""
+"""What goes on inherits parameters, curve and attributes, and survives Optuna's `ask()`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,12 @@ from optuna.trial import TrialState, create_trial
 
 from optuna_deepweeds.attributes import (
     ANTICIPATION,
+    CHECKPOINT,
+    CLOSING,
     INHERITED,
+    INTERRUPTED,
     ORIGIN,
+    RETRY_OF,
     ROOT,
     RUNG,
     SEED,
@@ -20,7 +24,8 @@ from optuna_deepweeds.attributes import (
 from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.pruners import DoraPruner
 from optuna_deepweeds.spaces import SPACES
-from optuna_deepweeds.studies.resume import continue_trial
+from optuna_deepweeds.studies.checkpoints import CheckpointFolder
+from optuna_deepweeds.studies.resume import continue_trial, requeue_dead_trials
 
 
 def new_study(url: str) -> Study:
@@ -84,3 +89,40 @@ def test_only_pruned_trials_are_continued() -> None:
     study.add_trial(create_trial(value=1.0))
     with pytest.raises(InvalidInputError, match="trial 0 is COMPLETE"):
         continue_trial(study, study.trials[0])
+
+
+@pytest.mark.parametrize(
+    ("saved", "has_file", "carried"),
+    [
+        (2, True, {ORIGIN: 1, INHERITED: 2, CHECKPOINT: 2}),
+        (2, False, {}),  # Of a dead machine, say.
+        (None, True, {}),  # Written just before the worker died: its curve is read back.
+    ],
+)
+def test_a_retry_goes_on_from_what_was_saved(
+    tmp_path: Path, saved: int | None, has_file: bool, carried: dict[str, int]
+) -> None:
+    study = new_study("sqlite:///:memory:")
+    study.add_trial(create_trial(value=1.0))
+    attrs: dict[str, object] = {SEED: 7, ROOT: 0, CLOSING: True, ANTICIPATION: {}}
+    study.add_trial(
+        create_trial(
+            state=TrialState.FAIL,
+            user_attrs=attrs | ({} if saved is None else {CHECKPOINT: saved}),
+            system_attrs={INTERRUPTED: True, f"{RUNG}1": 0.1, f"{RUNG}3": 0.3},
+            intermediate_values={1: 0.1, 2: 0.2, 3: 0.3},
+        )
+    )
+    folder = CheckpointFolder(tmp_path, study)
+    if has_file:
+        folder.folder.mkdir()
+        folder.path(0).touch()
+    assert [t.number for t in requeue_dead_trials(study, folder)] == [1]
+    retry = study.trials[2]
+    assert retry.state == TrialState.WAITING
+    assert retry.user_attrs == {RETRY_OF: 1, ROOT: 0, SEED: 7, CLOSING: True} | carried
+    assert retry.intermediate_values == ({1: 0.1, 2: 0.2} if carried else {})
+    assert {k for k in retry.system_attrs if k.startswith(RUNG)} == (
+        {f"{RUNG}1"} if carried else set()
+    )
+    assert requeue_dead_trials(study, folder) == []

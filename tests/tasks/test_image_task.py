@@ -8,6 +8,7 @@ from typing import Any
 import optuna
 import pytest
 
+from optuna_deepweeds import datasets
 from optuna_deepweeds.datasets import Dataset
 from optuna_deepweeds.errors import DivergedError, InvalidInputError
 from optuna_deepweeds.spaces import SPACES
@@ -78,7 +79,9 @@ def test_an_imported_trial_has_no_network(tiny_images: Dataset, tmp_path: Path) 
         ImageTask(tiny_images, SPACES["course"], 3).network(imported, tmp_path / "t.pt")
 
 
-def test_a_task_is_made_by_names_and_told_from_others() -> None:
+def test_a_task_is_made_by_names_and_told_from_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    for split in datasets.DEMO_SIZES:
+        monkeypatch.setitem(datasets.DEMO_SIZES, split, 16)
     task = make_task("demo", space="course-small", epochs=3)
     assert (task.name, task.space.name, task.max_resource) == ("demo", "course-small", 3)
     same = make_task("demo", space="course", epochs=2, fingerprint=task.fingerprint)

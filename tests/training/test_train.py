@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from optuna_deepweeds.errors import (
 from optuna_deepweeds.spaces import SPACES
 from optuna_deepweeds.training import EpochReport, train
 from optuna_deepweeds.training.session import Session
+from tests.training.conftest import make_squares
 
 EVERYTHING = {
     "optimizer": "sgd",
@@ -40,6 +42,11 @@ EVERYTHING = {
     "ema_decay": 0.9,
     "views": 8,
 }
+
+MODERN = {
+    "n_stages": 2, "n_blocks": 1, "width": 8, "width_factor": 1.5, "dropout_rate": 0.1,
+    "batch_size": 16, "learning_rate_init": 0.01,
+}  # fmt: skip
 
 
 def test_learns_the_colours(squares: Dataset, small: dict[str, Any]) -> None:
@@ -78,12 +85,19 @@ def test_global_generators_are_left_alone(squares: Dataset, small: dict[str, Any
 
 @pytest.mark.parametrize(
     "extra",
-    [{}, EVERYTHING, {"optimizer": "adamw", "schedule": "cosine"}, {"optimizer": "muon"}],
+    [
+        {},
+        EVERYTHING,
+        {"optimizer": "adamw", "schedule": "cosine"},
+        {"optimizer": "muon"},
+        *({**MODERN, **EVERYTHING, "block": block} for block in ("residual", "plain")),
+    ],
 )
 def test_resumed_run_ends_as_the_uninterrupted_one(
     squares: Dataset, small: dict[str, Any], extra: dict[str, Any], tmp_path: Path
 ) -> None:
-    config, path = {**small, **extra}, tmp_path / "trial.pt"
+    config = extra if "block" in extra else {**small, **extra}
+    path = tmp_path / "trial.pt"
 
     class Stop(Exception):
         pass
@@ -97,11 +111,13 @@ def test_resumed_run_ends_as_the_uninterrupted_one(
     with pytest.raises(Stop):
         train(config, squares, seed=5, epochs=4, device="cpu", on_epoch=stop)
     seen: list[EpochReport] = []
+    known: list[Sequence[float]] = []
     resumed = train(
-        config, squares, seed=5, epochs=4, device="cpu", resume_from=path, on_epoch=seen.append
-    )
+        config, squares, seed=5, epochs=4, device="cpu", resume_from=path, on_epoch=seen.append,
+        on_resume=known.append,
+    )  # fmt: skip
     assert [report.epoch for report in seen] == [3, 4]
-    assert seen[0].curve == whole.curve[:3]
+    assert known == [whole.curve[:2]]
     assert resumed.curve == whole.curve
     assert resumed.train_losses == whole.train_losses
     for one, other in zip(
@@ -287,22 +303,17 @@ def test_configurations_of_a_space_train(squares: Dataset, name: str) -> None:
         assert np.isfinite(network.train_losses[0]), config
 
 
-@pytest.mark.parametrize("block", ["residual", "plain"])
-def test_modern_resumes_exactly(squares: Dataset, block: str, tmp_path: Path) -> None:
-    config = {
-        "block": block, "n_stages": 2, "n_blocks": 1, "width": 8, "width_factor": 1.5,
-        "dropout_rate": 0.1, "batch_size": 16, "learning_rate_init": 0.01, **EVERYTHING,
-    }  # fmt: skip
-    path = tmp_path / "trial.pt"
-
-    def save(report: EpochReport) -> None:
-        if report.epoch == 1:
-            report.save(path)
-
-    whole = train(config, squares, seed=2, epochs=2, device="cpu", on_epoch=save)
-    resumed = train(config, squares, seed=2, epochs=2, device="cpu", resume_from=path)
-    assert whole.train_losses == resumed.train_losses
-    assert whole.curve == resumed.curve
+def test_images_may_be_of_any_size_but_square(squares: Dataset, small: dict[str, Any]) -> None:
+    flat = {**small, "global_avg_pooling": False}
+    large = make_squares(size=48)
+    network = train(flat, large, seed=0, epochs=1, device="cpu")
+    assert network.predict_proba(large.images[:3]).shape == (3, 4)
+    with pytest.raises(InvalidInputError, match=r"\(n, 48, 48, 3\)"):
+        network.predict_proba(squares.images)
+    with pytest.raises(InvalidInputError, match="height == width"):
+        train(flat, replace(large, images=large.images[:, :32]), seed=0, device="cpu")
+    with pytest.raises(InvalidInputError, match="image_size >= "):
+        train(flat, replace(large, images=large.images[:, :3, :3]), seed=0, device="cpu")
 
 
 @pytest.mark.parametrize(

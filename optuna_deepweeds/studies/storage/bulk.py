@@ -6,7 +6,9 @@ a thousand trials in one transaction takes well under one.
 
 from __future__ import annotations
 
+import functools
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -38,7 +40,7 @@ def bulk_add_trials(study: optuna.Study, trials: Sequence[FrozenTrial]) -> None:
         StorageError: The storage failed.
     """
     storage = backend(study._storage)
-    if not isinstance(storage, ResilientStorage) or not _returns_ids(storage):
+    if not isinstance(storage, ResilientStorage):
         study.add_trials(trials)
         return
     n_objectives = len(study.directions)
@@ -52,11 +54,6 @@ def bulk_add_trials(study: optuna.Study, trials: Sequence[FrozenTrial]) -> None:
     _check_distributions(storage, study._study_id, trials)
     for start in range(0, len(trials), _TRIALS_A_TRANSACTION):
         _add(storage, study._study_id, trials[start : start + _TRIALS_A_TRANSACTION])
-
-
-def _returns_ids(storage: ResilientStorage) -> bool:
-    dialect = storage.engine.dialect
-    return bool(dialect.insert_executemany_returning_sort_by_parameter_order)
 
 
 def _check_distributions(
@@ -130,47 +127,36 @@ def _as_utc(moment: datetime | None) -> datetime | None:
 
 def _details(trials: Mapping[int, FrozenTrial]) -> dict[Any, list[dict[str, Any]]]:
     """Rows by table for everything that hangs on trials, given by their ids."""
-    texts: dict[BaseDistribution, str] = {}
-    params: list[dict[str, Any]] = []
-    user: list[dict[str, Any]] = []
-    system: list[dict[str, Any]] = []
-    values: list[dict[str, Any]] = []
-    curves: list[dict[str, Any]] = []
-    for key, trial in trials.items():
+    as_text = functools.cache(distribution_to_json)
+    stored = models.TrialValueModel.value_to_stored_repr
+    stored_curve = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr
+    rows: defaultdict[Any, list[dict[str, Any]]] = defaultdict(list)
+    for trial_id, trial in trials.items():
+
+        def add(table: Any, trial_id: int = trial_id, **columns: Any) -> None:
+            rows[table].append({"trial_id": trial_id, **columns})
+
         for name, value in trial.params.items():
             distribution = trial.distributions[name]
-            if distribution not in texts:
-                texts[distribution] = distribution_to_json(distribution)
-            params.append(
-                {
-                    "trial_id": key,
-                    "param_name": name,
-                    "param_value": distribution.to_internal_repr(value),
-                    "distribution_json": texts[distribution],
-                }
+            add(
+                models.TrialParamModel,
+                param_name=name,
+                param_value=distribution.to_internal_repr(value),
+                distribution_json=as_text(distribution),
             )
-        for attrs, rows in ((trial.user_attrs, user), (trial.system_attrs, system)):
-            for name, value in attrs.items():
-                rows.append({"trial_id": key, "key": name, "value_json": json.dumps(value)})
+        for key, value in trial.user_attrs.items():
+            add(models.TrialUserAttributeModel, key=key, value_json=json.dumps(value))
+        for key, value in trial.system_attrs.items():
+            add(models.TrialSystemAttributeModel, key=key, value_json=json.dumps(value))
         for objective, value in enumerate(trial.values or ()):
-            stored, kind = models.TrialValueModel.value_to_stored_repr(value)
-            row = {"trial_id": key, "objective": objective, "value": stored, "value_type": kind}
-            values.append(row)
+            number, kind = stored(value)
+            add(models.TrialValueModel, objective=objective, value=number, value_type=kind)
         for step, value in trial.intermediate_values.items():
-            curve = models.TrialIntermediateValueModel
-            stored, curve_kind = curve.intermediate_value_to_stored_repr(value)
-            curves.append(
-                {
-                    "trial_id": key,
-                    "step": step,
-                    "intermediate_value": stored,
-                    "intermediate_value_type": curve_kind,
-                }
+            number, curve_kind = stored_curve(value)
+            add(
+                models.TrialIntermediateValueModel,
+                step=step,
+                intermediate_value=number,
+                intermediate_value_type=curve_kind,
             )
-    return {
-        models.TrialParamModel: params,
-        models.TrialUserAttributeModel: user,
-        models.TrialSystemAttributeModel: system,
-        models.TrialValueModel: values,
-        models.TrialIntermediateValueModel: curves,
-    }
+    return rows

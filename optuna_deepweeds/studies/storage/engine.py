@@ -7,10 +7,12 @@ import importlib.util
 import os
 import re
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -156,6 +158,16 @@ def engine_options(url: URL) -> dict[str, Any]:
         "tcp_user_timeout": 30_000,
     }
     return {"connect_args": connect, "pool_pre_ping": True, "pool_use_lifo": True}
+
+
+@contextmanager
+def connected(url: URL) -> Iterator[Engine]:
+    """An engine for a moment; for more than that, `listen` sets up its connections."""
+    engine = create_engine(url, **engine_options(url))
+    try:
+        yield engine
+    finally:
+        engine.dispose()
 
 
 def listen(engine: Engine, local: threading.local) -> None:

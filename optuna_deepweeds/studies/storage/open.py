@@ -25,7 +25,7 @@ from optuna_deepweeds.studies.storage import locks
 from optuna_deepweeds.studies.storage.engine import (
     DEFAULT_FILE,
     SQLITE_BUSY_SECONDS,
-    engine_options,
+    connected,
     is_read_only,
     resolve_url,
     shown,
@@ -77,7 +77,7 @@ def open_storage(
     check_file(resolved, must_exist=must_exist)
     try:
         retrier = Retrier(patience=wait, name=name)
-        create = retrier.call(lambda: misses_tables(resolved, must_exist=must_exist))
+        revision = retrier.call(lambda: _revision(resolved, must_exist=must_exist))
         options: dict[str, Any] = {
             "beat_seconds": _seconds(heartbeat_interval, HEARTBEAT_VARIABLE, HEARTBEAT_SECONDS),
             "grace_seconds": _seconds(grace_period, GRACE_VARIABLE, GRACE_SECONDS),
@@ -85,7 +85,7 @@ def open_storage(
         }
         # Optuna's start-up reads the schema version, which must also sit out a restart.
         starter = Retrier(patience=max(wait, SQLITE_BUSY_SECONDS), name=name)
-        if not create:
+        if revision is not None:
             if not must_exist:
                 _use_wal(resolved)
             return starter.call(lambda: _make(resolved, options, create_tables=False))
@@ -111,15 +111,11 @@ def _seconds(given: float | None, variable: str, default: float) -> float:
 
 def _create(url: URL, options: dict[str, Any]) -> ResilientStorage:
     """Create the tables while nobody else does."""
-    engine = sqlalchemy.create_engine(url, **engine_options(url))
-    try:
-        if sqlite_path(url) is None and url.get_backend_name() == "sqlite":
-            return _make(url, options, create_tables=True)
-        with locks.exclusive(engine, "schema"):
-            _use_wal(url)
-            return _make(url, options, create_tables=True)
-    finally:
-        engine.dispose()
+    if sqlite_path(url) is None and url.get_backend_name() == "sqlite":
+        return _make(url, options, create_tables=True)
+    with connected(url) as engine, locks.exclusive(engine, "schema"):
+        _use_wal(url)
+        return _make(url, options, create_tables=True)
 
 
 def _make(url: URL, options: dict[str, Any], *, create_tables: bool) -> ResilientStorage:
@@ -134,13 +130,13 @@ def _use_wal(url: URL) -> None:
     path = sqlite_path(url)
     if path is None or is_read_only(url):
         return
-    engine = sqlalchemy.create_engine(url, **engine_options(url))
-    try:
-        with engine.connect() as connection, contextlib.suppress(exc.OperationalError):
-            if connection.exec_driver_sql("PRAGMA journal_mode").scalar() != "wal":
-                connection.exec_driver_sql("PRAGMA journal_mode = WAL")
-    finally:
-        engine.dispose()
+    with (
+        connected(url) as engine,
+        engine.connect() as connection,
+        contextlib.suppress(exc.OperationalError),
+    ):
+        if connection.exec_driver_sql("PRAGMA journal_mode").scalar() != "wal":
+            connection.exec_driver_sql("PRAGMA journal_mode = WAL")
 
 
 def _make_folder(folder: Path) -> None:
@@ -175,18 +171,9 @@ def check_file(url: URL, *, must_exist: bool) -> None:
         )
 
 
-def misses_tables(url: URL, *, must_exist: bool) -> bool:
-    """True if Optuna's tables are still to be created.
-
-    Raises:
-        NotFoundError: They are, and `must_exist`.
-        StorageError: The file holds tables of another program.
-    """
-    engine = sqlalchemy.create_engine(url, **engine_options(url))
-    try:
-        return schema_revision(engine, must_exist=must_exist) is None
-    finally:
-        engine.dispose()
+def _revision(url: URL, *, must_exist: bool) -> str | None:
+    with connected(url) as engine:
+        return schema_revision(engine, must_exist=must_exist)
 
 
 def schema_revision(engine: Engine, *, must_exist: bool) -> str | None:

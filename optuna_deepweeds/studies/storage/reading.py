@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -11,13 +10,13 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import optuna
-import sqlalchemy
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 from sqlalchemy import Connection, Engine, text
 
 from optuna_deepweeds.errors import InvalidInputError, NotFoundError
-from optuna_deepweeds.studies.storage.engine import engine_options, listen, resolve_url, shown
+from optuna_deepweeds.schema import did_you_mean
+from optuna_deepweeds.studies.storage.engine import connected, listen, resolve_url, shown
 from optuna_deepweeds.studies.storage.locks import backend
 from optuna_deepweeds.studies.storage.open import check_file, open_storage, schema_revision
 from optuna_deepweeds.studies.storage.retry import PATIENCE_SECONDS, Retrier
@@ -75,6 +74,10 @@ class Reader:
         where = f"study_id = {study_id}"
         return self._read(lambda found: read_trials(found, where, params=params, curves=curves))
 
+    def trial(self, trial_id: int) -> FrozenTrial:
+        """The whole trial of that id."""
+        return self._read(lambda found: read_trials(found, f"trial_id = {trial_id}"))[0]
+
     def _read(self, function: Callable[[Connection], _T]) -> _T:
         def attempt() -> _T:
             with self.engine.connect() as connection:
@@ -94,18 +97,15 @@ def open_reader(url: str | None = None) -> Iterator[Reader]:
     """
     resolved = resolve_url(url)
     check_file(resolved, must_exist=True)
-    engine = sqlalchemy.create_engine(resolved, **engine_options(resolved))
-    listen(engine, threading.local())
-    try:
-        name = shown(resolved)
+    name = shown(resolved)
+    with connected(resolved) as engine:
+        listen(engine, threading.local())
         at_once = Retrier(patience=0.0, name=name)
         revision = at_once.call(lambda: schema_revision(engine, must_exist=True))
         if revision != REVISION:
             # Optuna knows whether it can be read, and says what to do if not.
             open_storage(url, must_exist=True)
         yield Reader(engine, Retrier(patience=PATIENCE_SECONDS, name=name))
-    finally:
-        engine.dispose()
 
 
 def light_trials(study: optuna.Study) -> list[FrozenTrial]:
@@ -119,13 +119,11 @@ def light_trials(study: optuna.Study) -> list[FrozenTrial]:
 
 def no_such_study(name: str, names: Sequence[str]) -> NotFoundError:
     """The error for a study that is not among `names`, with a hint at what to do."""
-    close = difflib.get_close_matches(name, names, n=1)
-    if close:
-        hint = f" Did you mean {close[0]!r}?"
-    elif names:
+    hint = did_you_mean(name, names)
+    if not hint and names:
         shown = ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
         hint = f" Studies there: {shown}."
-    else:
+    elif not names:
         hint = " The storage holds no study yet; `study run` makes one."
     return NotFoundError(f"no study {name!r}.{hint}")
 

@@ -14,7 +14,7 @@ import functools
 import threading
 import weakref
 from collections.abc import Container, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
@@ -161,17 +161,21 @@ class ResilientStorage(RDBStorage):
         """As Optuna's; a repeated attempt recognises what the first one did."""
         now = datetime.now()
         attempted = False
+        started: datetime | None = None
 
         def is_own(row: Any) -> bool:
+            if state == TrialState.WAITING:  # Whoever claimed it since gave it another start.
+                return attempted and (row.state == state or row.datetime_start != started)
             stamp = row.datetime_start if state == TrialState.RUNNING else row.datetime_complete
             return bool(attempted and row.state == state and stamp == now)
 
         def change() -> bool:
-            nonlocal attempted
+            nonlocal attempted, started
             with self.writing(), scoped_transaction(self.scoped_session) as session:
                 row: Any = models.TrialModel.find_or_raise_by_id(trial_id, session, True)
                 if is_own(row):
                     return True
+                started = row.datetime_start
                 self.check_trial_is_updatable(trial_id, row.state)
                 if state == TrialState.RUNNING and row.state != TrialState.WAITING:
                     return False
@@ -212,21 +216,6 @@ class ResilientStorage(RDBStorage):
             self._write_params([row])
         else:
             collected.append(row)
-
-    @contextmanager
-    def collecting_params(self) -> Iterator[None]:
-        """Write the parameters that this thread suggests in the block together at its end.
-
-        An exception that leaves the block drops them.
-        """
-        collected: list[_Param] = []
-        self._local.params = collected
-        try:
-            yield
-        finally:
-            del self._local.params
-        if collected:
-            self._write_params(collected)
 
     def _write_params(self, params: Sequence[_Param]) -> None:
         def write() -> None:
@@ -295,30 +284,35 @@ class ResilientStorage(RDBStorage):
         if lock is not None:
             lock.verify()
 
-    def writing(self) -> _Writing:
+    @contextmanager
+    def writing(self) -> Iterator[None]:
         """Within this `with` block, the thread's SQLite transactions take the write lock first."""
-        return _Writing(self._local)
-
-
-def collecting_params(storage: Any) -> AbstractContextManager[None]:
-    """As `ResilientStorage.collecting_params`; does nothing for other storages."""
-    storage = locks.backend(storage)
-    if isinstance(storage, ResilientStorage):
-        return storage.collecting_params()
-    return nullcontext()
-
-
-class _Writing:
-    """Marks this thread's SQLite transactions as writing ones."""
-
-    def __init__(self, local: threading.local) -> None:
-        self._local = local
-
-    def __enter__(self) -> None:
         self._local.writes = True
+        try:
+            yield
+        finally:
+            self._local.writes = False
 
-    def __exit__(self, *exception: object) -> None:
-        self._local.writes = False
+
+@contextmanager
+def collecting_params(storage: Any) -> Iterator[None]:
+    """Write the parameters that this thread suggests in the block together at its end.
+
+    One transaction instead of one a parameter saves 20 to 40 ms a trial. An exception that leaves
+    the block drops them. Does nothing for storages that are not ours.
+    """
+    storage = locks.backend(storage)
+    if not isinstance(storage, ResilientStorage):
+        yield
+        return
+    collected: list[_Param] = []
+    storage._local.params = collected
+    try:
+        yield
+    finally:
+        del storage._local.params
+    if collected:
+        storage._write_params(collected)
 
 
 def _resilient(name: str, *, writes: bool) -> Any:

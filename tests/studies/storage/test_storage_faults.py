@@ -44,7 +44,9 @@ def _sqlite_locked(path: Path, seconds: float) -> Iterator[None]:
 
 
 @contextmanager
-def _answer_of_next_commit_lost(storage: ResilientStorage) -> Iterator[list[int]]:
+def _answer_of_next_commit_lost(
+    storage: ResilientStorage, meanwhile: Callable[[], object] = lambda: None
+) -> Iterator[list[int]]:
     """The next transaction is committed, but its client only hears that the connection broke."""
     lost: list[int] = []
 
@@ -52,6 +54,7 @@ def _answer_of_next_commit_lost(storage: ResilientStorage) -> Iterator[list[int]
         if not lost:
             lost.append(1)
             connection.connection.dbapi_connection.commit()
+            meanwhile()
             raise exc.OperationalError("COMMIT", {}, Exception(), connection_invalidated=True)
 
     event.listen(storage.engine, "commit", commit)
@@ -195,6 +198,27 @@ def test_lost_answer_to_creating_and_deleting_a_study(storage_url: str) -> None:
         storage.delete_study(study._study_id)
         assert lost
     assert storage.get_all_studies() == []
+
+
+@pytest.mark.parametrize("state", [TrialState.RUNNING, TrialState.COMPLETE], ids=str)
+def test_a_trial_put_back_and_claimed_by_another_is_not_put_back_again(
+    storage_url: str, state: TrialState
+) -> None:
+    storage = open_storage(storage_url)
+    study = optuna.create_study(study_name="s", storage=storage)
+    trial = study.ask()
+
+    def claim() -> None:
+        other = optuna.load_study(study_name="s", storage=open_storage(storage_url))
+        claimed = other.ask()
+        assert claimed.number == trial.number
+        if state == TrialState.COMPLETE:
+            other.tell(claimed, 1.0)
+
+    with _answer_of_next_commit_lost(storage, claim) as lost:
+        storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+        assert lost
+    assert study.get_trials()[0].state == state
 
 
 def test_trial_failed_by_another_is_not_taken_for_a_lost_answer(storage_url: str) -> None:

@@ -1,0 +1,187 @@
+"""Figures of Plotly in the style of the page, and what the page needs to know of each.
+
+A figure of Plotly is the one description: the page and the dashboard show it, `draw_png` draws it.
+Colours read on light and dark ground.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+COLOURS = {
+    "finished": "#3f7fd4",
+    "continued": "#1f9e77",
+    "stopped": "#d08a2e",
+    "running": "#8a919c",
+    "waiting": "#8a919c",
+    "failed": "#d1495b",
+    "best": "#d1495b",
+    "grid": "#8a919c",
+}
+_METHODS = (
+    "#3f7fd4", "#d08a2e", "#1f9e77", "#c2477f", "#9468c4", "#7f8c3a", "#2fa4b8", "#a9604a",
+)  # fmt: skip
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+_GRID = "rgba(138,145,156,0.25)"
+_PLAIN = "#7a818c"  # Axis text.
+
+Values = Sequence[float | None]
+"""Positions; None is a gap."""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure of a page, which `--png` writes too.
+
+    Attributes:
+        key: File name of the PNG and anchor in the page.
+        title: Heading.
+        figure: A `plotly.graph_objects.Figure` without a title.
+        caption: What the reader should know to read it.
+        min_width: Pixels below which labels would run into one another; narrower screens scroll.
+    """
+
+    key: str
+    title: str
+    figure: Any
+    caption: str = ""
+    min_width: int = 300
+
+
+def method_colour(index: int) -> str:
+    """The colour of the method with this index."""
+    return _METHODS[index % len(_METHODS)]
+
+
+def line(
+    x: Values,
+    y: Values,
+    name: str = "",
+    colour: str = COLOURS["finished"],
+    texts: Iterable[str] = (),
+    *,
+    width: float = 1.5,
+    opacity: float = 1.0,
+    is_step: bool = False,
+    is_dashed: bool = False,
+) -> Any:
+    """A trace that joins points, or keeps a value until the next; lone points become dots."""
+    style = {
+        "color": colour, "width": width, "dash": "dash" if is_dashed else "solid",
+        "shape": "hv" if is_step else "linear",
+    }  # fmt: skip
+    mode = "lines+markers" if _has_dots(x, y) else "lines"
+    shown = _shown(name, texts) | {"opacity": opacity, "marker": {"size": 4}}
+    return _scatter(x=list(x), y=list(y), mode=mode, line=style, **shown)
+
+
+def points(
+    x: Values,
+    y: Values,
+    name: str = "",
+    colour: str = COLOURS["finished"],
+    texts: Iterable[str] = (),
+    *,
+    size: float = 6.0,
+    opacity: float = 1.0,
+    symbol: str = "circle",
+) -> Any:
+    """A trace of symbols."""
+    marker = {"size": size, "color": colour, "symbol": symbol}
+    shown = _shown(name, texts) | {"opacity": opacity}
+    return _scatter(x=list(x), y=list(y), mode="markers", marker=marker, **shown)
+
+
+def band(x: Values, low: Values, high: Values, colour: str) -> list[Any]:
+    """Two traces that shade what lies between them."""
+    edge = {"mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False}
+    red, green, blue = (int(colour[k : k + 2], 16) for k in (1, 3, 5))
+    fill = {"fill": "tonexty", "fillcolor": f"rgba({red},{green},{blue},0.16)"}
+    return [_scatter(x=x, y=list(low), **edge), _scatter(x=x, y=list(high), **edge, **fill)]
+
+
+def axes(
+    traces: Iterable[Any], x_label: str, y_label: str, height: int = 380, **x_axis: Any
+) -> Any:
+    """A figure of one pair of axes; `x_axis` are properties of Plotly's."""
+    import plotly.graph_objects as go
+
+    figure = go.Figure(list(traces))
+    figure.update_xaxes(title_text=html.escape(x_label), **x_axis)
+    figure.update_yaxes(title_text=html.escape(y_label), range=limits(figure.data))
+    return styled(figure, height)
+
+
+def styled(figure: Any, height: int) -> Any:
+    """`figure`, Optuna's or ours, without title, on transparent ground, its legend on top."""
+    has_legend = any(trace.name and trace.showlegend is not False for trace in figure.data)
+    figure.update_layout(
+        template="none",
+        height=height,
+        width=None,
+        title=None,
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"family": FONT, "size": 12, "color": _PLAIN},
+        margin={"l": 62, "r": 16, "t": 36 if has_legend else 14, "b": 48},
+        hovermode="closest",
+        modebar={"bgcolor": "rgba(0,0,0,0)", "color": _GRID, "activecolor": _PLAIN},
+        showlegend=has_legend,
+        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.01, "yanchor": "bottom"},
+    )
+    axis = {"gridcolor": _GRID, "zeroline": False, "linecolor": _GRID, "ticks": ""}
+    figure.update_xaxes(automargin=True, title_standoff=8, **axis)
+    figure.update_yaxes(automargin=True, title_standoff=8, **axis)
+    return figure
+
+
+def titled(drawing: Drawing) -> Any:
+    """Its figure with its title, for where nothing else says it."""
+    layout = drawing.figure.layout
+    place = {"x": 0.0, "xref": "paper", "y": 1.0, "yref": "container", "yanchor": "top"}
+    return drawing.figure.update_layout(
+        title={"text": html.escape(drawing.title), "pad": {"t": 8}, **place},
+        margin={"t": layout.margin.t + 30},
+        height=layout.height + 30,
+    )
+
+
+def limits(traces: Iterable[Any]) -> tuple[float, float] | None:
+    """A narrow range around a single value, where Plotly takes one of -1 to 1.
+
+    None if the traces' values differ.
+    """
+    values = {v for trace in traces for v in trace.y if v is not None}
+    if len(values) != 1:
+        return None
+    (value,) = values
+    margin = 0.1 * abs(value) or 1.0
+    return value - margin, value + margin
+
+
+def _scatter(**properties: Any) -> Any:
+    import plotly.graph_objects as go
+
+    return go.Scatter(**properties)
+
+
+def _shown(name: str, texts: Iterable[str]) -> dict[str, Any]:
+    escaped = [html.escape(text) for text in texts]
+    hover = {"text": escaped, "hovertemplate": "%{text}<extra></extra>"} if escaped else {}
+    return {"name": html.escape(name), "showlegend": bool(name), **hover}
+
+
+def _has_dots(x: Values, y: Values) -> bool:
+    """Whether a stretch of a line has no length, so that only a symbol shows it."""
+    stretch: set[tuple[float, float]] = set()
+    for a, b in (*zip(x, y, strict=True), (None, None)):
+        if a is not None and b is not None:
+            stretch.add((a, b))
+        elif len(stretch) == 1:
+            return True
+        else:
+            stretch.clear()
+    return False
