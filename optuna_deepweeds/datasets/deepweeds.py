@@ -43,24 +43,13 @@ def load_deepweeds(data_dir: Path, fold: int) -> Dataset:
         raise InvalidInputError(f"fold must be 0 to {N_FOLDS - 1}, but is {fold}.")
     prepared = read_prepared(data_dir)
     roles = prepared.folds[fold]
-    train, valid, test = (np.flatnonzero(roles == role) for role in (TRAIN, VALID, TEST))
-    for split, indices in (("training", train), ("validation", valid), ("test", test)):
-        if not len(indices):
+    for split, role in (("training", TRAIN), ("validation", VALID), ("test", TEST)):
+        if role not in roles:
             raise InvalidInputError(
                 f"each split must have images, but fold {fold} of {data_dir / PREPARED_NAME} "
                 f"({len(roles)} images) has no {split} image."
             )
-    labels = prepared.labels.astype(np.int64)
-    return Dataset(
-        name="deepweeds",
-        images=prepared.images,
-        labels=labels,
-        classes=CLASSES,
-        train=train,
-        valid=valid,
-        test=test,
-        fingerprint=fingerprint(prepared.images, labels, train, valid, test),
-    )
+    return _dataset("deepweeds", prepared.images, prepared.labels, CLASSES, roles)
 
 
 def load_balanced(data_dir: Path) -> Dataset:
@@ -83,20 +72,22 @@ def load_balanced(data_dir: Path) -> Dataset:
             )
     roles = balanced_split(prepared.filenames.tolist(), prepared.labels)
     chosen = np.flatnonzero(roles >= 0)
-    roles = roles[chosen]
     images = np.ascontiguousarray(prepared.images[chosen])
-    labels = prepared.labels[chosen].astype(np.int64)
+    return _dataset("deepweeds-balanced", images, prepared.labels[chosen], WEEDS, roles[chosen])
+
+
+def _dataset(
+    name: str,
+    images: NDArray[np.uint8],
+    labels: NDArray[np.uint8],
+    classes: tuple[str, ...],
+    roles: NDArray[np.integer],
+) -> Dataset:
+    """The images with the splits that their `roles` say."""
     train, valid, test = (np.flatnonzero(roles == role) for role in (TRAIN, VALID, TEST))
-    return Dataset(
-        name="deepweeds-balanced",
-        images=images,
-        labels=labels,
-        classes=WEEDS,
-        train=train,
-        valid=valid,
-        test=test,
-        fingerprint=fingerprint(images, labels, train, valid, test),
-    )
+    known = labels.astype(np.int64)
+    digest = fingerprint(images, known, train, valid, test)
+    return Dataset(name, images, known, classes, train, valid, test, digest)
 
 
 def balanced_split(filenames: Sequence[str], labels: NDArray[np.integer]) -> NDArray[np.int8]:

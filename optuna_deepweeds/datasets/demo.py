@@ -196,17 +196,9 @@ def load_demo(*, train: int, valid: int, test: int) -> Dataset:
     """Return the demo with so many pictures in its splits; a multiple of 8 keeps them balanced."""
     sizes = (train, valid, test)
     images, labels = generate(sum(sizes), seed=SEED)
-    splits = np.split(np.arange(len(labels)), np.cumsum(sizes)[:-1])
-    return Dataset(
-        name="demo",
-        images=images,
-        labels=labels,
-        classes=CLASSES,
-        train=splits[0],
-        valid=splits[1],
-        test=splits[2],
-        fingerprint=fingerprint(images, labels, *splits),
-    )
+    of = np.split(np.arange(len(labels)), np.cumsum(sizes)[:-1])
+    digest = fingerprint(images, labels, *of)
+    return Dataset("demo", images, labels, CLASSES, of[0], of[1], of[2], digest)
 
 
 def generate(n: int, *, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import pkgutil
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from numpy.typing import ArrayLike
 from optuna.pruners import BasePruner
 
 from optuna_deepweeds.errors import InvalidInputError
+from optuna_deepweeds.schema import choose
 
 if TYPE_CHECKING:
     from optuna_deepweeds.pruners.dora import DoraPruner
@@ -59,12 +59,7 @@ def make_pruner(
     Raises:
         InvalidInputError: No pruner has this name, or it has no such option.
     """
-    if name not in PRUNERS:
-        close = difflib.get_close_matches(name, PRUNERS, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise InvalidInputError(
-            f"pruner must be one of {', '.join(PRUNERS)}, but got {name!r}.{hint}"
-        )
+    choose("pruner", name, PRUNERS)
     resources = {"min_resource": min_resource, "max_resource": max_resource}
     settings: dict[str, dict[str, Any]] = {
         "asha": {"min_resource": min_resource, "reduction_factor": 3},

@@ -43,7 +43,9 @@ def test_no_trial_stops_before_min_resource(name: str) -> None:
 
 
 def test_unknown_name_suggests_the_nearest() -> None:
-    with pytest.raises(InvalidInputError, match=r"none, asha.*'dorra'.*Did you mean 'dora'\?"):
+    with pytest.raises(
+        InvalidInputError, match=r"no pruner 'dorra'\. Did you mean 'dora'\?.*asha"
+    ):
         make_pruner("dorra", max_resource=9)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +15,7 @@ from optuna.trial import FrozenTrial
 from sqlalchemy import Connection, Engine, text
 
 from optuna_deepweeds.errors import InvalidInputError, NotFoundError
+from optuna_deepweeds.schema import did_you_mean
 from optuna_deepweeds.studies.storage.engine import connected, listen, resolve_url, shown
 from optuna_deepweeds.studies.storage.locks import backend
 from optuna_deepweeds.studies.storage.open import check_file, open_storage, schema_revision
@@ -74,6 +74,10 @@ class Reader:
         where = f"study_id = {study_id}"
         return self._read(lambda found: read_trials(found, where, params=params, curves=curves))
 
+    def trial(self, trial_id: int) -> FrozenTrial:
+        """The whole trial of that id."""
+        return self._read(lambda found: read_trials(found, f"trial_id = {trial_id}"))[0]
+
     def _read(self, function: Callable[[Connection], _T]) -> _T:
         def attempt() -> _T:
             with self.engine.connect() as connection:
@@ -115,13 +119,11 @@ def light_trials(study: optuna.Study) -> list[FrozenTrial]:
 
 def no_such_study(name: str, names: Sequence[str]) -> NotFoundError:
     """The error for a study that is not among `names`, with a hint at what to do."""
-    close = difflib.get_close_matches(name, names, n=1)
-    if close:
-        hint = f" Did you mean {close[0]!r}?"
-    elif names:
+    hint = did_you_mean(name, names)
+    if not hint and names:
         shown = ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
         hint = f" Studies there: {shown}."
-    else:
+    elif not names:
         hint = " The storage holds no study yet; `study run` makes one."
     return NotFoundError(f"no study {name!r}.{hint}")
 
