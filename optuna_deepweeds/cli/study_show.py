@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import click
-import optuna
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from optuna_deepweeds import attributes
@@ -157,14 +157,23 @@ def best(
     storage_url: str | None,
 ) -> None:
     """The best trial of study NAME, its parameters and, with --save, its network."""
-    from optuna_deepweeds.studies import manager
+    from optuna_deepweeds.studies.storage.reading import open_reader
 
-    study = manager.find(name, storage_url, single=True)
-    trial = _best(study) if number is None else _by_number(study, number)
+    with open_reader(storage_url) as reader:
+        row = reader.study(name)
+        refuse_old_form(name, row.user_attrs)
+        light = reader.trials(row.study_id, params=False, curves=False)
+        if number is None:
+            chosen = _best(name, light, row.directions[0])
+        else:
+            chosen = _by_number(name, light, number)
+        trial = reader.trial(chosen._trial_id)
     if model_file is not None:
         from optuna_deepweeds.cli._work import load_task
+        from optuna_deepweeds.studies import manager
         from optuna_deepweeds.trials import root
 
+        study = manager.find(name, storage_url, single=True)
         checkpoint = manager.study_checkpoints(study).path(root(trial))
         task = load_task(manager.study_spec(study), options)
         task.network(trial, checkpoint).save(model_file)
@@ -268,29 +277,22 @@ def _row(trial: FrozenTrial) -> dict[str, Any]:
     }
 
 
-def _best(study: optuna.Study) -> FrozenTrial:
-    from optuna_deepweeds.studies.storage.reading import light_trials
-
-    trials = light_trials(study)
-    best = best_trial(trials, study.direction)
-    if best is None:
-        stopped = [t for t in trials if t.state == TrialState.PRUNED and t.value is not None]
-        if not stopped:
-            raise NotFoundError(f"study {study.study_name!r} has no finished trial yet.")
-        info("No trial has been trained to the end yet; this is the best of the stopped ones.")
-        best = max(stopped, key=lambda t: sign(study.direction) * (t.value or 0.0))
-    return study._storage.get_trial(best._trial_id)
+def _best(name: str, trials: Sequence[FrozenTrial], direction: StudyDirection) -> FrozenTrial:
+    best = best_trial(trials, direction)
+    if best is not None:
+        return best
+    stopped = [t for t in trials if t.state == TrialState.PRUNED and t.value is not None]
+    if not stopped:
+        raise NotFoundError(f"study {name!r} has no finished trial yet.")
+    info("No trial has been trained to the end yet; this is the best of the stopped ones.")
+    return max(stopped, key=lambda t: sign(direction) * (t.value or 0.0))
 
 
-def _by_number(study: optuna.Study, number: int) -> FrozenTrial:
-    from optuna_deepweeds.studies.storage.reading import light_trials
-
-    ids = {trial.number: trial._trial_id for trial in light_trials(study)}
-    if number not in ids:
-        raise NotFoundError(
-            f"study {study.study_name!r} has no trial {number}; it has {len(ids)} trials."
-        )
-    return study._storage.get_trial(ids[number])
+def _by_number(name: str, trials: Sequence[FrozenTrial], number: int) -> FrozenTrial:
+    for trial in trials:
+        if trial.number == number:
+            return trial
+    raise NotFoundError(f"study {name!r} has no trial {number}; it has {len(trials)} trials.")
 
 
 def _as_duration(seconds: float, fmt: str) -> str | float:

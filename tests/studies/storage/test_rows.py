@@ -167,9 +167,19 @@ def test_ten_thousand_trials_are_read_as_optuna_reads_them(storage_url: str) -> 
 class TestOptunasContract(StorageTestCase):
     """What Optuna asks of every storage."""
 
-    @pytest.fixture(params=[pytest.param("bare", marks=pytest.mark.slow), "cached"])
+    @pytest.fixture(
+        params=[
+            "sqlite",
+            pytest.param("sqlite without Optuna's cache", marks=pytest.mark.slow),
+            pytest.param("postgresql", marks=[pytest.mark.slow, pytest.mark.postgres]),
+        ]
+    )
     def storage(  # type: ignore[override]
         self, request: pytest.FixtureRequest, tmp_path: Path
     ) -> optuna.storages.BaseStorage:
-        storage = open_storage(f"sqlite:///{tmp_path}/a.db")
-        return storage if request.param == "bare" else get_storage(storage)
+        if request.param == "postgresql":
+            url = request.getfixturevalue("postgres").new_database()
+        else:
+            url = f"sqlite:///{tmp_path}/a.db"
+        storage = open_storage(url)
+        return storage if "without" in request.param else get_storage(storage)
