@@ -79,14 +79,14 @@ def test_prior_that_contradicts_the_gains_widens_the_interval() -> None:
 
 
 def test_short_and_broken_prior_curves_are_left_out() -> None:
-    curves = as_curves([[1, 2, 3], [1, 2], [1, np.nan, 3], [4, 5, 6, 7]], 3)
+    curves = as_curves([[1, 2, 3], [1, 2], [1, np.nan, 3], [4, 5, 6, 7]], 3, "prior_curves")
     assert curves.tolist() == [[1, 2, 3], [4, 5, 6]]
 
 
 @pytest.mark.parametrize("curve", [["a", "b"], [[1, 2], [3, 4]], 3.0])
 def test_prior_curve_that_is_no_curve_is_refused(curve: object) -> None:
     with pytest.raises(InvalidInputError, match="prior_curves.*number 1"):
-        as_curves([[1, 2, 3], curve], 3)  # type: ignore[list-item]
+        as_curves([[1, 2, 3], curve], 3, "prior_curves")  # type: ignore[list-item]
 
 
 def test_gains_are_those_of_the_leading_third() -> None:

@@ -52,7 +52,7 @@ def test_value_at(curve: dict[int, float], rung: int, window: int, expected: flo
 
 def test_quotas_give_every_upper_rung_equal_epochs() -> None:
     rungs, end = [1, 3, 9, 27], 50
-    rates = promotion_rates(rungs, end, 0.25, 0.25)
+    rates = promotion_rates(rungs, end, 0.25)
     assert rates[0] == 0.25
     spans = np.diff([*rungs, end])[1:]
     assert np.array(rates[1:]) * spans == pytest.approx([0.25] * 3)
