@@ -8,15 +8,14 @@ import json
 import os
 import pickle
 import random
-import struct
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tests.datasets.support import png
 from tests.fuzz.cases import Case, damaged
 
 Prepare = Callable[[Path], None]
@@ -264,18 +263,8 @@ def images(generator: random.Random) -> Iterator[Case]:
         yield prepare_case(label, content)
     yield prepare_case("with paths outside", archive.getvalue())
     # Wrong label files: tests/datasets/test_prepare.py.
-    for label, picture in (("empty", b""), ("random", generator.randbytes(300)), ("cut png", _png()[:40]), ("huge png", _png(60_000)), ("text", b"hello")):  # fmt: skip
+    for label, picture in (("empty", b""), ("random", generator.randbytes(300)), ("cut png", png(4, 8, bytes(64))[:40]), ("huge png", png(60_000, 8, bytes(64))), ("text", b"hello")):  # fmt: skip
         yield Case(f"photograph {label}", ("predict", "good.pt", "p.png"), _file("p.png", picture), writes=True)  # fmt: skip
-
-
-def _png(size: int = 4) -> bytes:
-    """A PNG whose header claims `size` by `size` pixels."""
-    header = struct.pack(">IIBBBBB", size, size, 8, 2, 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(bytes(64))), (b"IEND", b""))
-    packed = (
-        struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks
-    )
-    return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
 
 
 class _Command:

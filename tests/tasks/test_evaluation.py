@@ -21,15 +21,9 @@ from optuna_deepweeds.tasks.evaluation import (
 )
 
 PARAMS = {
-    "n_conv_layers": 1,
-    "use_BN": True,
-    "global_avg_pooling": True,
-    "n_channels_conv_0": 32,
-    "n_fc_layers": 1,
-    "n_channels_fc_0": 32,
-    "batch_size": 8,
-    "learning_rate_init": 0.01,
-}
+    "n_conv_layers": 1, "use_BN": True, "global_avg_pooling": True, "n_channels_conv_0": 32,
+    "n_fc_layers": 1, "n_channels_fc_0": 32, "batch_size": 8, "learning_rate_init": 0.01,
+}  # fmt: skip
 
 
 def trial(number: int, value: float, **params: Any) -> optuna.trial.FrozenTrial:

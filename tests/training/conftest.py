@@ -20,18 +20,10 @@ if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
 
 SMALL: dict[str, Any] = {
-    "n_conv_layers": 2,
-    "use_BN": True,
-    "global_avg_pooling": True,
-    "n_channels_conv_0": 8,
-    "n_channels_conv_1": 8,
-    "n_fc_layers": 1,
-    "n_channels_fc_0": 16,
-    "batch_size": 7,
-    "learning_rate_init": 0.01,
-    "kernel_size": 3,
-    "dropout_rate": 0.2,
-}
+    "n_conv_layers": 2, "use_BN": True, "global_avg_pooling": True, "n_channels_conv_0": 8,
+    "n_channels_conv_1": 8, "n_fc_layers": 1, "n_channels_fc_0": 16, "batch_size": 7,
+    "learning_rate_init": 0.01, "kernel_size": 3, "dropout_rate": 0.2,
+}  # fmt: skip
 
 
 def make_squares(n: int = 64, seed: int = 0, size: int = 32) -> Dataset:

@@ -119,12 +119,3 @@ def test_checkpoint_is_no_model_and_model_is_no_checkpoint(
     with pytest.raises(InvalidInputError, match="cannot be read") as caught:
         fit(resume_from=path)
     assert "\n" not in str(caught.value)
-
-
-def test_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
-    path = tmp_path / "file.pt"
-    checkpoint.write({"kind": "test", "value": 1}, path)
-    with pytest.raises((AttributeError, pickle.PicklingError, TypeError)):
-        checkpoint.write({"kind": "test", "value": lambda: None}, path)
-    assert checkpoint.read(path, "test")["value"] == 1
-    assert [file.name for file in tmp_path.iterdir()] == ["file.pt"]

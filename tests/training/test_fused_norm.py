@@ -14,6 +14,7 @@ from optuna_deepweeds import training
 from optuna_deepweeds.training import fused_norm
 from optuna_deepweeds.training.fused_norm import FusedNorm, fuse
 from optuna_deepweeds.training.networks import build_network
+from tests.training.conftest import SMALL
 
 _KERNELS = "optuna_deepweeds.training.norm_kernels"
 pytestmark = pytest.mark.skipif(
@@ -78,10 +79,9 @@ def test_half_precision_is_rounded_once(device: torch.device) -> None:
 
 
 def test_names_and_tensors_stay(device: torch.device) -> None:
-    config = {"n_conv_layers": 2, "use_BN": True, "global_avg_pooling": True, "n_fc_layers": 1}
-    config |= {"n_channels_conv_0": 8, "n_channels_conv_1": 16, "n_channels_fc_0": 8}
-    config |= {"kernel_size": 3, "dropout_rate": 0.0}
-    network = build_network(config, 4, torch.Generator().manual_seed(0)).to(device)
+    network = build_network(
+        {**SMALL, "dropout_rate": 0.0}, 4, torch.Generator().manual_seed(0)
+    ).to(device)
     before = dict(network.state_dict(keep_vars=True))
     fuse(network, device)
     after = dict(network.state_dict(keep_vars=True))

@@ -29,20 +29,10 @@ from optuna_deepweeds.training.session import Session
 from tests.training.conftest import SMALL, Fit, make_squares
 
 EVERYTHING = {
-    "optimizer": "sgd",
-    "momentum": 0.8,
-    "weight_decay": 1e-3,
-    "schedule": "one_cycle",
-    "label_smoothing": 0.1,
-    "flips": True,
-    "rotate90": True,
-    "shift": 3,
-    "color_jitter": 0.2,
-    "cutout": 8,
-    "mixup": 0.2,
-    "ema_decay": 0.9,
-    "views": 8,
-}
+    "optimizer": "sgd", "momentum": 0.8, "weight_decay": 1e-3, "schedule": "one_cycle",
+    "label_smoothing": 0.1, "flips": True, "rotate90": True, "shift": 3, "color_jitter": 0.2,
+    "cutout": 8, "mixup": 0.2, "ema_decay": 0.9, "views": 8,
+}  # fmt: skip
 
 MODERN = {
     "n_stages": 2, "n_blocks": 1, "width": 8, "width_factor": 1.5, "dropout_rate": 0.1,
