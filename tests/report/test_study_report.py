@@ -176,11 +176,22 @@ def test_continued_curve_stands_for_its_parent() -> None:
 
 
 def test_cleaned_study_has_one_trial_a_chain_that_ends_where_it_is_expected_to() -> None:
-    study = cleaned(chain())
-    assert [t.number for t in study.trials] == [0, 1, 2, 3]  # Places left out are filled.
-    ends = {t.number: t.value for t in study.trials if t.state.name == "COMPLETE"}
-    assert ends == {1: 0.8, 3: 0.6}
-    assert {t.number for t in cleaned(chain()).best(1).trials if t.params} == {1}
+    assert {t.number: t.value for t in cleaned(chain())} == {1: 0.8, 3: 0.6}
+    assert all(t.state.name == "COMPLETE" for t in cleaned(chain()))
+
+
+def test_figures_of_a_long_study_are_thinned_and_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("optuna_deepweeds.report.drawing.MAX_POINTS", 5)
+    monkeypatch.setattr("optuna_deepweeds.report.figures._MAX_CURVES", 4)
+    view = StudyView.of(make_study(40))
+    figures = study_figures(view)
+    best, last = view.ranked[0], view.trials[-1]
+    for key in ("learning-curves", "spending", "history", "slices", "anticipation"):
+        assert re.search(r"\d+ of \d+ [a-z ]+, evenly spread", figures[key].caption), key
+    values = {v for trace in figures["history"].figure.data for v in trace.y}
+    assert best.value in values and len(values) < 20
+    numbers = {n for trace in figures["history"].figure.data for n in trace.x}
+    assert {best.number, last.number} <= numbers
 
 
 def test_history_shows_final_values_where_they_differ_from_the_last_report() -> None:
