@@ -82,7 +82,7 @@ def print_plan(
 
 def work(study: optuna.Study, task: ImageTask, options: WorkerOptions) -> int:
     """Run a study's workers, say how it stands afterwards, and return the exit code."""
-    publish(study, with_figures=False, with_artifacts=False)
+    publish(study, note_only=True)
     stop = StopFlag()
     code, ending = run_workers(study, task, options, stop)
     publish(study, task=task)

@@ -154,11 +154,9 @@ def report(
     Prints a row a method on stdout, and on stderr what the numbers say and whether they are enough
     to say it.
     """
-    from optuna_deepweeds.cli.report import draw_pngs, require_plots
+    from optuna_deepweeds.cli.report import draw, present, require_plots
     from optuna_deepweeds.errors import NotFoundError
     from optuna_deepweeds.report.compare import compare
-    from optuna_deepweeds.report.compare_figures import compare_figures
-    from optuna_deepweeds.report.pages import write_comparison
     from optuna_deepweeds.report.view import StudyView
     from optuna_deepweeds.studies.experiment import read_experiment
 
@@ -168,17 +166,11 @@ def report(
     if not there:
         raise NotFoundError(f"no study of {grid.name!r} has begun; run: experiment run {file}")
     comparison = compare([StudyView.of(study) for study in there.values()])
-    content = comparison.method_table()
-    emit(content.records, columns=content.columns, fmt=fmt)
     if len(there) < len(grid.cells):
         info(f"{len(there)} of {len(grid.cells)} studies have begun.")
-    for sentence in comparison.sentences():
-        info(sentence)
+    present(comparison, comparison.method_table(), fmt)
     path = output or Path("reports") / f"{grid.name}.html"
-    write_comparison(comparison, path, title=f"Experiment {grid.name}")
-    info(f"Report written to {path}.")
-    if png_folder is not None:
-        draw_pngs(compare_figures(comparison), png_folder)
+    draw(comparison, path, png_folder, f"Experiment {grid.name}")
 
 
 def _print_plan(grid: Experiment, fmt: str, storage_url: str | None) -> None:
