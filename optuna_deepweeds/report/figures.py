@@ -80,11 +80,11 @@ def _curves(
     y: list[float | None] = []
     texts: list[str] = []
     for trial in trials:
+        head = f"trial {trial.number} ({view.kind(trial)}), epoch"
         for epoch, value in sorted(trial.intermediate_values.items()):
             x.append(epoch)
             y.append(value if math.isfinite(value) else None)
-            kind = view.kind(trial)
-            texts.append(f"trial {trial.number} ({kind}), epoch {epoch}: {value:.4g}")
+            texts.append(f"{head} {epoch}: {value:.4g}")
         x.append(None)
         y.append(None)
         texts.append("")

@@ -25,7 +25,7 @@ MIN_TRIALS = 12
 """Fewer trials give no importance: the best tenth of them would be one."""
 _MAX_BARS = 1000
 _MAX_JUDGED = 2000
-_MAX_THREADS = 300
+_MAX_THREADS = 200
 _SLICES_A_ROW = 4
 
 
