@@ -41,7 +41,11 @@ another specification, 5 storage, 129, 130 and 143 interrupted (the running tria
 
 @click.group(
     cls=LazyGroup,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 99},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 99,
+        "show_default": True,
+    },
     epilog=_EPILOG,
     lazy={
         "study": (f"{_ROOM}.study:study", "Run, resume, inspect and compare studies."),
@@ -55,7 +59,7 @@ another specification, 5 storage, 129, 130 and 143 interrupted (the running tria
     },
 )
 @click.version_option(__version__, prog_name="optuna-deepweeds")
-@click.option("-v", "--verbose", count=True, help="Log more to stderr; twice for debugging.")
+@click.option("-v", "--verbose", count=True, show_default=False, help="Log more to stderr; twice for debugging.")
 def cli(verbose: int) -> None:
     """Search neural networks for the DeepWeeds images with Optuna studies.
 

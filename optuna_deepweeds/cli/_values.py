@@ -53,24 +53,15 @@ class WorkerOptions:
 
 
 _WORKER_OPTIONS = {
-    "workers": click.option(
-        "--workers",
-        default=1,
-        show_default=True,
-        help="Number of worker processes.",
-    ),
+    "workers": click.option("--workers", default=1, help="Number of worker processes."),
     "engine": click.option(
         "--engine",
         type=click.Choice(ENGINES),
         default="local",
-        show_default=True,
         help="What starts the workers: this machine, a Ray cluster or Slurm.",
     ),
     "gpus": click.option(
-        "--gpus",
-        default=0.0,
-        show_default=True,
-        help="With ray and slurm: GPUs a worker; a fraction shares one.",
+        "--gpus", default=0.0, help="With ray and slurm: GPUs a worker; a fraction shares one."
     ),
     "device": click.option(
         "--device", help="cpu, cuda or cuda:N; the default is CUDA where there is one."

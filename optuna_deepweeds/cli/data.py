@@ -96,7 +96,7 @@ def prepare(
 @data.command(name="info")
 @click.argument("name", required=False)
 @data_dir_option
-@click.option("--fold", type=int, default=0, show_default=True, help="Official fold, 0 to 4.")
+@click.option("--fold", type=int, default=0, help="Official fold, 0 to 4.")
 @format_option
 def describe(name: str | None, data_dir: Path | None, fold: int, fmt: str) -> None:
     """List the data sets, or count the images of NAME by class and split.

@@ -23,13 +23,12 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("name")
-@click.option("--top-k", default=1, show_default=True, help="How many trials to retrain.")
-@click.option("--seeds", "n_seeds", default=3, show_default=True, help="Repetitions of each.")
+@click.option("--top-k", default=1, help="How many trials to retrain.")
+@click.option("--seeds", "n_seeds", default=3, help="Repetitions of each.")
 @click.option(
     "--protocol",
     type=click.Choice(PROTOCOLS),
     default="holdout",
-    show_default=True,
     help="holdout: train on train + validation, score on test. cv3: 3-fold cross-validation "
     "within train + validation.",
 )
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
     "--recipe",
     type=click.Choice(list(RECIPES)),
     default="study",
-    show_default=True,
     help="study: train as the search did. tuned: the same network and optimiser with a rising "
     "and falling learning rate, mirror images and shifts.",
 )

@@ -20,12 +20,6 @@ if TYPE_CHECKING:
 
 _RUN_EPILOG = """
 \b
-Examples:
-  optuna-deepweeds experiment run small
-  optuna-deepweeds experiment run published --device cuda:0 --jobs 3
-  optuna-deepweeds experiment run mine.toml --test-seeds 3
-
-\b
 A grid of one's own, mine.toml:
   name = "mine"
   dataset = "deepweeds-balanced"
@@ -94,11 +88,7 @@ def run(
     """
     from optuna_deepweeds.cli._grid import GridRun, default_jobs, run_jobs
     from optuna_deepweeds.cli._work import check_device, load_task
-    from optuna_deepweeds.studies.experiment import (
-        EvaluationPlan,
-        is_finished,
-        read_experiment,
-    )
+    from optuna_deepweeds.studies.experiment import EvaluationPlan, is_finished, read_experiment
     from optuna_deepweeds.studies.manager import read_source
     from optuna_deepweeds.studies.storage import open_storage
 

@@ -20,7 +20,6 @@ from optuna_deepweeds.errors import DeepWeedsError
     "--top",
     "n_top",
     default=3,
-    show_default=True,
     type=click.IntRange(min=1),
     help="How many classes to print for each photograph.",
 )

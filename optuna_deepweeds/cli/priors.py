@@ -35,7 +35,6 @@ def priors() -> None:
     "folder",
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("priors"),
-    show_default=True,
     help="Folder of prior files.",
 )
 @storage_option
@@ -97,11 +96,7 @@ _METRIC = click.option(
 @priors.command()
 @click.argument("source", metavar="FILE|URL#STUDY")
 @click.option(
-    "--space",
-    type=click.Choice(sorted(SPACES)),
-    default="course",
-    show_default=True,
-    help="The space to match.",
+    "--space", type=click.Choice(sorted(SPACES)), default="course", help="The space to match."
 )
 @click.option("--epochs", type=click.IntRange(1), help="Epochs of a full training.")
 @_METRIC
@@ -143,7 +138,6 @@ def _trial_row(trial: PriorTrial, use: str, reason: str) -> dict[str, Any]:
     "--enqueue-best",
     type=click.IntRange(0),
     default=0,
-    show_default=True,
     metavar="K",
     help="Train the K best again first instead of adding their old values.",
 )

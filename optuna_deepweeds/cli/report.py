@@ -22,12 +22,7 @@ _MAX_BYTES = 200  # Of a file's name most systems allow 255.
 
 @click.command()
 @click.argument("name")
-@click.option(
-    "-o",
-    "--output",
-    type=Output(),
-    help="The HTML file.  [default: reports/NAME.html]",
-)
+@click.option("-o", "--output", type=Output(), help="The HTML file.  [default: reports/NAME.html]")
 @click.option(
     "--png",
     "png_folder",
@@ -61,10 +56,7 @@ def report(
 )
 @click.option("--pairs", is_flag=True, help="Print the paired tests in place of the methods.")
 @click.option(
-    "--html",
-    "html_file",
-    type=Output(),
-    help="Also write the comparison as one HTML file.",
+    "--html", "html_file", type=Output(), help="Also write the comparison as one HTML file."
 )
 @click.option(
     "--png",

@@ -50,9 +50,7 @@ def reap(name: str, storage_url: str | None) -> None:
     study = manager.load_plain(name, storage)
     checkpoints = manager.study_checkpoints(study)
     dead = run_locked(
-        study._storage,
-        study._study_id,
-        lambda: resume.requeue_dead_trials(study, checkpoints),
+        study._storage, study._study_id, lambda: resume.requeue_dead_trials(study, checkpoints)
     )
     numbers = ", ".join(str(trial.number) for trial in dead)
     info(

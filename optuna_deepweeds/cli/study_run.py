@@ -31,30 +31,24 @@ _TRIALS = 100
 @click.option(
     "--dataset",
     default="auto",
-    show_default=True,
     help=f"Images: {', '.join(DATASETS)}; auto takes deepweeds-balanced where it is prepared, "
     "else demo.",
 )
-@click.option("--fold", default=0, show_default=True, help="Official fold of deepweeds, 0 to 4.")
+@click.option("--fold", default=0, help="Official fold of deepweeds, 0 to 4.")
 @click.option(
     "--space",
     default="auto",
-    show_default=True,
     help=f"One of {', '.join(SPACES)}; auto is course, and course-small on demo without a GPU.",
 )
-@click.option(
-    "--sampler", default="rf_ei", show_default=True, help=f"One of {', '.join(SAMPLERS)}."
-)
-@click.option("--pruner", default="dora", show_default=True, help=f"One of {', '.join(PRUNERS)}.")
+@click.option("--sampler", default="rf_ei", help=f"One of {', '.join(SAMPLERS)}.")
+@click.option("--pruner", default="dora", help=f"One of {', '.join(PRUNERS)}.")
 @click.option(
     "--thaw/--no-thaw",
     default=None,
     help="Whether stopped trials may be continued from their checkpoints; on for dora.",
 )
-@click.option("--seed", default=0, show_default=True, help="Seed of sampler and training.")
-@click.option(
-    "--epochs", default=MAX_EPOCHS, show_default=True, help="Epochs of a full training, up to 20."
-)
+@click.option("--seed", default=0, help="Seed of sampler and training.")
+@click.option("--epochs", default=MAX_EPOCHS, help="Epochs of a full training, up to 20.")
 @budget_options
 @click.option(
     "--priors",
@@ -178,12 +172,7 @@ def run(
 @budget_options
 @worker_options()
 @storage_option
-def resume(
-    name: str,
-    budget: Budget,
-    options: WorkerOptions,
-    storage_url: str | None,
-) -> int:
+def resume(name: str, budget: Budget, options: WorkerOptions, storage_url: str | None) -> int:
     """Go on with study NAME: its name is all that is needed.
 
     Trials that were put back, or left by a killed process, are continued first.

@@ -12,13 +12,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from optuna_deepweeds import attributes
-from optuna_deepweeds.cli._output import (
-    emit,
-    emit_record,
-    format_option,
-    info,
-    storage_option,
-)
+from optuna_deepweeds.cli._output import emit, emit_record, format_option, info, storage_option
 from optuna_deepweeds.cli._values import Output, WorkerOptions, worker_options
 from optuna_deepweeds.errors import NotFoundError
 from optuna_deepweeds.priors import n_imported
