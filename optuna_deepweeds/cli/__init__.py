@@ -59,7 +59,13 @@ another specification, 5 storage, 129, 130 and 143 interrupted (the running tria
     },
 )
 @click.version_option(__version__, prog_name="optuna-deepweeds")
-@click.option("-v", "--verbose", count=True, show_default=False, help="Log more to stderr; twice for debugging.")
+@click.option(
+    "-v",
+    "--verbose",
+    count=True,
+    show_default=False,
+    help="Log more to stderr; twice for debugging.",
+)
 def cli(verbose: int) -> None:
     """Search neural networks for the DeepWeeds images with Optuna studies.
 

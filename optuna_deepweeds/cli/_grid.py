@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -25,7 +26,7 @@ from optuna_deepweeds.report.dashboard_note import publish
 from optuna_deepweeds.report.standing import standing_of
 from optuna_deepweeds.studies import manager
 from optuna_deepweeds.studies.accounting import progress
-from optuna_deepweeds.studies.experiment import Cell, EvaluationPlan, Experiment, is_finished
+from optuna_deepweeds.studies.experiment import Cell, Experiment, is_finished
 from optuna_deepweeds.studies.storage import ResilientStorage
 from optuna_deepweeds.tasks import ImageTask
 
@@ -132,9 +133,8 @@ def run_jobs(run: GridRun, file: Path, jobs: int, url: str) -> int:
             line.show(_progress(run))
 
     with tempfile.TemporaryDirectory(prefix="deepweeds-grid-") as claims:
-        plan = run.grid.evaluation or EvaluationPlan()
-        arguments = ["--claims", claims, "--jobs", "1"]
-        arguments += ["--test-seeds", str(plan.seeds if run.grid.evaluation else 0)]
+        n_tests = run.grid.evaluation.seeds if run.grid.evaluation is not None else 0
+        arguments = ["--claims", claims, "--jobs", "1", "--test-seeds", str(n_tests)]
         arguments += run.options.arguments()
         command = WorkerCommand(str(file), url, tuple(arguments), _PROGRAM)
         launch("local", command, jobs, device=run.options.device, should_stop=stop, on_tick=show)
@@ -162,14 +162,9 @@ def default_jobs(device: str, n_open: int) -> int:
 
 def _progress(run: GridRun) -> str:
     """How far the processes are."""
-    names = set(manager.study_names(run.storage))
-    n_done = n_tested = n_epochs = 0
-    for cell in run.grid.cells:
-        if cell.name in names:
-            study = manager.load_plain(cell.name, run.storage)
-            n_epochs += progress(study.get_trials(deepcopy=False), study.direction).epochs
-            n_done += is_finished(study)
-            plan = run.grid.evaluation
-            n_tested += plan is not None and plan.is_done(study)
+    studies = run.grid.studies(run.storage).values()
+    states = Counter(map(run.grid.state, studies))
+    n_epochs = sum(progress(s.get_trials(deepcopy=False), s.direction).epochs for s in studies)
+    n_done = states["done"] + states["tested"]
     text = f"{n_done} of {len(run.grid.cells)} studies, {n_epochs} epochs"
-    return text if run.grid.evaluation is None else f"{text}, {n_tested} tested"
+    return text if run.grid.evaluation is None else f"{text}, {states['tested']} tested"

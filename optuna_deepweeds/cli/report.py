@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import click
 
 from optuna_deepweeds.cli._output import emit, format_option, info, storage_option
-from optuna_deepweeds.cli._values import Output
+from optuna_deepweeds.cli._values import Output, page_option, png_option
 from optuna_deepweeds.errors import InvalidInputError
 
 if TYPE_CHECKING:
+    from optuna_deepweeds.report.compare import Comparison
     from optuna_deepweeds.report.drawing import Drawing
     from optuna_deepweeds.report.view import StudyView
 
@@ -22,13 +23,8 @@ _MAX_BYTES = 200  # Of a file's name most systems allow 255.
 
 @click.command()
 @click.argument("name")
-@click.option("-o", "--output", type=Output(), help="The HTML file.  [default: reports/NAME.html]")
-@click.option(
-    "--png",
-    "png_folder",
-    type=Output(is_folder=True),
-    help="Also draw every figure as a PNG into this folder.",
-)
+@page_option
+@png_option
 @storage_option
 def report(
     name: str, output: Path | None, png_folder: Path | None, storage_url: str | None
@@ -44,7 +40,7 @@ def report(
     if png_folder is not None:
         from optuna_deepweeds.report.figures import study_figures
 
-        draw_pngs(study_figures(view), png_folder)
+        _draw_pngs(study_figures(view), png_folder)
 
 
 @click.command()
@@ -58,12 +54,7 @@ def report(
 @click.option(
     "--html", "html_file", type=Output(), help="Also write the comparison as one HTML file."
 )
-@click.option(
-    "--png",
-    "png_folder",
-    type=Output(is_folder=True),
-    help="Also draw every figure as a PNG into this folder.",
-)
+@png_option
 @format_option
 @storage_option
 def compare(
@@ -85,24 +76,29 @@ def compare(
     comparison = comparing.compare(_views(names, storage_url), baseline=baseline)
     content = comparison.test_table() if pairs else comparison.method_table()
     emit(content.records, columns=content.columns, fmt=fmt)
+    tell_comparison(comparison, html_file, png_folder)
+
+
+def tell_comparison(
+    comparison: Comparison, page: Path | None, png_folder: Path | None, title: str = "Comparison"
+) -> None:
+    """Say what a comparison's numbers say; write its page and figures where they are wanted."""
     for sentence in comparison.sentences():
         info(sentence)
-    if html_file is None and png_folder is None:
+    if page is None and png_folder is None:
         return
     require_plots()
-    if html_file is not None:
-        from optuna_deepweeds.report.pages import write_comparison
+    from optuna_deepweeds.report.compare_figures import compare_figures
+    from optuna_deepweeds.report.pages import write_comparison
 
-        write_comparison(comparison, html_file)
-        info(f"Comparison written to {html_file}.")
+    if page is not None:
+        write_comparison(comparison, page, title=title)
+        info(f"Report written to {page}.")
     if png_folder is not None:
-        from optuna_deepweeds.report.compare_figures import compare_figures
-
-        draw_pngs(compare_figures(comparison), png_folder)
+        _draw_pngs(compare_figures(comparison), png_folder)
 
 
-def draw_pngs(figures: Mapping[str, Drawing], folder: Path) -> None:
-    """Draw every figure as a PNG into `folder` and say so."""
+def _draw_pngs(figures: Mapping[str, Drawing], folder: Path) -> None:
     from optuna_deepweeds.report.pages import write_pngs
 
     info(f"{len(write_pngs(figures, folder))} figures written to {folder}/.")

@@ -50,30 +50,13 @@ _NEW_STUDIES = -1
 """Id of the lock under which studies are created; real studies have positive ids."""
 
 
-def create_or_continue(
-    name: str, spec: StudySpec, budget: Budget, storage: RDBStorage
-) -> tuple[optuna.Study, bool]:
-    """Create the study `name`, or open it if it exists with the same specification.
-
-    Limits set in `budget` replace those of an existing study.
-
-    Returns:
-        The study, and whether it is new.
+def check(name: str, spec: StudySpec, storage: RDBStorage) -> None:
+    """Refuse what `create` would refuse, and change nothing.
 
     Raises:
         InvalidInputError: If the name cannot be used.
         NotFoundError: If a source of the specification is not in the storage.
         SpecMismatchError: If the study exists with another specification.
-    """
-    study, is_new = create(name, spec, budget, storage)
-    return equip(study), is_new
-
-
-def check(name: str, spec: StudySpec, storage: RDBStorage) -> None:
-    """Refuse what `create` would refuse, and change nothing.
-
-    Raises:
-        As `create_or_continue`.
     """
     check_name(name)
     for source in spec.sources:
@@ -90,9 +73,17 @@ def create(
     *,
     default: Budget | None = None,
 ) -> tuple[optuna.Study, bool]:
-    """As `create_or_continue`, without sampler and pruner: priors that come next inform them.
+    """Create the study `name`, or open it if it exists with the same specification.
 
-    A new study has the limits of `default` where `budget` sets none.
+    It gets its sampler and pruner by `equip`, which the priors that come next inform. Limits set
+    in `budget` replace those of an existing study; a new one has the limits of `default` where
+    `budget` sets none.
+
+    Returns:
+        The study, and whether it is new.
+
+    Raises:
+        As `check`.
     """
     check(name, spec, storage)
 
@@ -101,7 +92,7 @@ def create(
         is_new = name not in names
         if is_new:
             study = optuna.create_study(
-                study_name=name, storage=storage, direction=_direction(spec)
+                study_name=name, storage=storage, direction=StudyDirection[spec.direction.upper()]
             )
         else:
             study = load_plain(name, storage)
@@ -137,9 +128,7 @@ def open_study(name: str, storage_url: str | None, *, wait: float = 0.0) -> optu
         StorageError: If the storage cannot be reached.
     """
     study = load_plain(name, open_storage(storage_url, must_exist=True, wait=wait))
-    if attributes.SPEC not in study.user_attrs:
-        return study
-    return equip(study)
+    return equip(study) if attributes.SPEC in study.user_attrs else study
 
 
 def load_plain(name: str, storage: BaseStorage, *, with_old_form: bool = False) -> optuna.Study:
@@ -323,10 +312,6 @@ def _name_metric(study: optuna.Study, metric: str) -> None:
         # Metric names only label figures; the class of warning is about their interface.
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study.set_metric_names([metric])
-
-
-def _direction(spec: StudySpec) -> StudyDirection:
-    return StudyDirection.MINIMIZE if spec.direction == "minimize" else StudyDirection.MAXIMIZE
 
 
 def _adopt_or_refuse(study: optuna.Study, spec: StudySpec) -> None:

@@ -155,21 +155,15 @@ def named_companions(specs: Iterable[Any]) -> set[str]:
     }
 
 
-def is_of_old_form(user_attrs: Mapping[str, Any]) -> bool:
-    """Whether a study with these attributes was made by the version before and holds its imported
-    trials itself, among its own."""
-    spec = user_attrs.get(attributes.SPEC)
-    summary = user_attrs.get(attributes.PRIOR_SUMMARY)
-    return isinstance(spec, Mapping) and "priors" not in spec and bool(summary)
-
-
 def refuse_old_form(name: str, user_attrs: Mapping[str, Any]) -> None:
-    """Refuse a study that holds imported trials among its own.
+    """Refuse a study of the version before, which holds imported trials among its own.
 
     Raises:
         SpecMismatchError: It does; names the command that brings it over.
     """
-    if is_of_old_form(user_attrs):
+    spec = user_attrs.get(attributes.SPEC)
+    has_priors = bool(user_attrs.get(attributes.PRIOR_SUMMARY))
+    if has_priors and isinstance(spec, Mapping) and "priors" not in spec:
         quoted = shlex.quote(name)
         raise SpecMismatchError(
             f"study {name!r} is of an earlier version, which kept priors among its trials; "
