@@ -31,7 +31,6 @@ from optuna_deepweeds.studies.storage import ResilientStorage
 from optuna_deepweeds.tasks import ImageTask
 
 _PROGRAM = (sys.executable, "-m", "optuna_deepweeds", "experiment", "run")
-_SECONDS_BETWEEN_LOOKS = 3.0
 _MAX_JOBS = 4
 
 
@@ -109,8 +108,6 @@ class GridRun:
         tested = evaluation.trials[0]
         scores = ", ".join(f"{accuracy:.4f}" for accuracy in tested.accuracies)
         info(f"{head}: trial {tested.trial} on the test images: {scores or 'no training ended'}")
-        for failure in tested.failures:
-            info(f"Failed: {failure}")
         return 0
 
 
@@ -126,10 +123,10 @@ def run_jobs(run: GridRun, file: Path, jobs: int, url: str) -> int:
     from optuna_deepweeds.studies.launch import WorkerCommand, launch
 
     stop = StopFlag()
-    line = LiveLine(_SECONDS_BETWEEN_LOOKS)
+    line = LiveLine()
 
     def show() -> None:
-        if line.is_due():
+        if line.is_shown:
             line.show(_progress(run))
 
     with tempfile.TemporaryDirectory(prefix="deepweeds-grid-") as claims:

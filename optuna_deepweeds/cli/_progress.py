@@ -18,23 +18,22 @@ from optuna_deepweeds.studies.ending import time_left
 from optuna_deepweeds.studies.spec import Budget
 
 _MIB = 2**20
+_SECONDS_BETWEEN_TEXTS = 0.1
+_WORDS = {
+    TrialState.COMPLETE: "finished", TrialState.PRUNED: "stopped", TrialState.FAIL: "failed"
+}  # fmt: skip
 
 
 class LiveLine:
-    """One line of a terminal, rewritten in place; nothing where there is none.
+    """One line of a terminal, rewritten in place; nothing where there is none."""
 
-    Args:
-        seconds: Least time between two texts.
-    """
-
-    def __init__(self, seconds: float = 0.1) -> None:
+    def __init__(self) -> None:
         self.is_shown = sys.stderr.isatty()
-        self._seconds = seconds
-        self._last = -seconds
+        self._last = -_SECONDS_BETWEEN_TEXTS
 
     def is_due(self) -> bool:
         """Whether there is a terminal, and long enough nothing new."""
-        return self.is_shown and time.monotonic() - self._last >= self._seconds
+        return self.is_shown and time.monotonic() - self._last >= _SECONDS_BETWEEN_TEXTS
 
     def show(self, text: str) -> None:
         """Write `text`, cut to the terminal's width."""
@@ -175,12 +174,7 @@ def trial_line(trial: FrozenTrial, note: str, width: int) -> str:
     """One finished trial in one line; with its pruner's reason where `width` allows."""
     curve = trial.intermediate_values
     last = max(curve, default=0)
-    words = {
-        TrialState.COMPLETE: "finished",
-        TrialState.PRUNED: "stopped",
-        TrialState.FAIL: "failed",
-    }
-    line = f"trial {trial.number:>4} {note or words.get(trial.state, trial.state.name.lower())}"
+    line = f"trial {trial.number:>4} {note or _WORDS[trial.state]}"
     if curve:
         line += f" at epoch {last} with {curve[last]:.4f}"
     foreseen = trial.user_attrs.get(attributes.ANTICIPATION) or {}

@@ -10,12 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from optuna_deepweeds.cli._output import emit, format_option, info, storage_option
-from optuna_deepweeds.cli._values import (
-    WorkerOptions,
-    page_option,
-    png_option,
-    worker_options,
-)
+from optuna_deepweeds.cli._values import WorkerOptions, page_option, png_option, worker_options
 from optuna_deepweeds.datasets import DATASETS
 from optuna_deepweeds.errors import NotFoundError
 from optuna_deepweeds.schema import choose

@@ -16,12 +16,11 @@ from optuna_deepweeds.report.standing import counted, standing_of
 from optuna_deepweeds.samplers import SAMPLERS
 from optuna_deepweeds.spaces import SPACES
 from optuna_deepweeds.studies.launch import check_engine
-from optuna_deepweeds.studies.spec import MAX_EPOCHS, Budget, StudySpec
+from optuna_deepweeds.studies.spec import MAX_EPOCHS, MAX_SECONDS, Budget, StudySpec
 from optuna_deepweeds.tasks import ImageTask
 
 _DEMO_SECONDS = 240.0
 """Default time of a study on the demo images without a GPU: a first look, not a search."""
-_SECONDS = 6 * 3600.0
 _TRIALS = 100
 
 
@@ -57,7 +56,10 @@ _TRIALS = 100
     metavar="FILE",
     help="Earlier trials of the same task: a CSV file or URL#STUDY; may be given again.",
 )
-@click.option("--enqueue-best", default=0, metavar="K", help="Train the K best priors again.")
+@click.option(
+    "--enqueue-best", type=click.IntRange(0), default=0, metavar="K",
+    help="Train the K best priors again.",
+)  # fmt: skip
 @click.option(
     "--source",
     "sources",
@@ -100,8 +102,6 @@ def run(
         raise click.UsageError(f"NAME is {name!r}, but --name is {name_option!r}.")
     name = name if name_option is None else name_option
     check_engine(options.engine)
-    if enqueue_best < 0:
-        raise InvalidInputError(f"`enqueue-best >= 0` must hold, but got {enqueue_best}.")
     if enqueue_best and not prior_files:
         raise InvalidInputError("--enqueue-best takes the best of --priors, but none are given.")
     spec = StudySpec(
@@ -118,12 +118,7 @@ def run(
     priors = [prior for file in prior_files for prior in manager.read_source(file)]
     if name is not None:
         manager.check_name(name)
-    task, is_fallback = _make_task(spec, dataset == "auto", options)
-    if is_fallback:
-        info(
-            "DeepWeeds is not on this machine: this study runs on the demo images (generated "
-            "plants).\nTo get DeepWeeds (468 MiB): optuna-deepweeds data prepare"
-        )
+    task = _make_task(spec, dataset == "auto", options)
     # The machines of a cluster have their own devices. From here on torch is loaded, which takes
     # seconds.
     is_here = options.engine == "local"
@@ -141,7 +136,7 @@ def run(
     )
     if name is None:
         name = _default_name(spec)
-    default = Budget(trials=_TRIALS, seconds=_DEMO_SECONDS if is_first_look else _SECONDS)
+    default = Budget(trials=_TRIALS, seconds=_DEMO_SECONDS if is_first_look else MAX_SECONDS)
 
     if dry_run:
         _check_storage(name, spec, storage_url)
@@ -209,16 +204,19 @@ def _check_storage(name: str, spec: StudySpec, storage_url: str | None) -> None:
     manager.check(name, spec, storage)
 
 
-def _make_task(spec: StudySpec, is_auto: bool, options: WorkerOptions) -> tuple[ImageTask, bool]:
-    """The task of a new study, and whether the demo images stand in for missing ones."""
-    if not is_auto:
-        return load_task(spec, options), False
+def _make_task(spec: StudySpec, is_auto: bool, options: WorkerOptions) -> ImageTask:
+    """The task of a new study; `is_auto` takes DeepWeeds where it is, before the demo images."""
     try:
-        return load_task(replace(spec, dataset="deepweeds-balanced"), options), False
+        return load_task(replace(spec, dataset="deepweeds-balanced") if is_auto else spec, options)
     except NotFoundError:
-        if options.data_dir is not None:  # Asked for: nothing else will do.
+        if not is_auto or options.data_dir is not None:  # Asked for: nothing else will do.
             raise
-        return load_task(replace(spec, dataset="demo"), options), True
+    task = load_task(spec, options)
+    info(
+        "DeepWeeds is not on this machine: this study runs on the demo images (generated "
+        "plants).\nTo get DeepWeeds (468 MiB): optuna-deepweeds data prepare"
+    )
+    return task
 
 
 def _default_name(spec: StudySpec) -> str:

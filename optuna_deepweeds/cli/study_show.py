@@ -50,11 +50,7 @@ def list_(fmt: str, storage_url: str | None) -> None:
         rows.append(
             {
                 "name": study.name,
-                "dataset": spec.get("dataset"),
-                "space": spec.get("space"),
-                "sampler": spec.get("sampler"),
-                "pruner": spec.get("pruner"),
-                "seed": spec.get("seed"),
+                **{k: spec.get(k) for k in ("dataset", "space", "sampler", "pruner", "seed")},
                 "finished": state.finished,
                 "of": budget.get("trials"),
                 "running": state.running,
@@ -105,12 +101,7 @@ def status(name: str, fmt: str, storage_url: str | None) -> None:
     record |= {
         "trials_finished": state.finished,
         "trials_total": budget.trials,
-        "complete": state.complete,
-        "pruned": state.pruned,
-        "continued": state.continued,
-        "running": state.running,
-        "waiting": state.waiting,
-        "failed": state.failed,
+        **{state_name: getattr(state, state_name) for state_name in _COUNTS},
         "priors": n_imported(study.user_attrs),
         "epochs_trained": state.epochs,
     }
@@ -154,7 +145,7 @@ def best(
     from optuna_deepweeds.studies import manager
 
     study = manager.find(name, storage_url, single=True)
-    trial = _best(study) if number is None else _by_number(study, number)
+    trial = _trial(study, number)
     if model_file is not None:
         from optuna_deepweeds.cli._work import load_task
         from optuna_deepweeds.trials import root
@@ -166,6 +157,7 @@ def best(
     emit_record(_row(trial), fmt=fmt, params=trial.params)
 
 
+_COUNTS = ("complete", "pruned", "continued", "running", "waiting", "failed")
 _MAX_CALIBRATED = 2000
 """Finished trials up to which `status` judges anticipations, which takes 30 ms a thousand; reports
 always do."""
@@ -262,29 +254,24 @@ def _row(trial: FrozenTrial) -> dict[str, Any]:
     }
 
 
-def _best(study: optuna.Study) -> FrozenTrial:
+def _trial(study: optuna.Study, number: int | None) -> FrozenTrial:
+    """The trial `number` of `study`, whole; the best without one."""
     from optuna_deepweeds.studies.storage.reading import light_trials
 
     trials = light_trials(study)
-    best = best_trial(trials, study.direction)
-    if best is None:
+    if number is not None:
+        found = next((trial for trial in trials if trial.number == number), None)
+        if found is None:
+            raise NotFoundError(
+                f"study {study.study_name!r} has no trial {number}; it has {len(trials)} trials."
+            )
+    elif (found := best_trial(trials, study.direction)) is None:
         stopped = [t for t in trials if t.state == TrialState.PRUNED and t.value is not None]
         if not stopped:
             raise NotFoundError(f"study {study.study_name!r} has no finished trial yet.")
         info("No trial has been trained to the end yet; this is the best of the stopped ones.")
-        best = max(stopped, key=lambda t: sign(study.direction) * (t.value or 0.0))
-    return study._storage.get_trial(best._trial_id)
-
-
-def _by_number(study: optuna.Study, number: int) -> FrozenTrial:
-    from optuna_deepweeds.studies.storage.reading import light_trials
-
-    ids = {trial.number: trial._trial_id for trial in light_trials(study)}
-    if number not in ids:
-        raise NotFoundError(
-            f"study {study.study_name!r} has no trial {number}; it has {len(ids)} trials."
-        )
-    return study._storage.get_trial(ids[number])
+        found = max(stopped, key=lambda t: sign(study.direction) * (t.value or 0.0))
+    return study._storage.get_trial(found._trial_id)
 
 
 def _as_duration(seconds: float, fmt: str) -> str | float:

@@ -13,7 +13,7 @@ import csv
 import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.priors.record import (
@@ -156,7 +156,7 @@ def _read_row(
             raise _Defect(f"has {len(cells)} cells, the header {len(header)}")
         return _read_cells(form, row, empty)
     except _Defect as defect:
-        return empty.with_problem(str(defect))
+        return replace(empty, problem=str(defect))
 
 
 def _read_cells(form: Format, row: Mapping[str, str], empty: PriorTrial) -> PriorTrial:

@@ -9,6 +9,7 @@ from typing import Protocol
 
 MAX_RESTARTS = 3
 _RESTART_PAUSE_SECONDS = 1.0
+_TICK_SECONDS = 2.0
 
 
 class Handle(Protocol):
@@ -74,12 +75,12 @@ def supervise(
         start: Starts the worker of a number below `n_workers`.
         n_workers: Number of workers.
         should_stop: Asked every `poll_seconds`.
-        on_tick: Called as often.
+        on_tick: Called every two seconds.
         max_restarts: How often a worker that crashed is started again.
         poll_seconds: Time between two looks.
     """
     slots: list[_Slot] = []
-    told = False
+    told, tick_at = False, 0.0
     try:
         for i in range(n_workers):
             slots.append(_Slot(start(i)))
@@ -94,7 +95,9 @@ def supervise(
                     if _is_due(slot, max_restarts):
                         slot.handle = start(i)
                         running.append(slot)
-            on_tick()
+            if time.monotonic() >= tick_at:
+                on_tick()
+                tick_at = time.monotonic() + _TICK_SECONDS
             if not running and (told or all(slot.restart_at is None for slot in slots)):
                 break
             time.sleep(poll_seconds)
