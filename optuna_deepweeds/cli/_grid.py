@@ -112,14 +112,7 @@ class GridRun:
 
 
 def run_jobs(run: GridRun, file: Path, jobs: int, url: str) -> int:
-    """Run a grid by `jobs` processes of this machine; returns the exit code.
-
-    Args:
-        run: The grid and what it is run with.
-        file: The grid's file or name.
-        jobs: Processes.
-        url: Of the storage.
-    """
+    """Run the grid of `file` by so many processes of this machine; returns the exit code."""
     from optuna_deepweeds.studies.launch import WorkerCommand, launch
 
     stop = StopFlag()
@@ -144,12 +137,8 @@ def run_jobs(run: GridRun, file: Path, jobs: int, url: str) -> int:
 
 
 def default_jobs(device: str, n_open: int) -> int:
-    """Studies to run at a time: one on a GPU, else one a core, since small networks need no more.
-
-    Args:
-        device: The device that trains.
-        n_open: Studies that are not finished or tested.
-    """
+    """Studies to run at a time: one on a GPU, else one a core, since small networks need no more;
+    never more than the `n_open` that are not finished or tested."""
     if device != "cpu":
         return 1
     affinity = getattr(os, "sched_getaffinity", None)

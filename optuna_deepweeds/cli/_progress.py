@@ -88,10 +88,7 @@ def _amounts(what: str, done: int, total: int | None, unit: str) -> str:
 class Display:
     """A study under way: each trial that ends leaves a line; implements `studies.worker.Observer`.
 
-    Args:
-        study: The study.
-        budget: Its budget.
-        quiet: Show nothing.
+    Nothing is shown where it is `quiet`.
     """
 
     def __init__(self, study: optuna.Study, budget: Budget, *, quiet: bool = False) -> None:
@@ -151,13 +148,8 @@ class Display:
 
 
 def summary(state: Progress, budget: Budget, elapsed: float = 0.0) -> list[str]:
-    """Trials, best value, time left and stopped share in a few words, the weightiest first.
-
-    Args:
-        state: Where the study stood.
-        budget: Its budget.
-        elapsed: Seconds since then.
-    """
+    """Trials, best value, time left and stopped share in a few words, the weightiest first;
+    `elapsed` seconds after the study stood as `state` says."""
     of = "" if budget.trials is None else f"/{budget.trials}"
     parts = [f"{state.finished}{of} done"]
     if state.best is not None and state.best.value is not None:

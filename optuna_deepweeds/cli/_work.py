@@ -39,11 +39,7 @@ def load_task(spec: StudySpec, options: WorkerOptions) -> ImageTask:
 
 
 def check_device(device: str | None) -> str:
-    """The device to train on.
-
-    Raises:
-        InvalidInputError: If there is no such device.
-    """
+    """The device to train on; refuses one that is not there."""
     from optuna_deepweeds.training.runtime import choose_device
 
     return str(choose_device(device))

@@ -85,12 +85,7 @@ class _Defect(Exception):
 
 
 def read_csv(path: str, source: str, text: str) -> list[PriorTrial]:
-    """Read a CSV file of one of `FORMATS`.
-
-    Args:
-        path: Name of the file for messages.
-        source: Name of the source for the trials.
-        text: The whole file.
+    """Read the text of a CSV file of one of `FORMATS`; the trials name `source`.
 
     Raises:
         InvalidInputError: It is of no format, a column is missing or occurs twice, or its quoting

@@ -203,12 +203,7 @@ def is_finished(study: optuna.Study) -> bool:
 
 
 def cost_sentence(grid: Experiment, studies: Mapping[str, optuna.Study]) -> str:
-    """What the grid may spend, and what is left at the pace so far.
-
-    Args:
-        grid: The grid.
-        studies: Its studies that exist, by name.
-    """
+    """What the grid may spend, and what is left at the pace of its `studies` so far."""
     first = grid.cells[0]
     limits = [f"{first.budget.trials:,} trials"] if first.budget.trials else []
     limits += [f"{first.budget.epochs:,} epochs"] if first.budget.epochs else []

@@ -23,13 +23,8 @@ if TYPE_CHECKING:
 
 
 def free_companion(name: str, uid: str, names: Sequence[str]) -> str:
-    """Name of the study that is to hold the imported trials of study `name`.
-
-    Args:
-        name: The study's name.
-        uid: The study's identity.
-        names: Of the studies in the storage.
-    """
+    """Name of the study that is to hold the imported trials of study `name`, of identity `uid`;
+    none of `names`, which are in the storage already."""
     usual = companion_name(name)
     # One that is there belongs to a study that was renamed or deleted by another program.
     return usual if usual not in names else companion_name(f"{name}-{uid}")

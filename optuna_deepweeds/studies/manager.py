@@ -151,12 +151,7 @@ def load_plain(name: str, storage: BaseStorage, *, with_old_form: bool = False) 
 def find(
     name: str, storage_url: str | None, *, single: bool = False, with_old_form: bool = False
 ) -> optuna.Study:
-    """`load_plain` from a storage that must exist; `single` refuses several objectives.
-
-    Raises:
-        NotFoundError: If there is no such storage or study.
-        InvalidInputError: If it has several objectives, and must not.
-    """
+    """`load_plain` from a storage that must exist; `single` refuses several objectives."""
     storage = open_storage(storage_url, must_exist=True)
     study = load_plain(name, storage, with_old_form=with_old_form)
     if single:
@@ -227,9 +222,7 @@ def equip(study: optuna.Study) -> optuna.Study:
 def read_source(source: str, *, metric: str | None = None) -> list[PriorTrial]:
     """Prior trials of a file or of a study, given as `URL#STUDY`; creates nothing.
 
-    Args:
-        source: The file, or the study with its storage.
-        metric: What the values are, in place of what the source says.
+    `metric` is what the values are, in place of what the source says.
 
     Raises:
         NotFoundError: No such file, storage or study.
@@ -286,12 +279,7 @@ def source_summary(study: optuna.Study, spec: StudySpec) -> list[SourceMatch]:
 
 
 def check_name(name: str) -> None:
-    """Refuse names that cannot be told apart or typed again.
-
-    Raises:
-        InvalidInputError: If `name` is empty, too long, has control characters, or looks like an
-            option or like the companion of another study.
-    """
+    """Refuse, as invalid input, names that cannot be told apart or typed again."""
     if not name.strip() or len(name) > 200 or not name.isprintable():
         raise InvalidInputError(
             f"a study's name must have 1 to 200 printable characters, but got {name!r:.60}."

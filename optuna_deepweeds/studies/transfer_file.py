@@ -54,10 +54,7 @@ class _Header:
 
 
 def export_study(study: optuna.Study, path: Path) -> int:
-    """Write `study` to `path`, replacing the file once it is complete.
-
-    Returns:
-        The number of trials written.
+    """Write `study` to `path`, replacing the file once it is complete; returns how many trials.
 
     Raises:
         InvalidInputError: The file cannot be written.
@@ -81,12 +78,7 @@ def export_study(study: optuna.Study, path: Path) -> int:
 
 
 def import_study(path: Path, storage: BaseStorage, *, name: str | None = None) -> optuna.Study:
-    """Create the study of `path` in `storage`, equal in everything but its identity.
-
-    Args:
-        path: A file that `export_study` wrote.
-        storage: Where to create it.
-        name: Its new name; that in the file by default.
+    """Create the study of `path` in `storage`, equal in everything but its identity and `name`.
 
     Raises:
         NotFoundError: There is no such file.

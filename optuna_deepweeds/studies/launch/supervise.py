@@ -69,15 +69,8 @@ def supervise(
     """Start workers and look after them until all of them ended.
 
     A crashed worker is started again, after a pause that grows. When `should_stop` turns true, or
-    something is raised here, each worker is asked once to end; they are waited for.
-
-    Args:
-        start: Starts the worker of a number below `n_workers`.
-        n_workers: Number of workers.
-        should_stop: Asked every `poll_seconds`.
-        on_tick: Called every two seconds.
-        max_restarts: How often a worker that crashed is started again.
-        poll_seconds: Time between two looks.
+    something is raised here, each worker is asked once to end; they are waited for. `on_tick` is
+    called every two seconds.
     """
     slots: list[_Slot] = []
     told, tick_at = False, 0.0
