@@ -10,12 +10,12 @@ import click
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from optuna_deepweeds import attributes
 from optuna_deepweeds.cli._output import terminal_width
 from optuna_deepweeds.report.standing import duration
 from optuna_deepweeds.studies.accounting import Progress, progress
 from optuna_deepweeds.studies.ending import time_left
 from optuna_deepweeds.studies.spec import Budget
+from optuna_deepweeds.trials import forecast
 
 _MIB = 2**20
 _SECONDS_BETWEEN_TEXTS = 0.1
@@ -169,7 +169,7 @@ def trial_line(trial: FrozenTrial, note: str, width: int) -> str:
     line = f"trial {trial.number:>4} {note or _WORDS[trial.state]}"
     if curve:
         line += f" at epoch {last} with {curve[last]:.4f}"
-    foreseen = trial.user_attrs.get(attributes.ANTICIPATION) or {}
+    foreseen = forecast(trial)
     if trial.state == TrialState.PRUNED and foreseen.get("epoch") == last:
         expected = foreseen.get("expected")
         # Without finished curves nothing better is expected than the last value.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import optuna
@@ -21,7 +21,10 @@ from optuna_deepweeds.report.standing import duration
 from optuna_deepweeds.studies.accounting import best_trial, epochs_trained, progress
 from optuna_deepweeds.studies.ending import time_left
 from optuna_deepweeds.studies.spec import Budget, named_companions, refuse_old_form
-from optuna_deepweeds.trials import sign
+from optuna_deepweeds.trials import forecast, sign
+
+if TYPE_CHECKING:
+    from optuna_deepweeds.studies.storage.reading import StudyRow
 
 
 @click.command("list")
@@ -43,10 +46,7 @@ def list_(fmt: str, storage_url: str | None) -> None:
     for study, found in shown:
         state = progress(found, study.directions[0])
         # A damaged study must not hide the others.
-        spec, budget = (
-            value if isinstance(value, dict) else {}
-            for value in map(study.user_attrs.get, (attributes.SPEC, attributes.BUDGET))
-        )
+        spec, budget = (_stored(study, key) for key in (attributes.SPEC, attributes.BUDGET))
         rows.append(
             {
                 "name": study.name,
@@ -67,6 +67,12 @@ def list_(fmt: str, storage_url: str | None) -> None:
         info("No studies yet; `optuna-deepweeds study run` makes one.")
         return
     emit(rows, columns=columns, fmt=fmt)
+
+
+def _stored(study: StudyRow, key: str) -> dict[str, Any]:
+    """A mapping among a study's attributes; empty where it is damaged or absent."""
+    value = study.user_attrs.get(key)
+    return value if isinstance(value, dict) else {}
 
 
 def _moments(trials: Iterable[FrozenTrial]) -> Iterator[datetime]:
@@ -90,8 +96,7 @@ def status(name: str, fmt: str, storage_url: str | None) -> None:
     state = progress(found, study.directions[0])
     record: dict[str, Any] = {"study": name}
     # Not `study_spec`, which refuses what another version wrote.
-    stored = study.user_attrs.get(attributes.SPEC)
-    spec = stored if isinstance(stored, dict) else {}
+    spec = _stored(study, attributes.SPEC)
     epochs = spec.get("epochs")
     if spec:
         thaw = " with thaw" if spec.get("thaw") else ""
@@ -226,8 +231,7 @@ _COLUMNS = ("number", "state", "value", "epochs", "seconds", "expected", "origin
 
 def _row(trial: FrozenTrial) -> dict[str, Any]:
     attrs = trial.user_attrs
-    foreseen = attrs.get(attributes.ANTICIPATION)
-    foreseen = foreseen if isinstance(foreseen, dict) else {}
+    foreseen = forecast(trial)
     notes = []
     if attributes.ENQUEUED_PRIOR in attrs:
         notes.append("enqueued prior")

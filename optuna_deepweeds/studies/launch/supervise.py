@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 MAX_RESTARTS = 3
@@ -31,8 +31,8 @@ class LaunchResult:
         restarts: How often workers were started again.
     """
 
-    exit_codes: list[int] = field(default_factory=list)
-    restarts: int = 0
+    exit_codes: list[int]
+    restarts: int
 
     @property
     def exit_code(self) -> int:
