@@ -17,7 +17,7 @@ import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from optuna.distributions import (
@@ -29,9 +29,6 @@ from optuna.distributions import (
 
 from optuna_deepweeds.errors import InvalidInputError, NotFoundError
 from optuna_deepweeds.spaces import SPACES
-
-if TYPE_CHECKING:
-    from optuna_deepweeds.priors import PriorTrial
 
 TASKSET_FLOOR = 0.5
 """exp(-loss) of a classifier that knows nothing about two equally frequent classes."""
@@ -60,6 +57,13 @@ class Curves:
     params: tuple[Mapping[str, Any], ...]
     distributions: Mapping[str, BaseDistribution]
     floor: float
+
+    def __post_init__(self) -> None:
+        if not self.best > self.floor:
+            raise InvalidInputError(
+                f"the best final value must exceed the floor of regret, but {self.name} has "
+                f"{self.best:g} and {self.floor:g}."
+            )
 
     @property
     def n_epochs(self) -> int:
@@ -110,11 +114,11 @@ class Curves:
         Raises:
             InvalidInputError: If they do not differ at the end.
         """
-        return replace(self._with(self.values[rows]), params=tuple(self.params[i] for i in rows))
+        return self._with(self.values[rows], params=tuple(self.params[i] for i in rows))
 
-    def _with(self, values: np.ndarray) -> Curves:
+    def _with(self, values: np.ndarray, **changed: Any) -> Curves:
         floor = self.floor if self.floor == TASKSET_FLOOR else float(np.median(values[:, -1]))
-        return _checked(replace(self, values=values, floor=floor))
+        return replace(self, values=values, floor=floor, **changed)
 
     def reported(self, *, noise: float, mislead: float, rng: np.random.Generator) -> np.ndarray:
         """(n, T): what a trial reports, which need not be its true value.
@@ -143,12 +147,12 @@ def load(source: str) -> Curves:
         InvalidInputError: If it does not hold full learning curves.
     """
     path = Path(source)
-    if "://" not in source and path.suffix not in (".npz", ".csv"):
+    if "://" in source or path.suffix == ".csv":
+        return _load_priors(source)
+    if path.suffix != ".npz":
         raise InvalidInputError(
             f"curves must be a .npz or .csv file or URL#STUDY, but got {source!r}."
         )
-    if "://" in source or path.suffix == ".csv":
-        return _load_priors(source)
     if not path.is_file():
         raise NotFoundError(f"the file of curves {source} does not exist.")
     return _load_taskset(path)
@@ -172,39 +176,22 @@ def _load_taskset(path: Path) -> Curves:
         )
     loss = np.where(np.isfinite(loss), loss, np.inf)[:, 1:]
     rows = [dict(zip(names, map(float, row), strict=True)) for row in hyperparameters]
-    return _checked(
-        Curves(
-            name=path.stem,
-            values=np.exp(-loss),
-            params=tuple(rows),
-            distributions={name: _inferred([row[name] for row in rows]) for name in names},
-            floor=TASKSET_FLOOR,
-        )
-    )
+    distributions = _inferred(rows)
+    return Curves(path.stem, np.exp(-loss), tuple(rows), distributions, TASKSET_FLOOR)
 
 
 def _load_priors(source: str) -> Curves:
-    from optuna_deepweeds.studies.manager import read_source
-
-    priors = [prior for prior in read_source(source) if not prior.problem]
-    return from_priors(source.rpartition("#")[2] if "://" in source else Path(source).stem, priors)
-
-
-def from_priors(name: str, priors: Sequence[PriorTrial]) -> Curves:
     """Curves of the trials that reported at every epoch of the longest one.
 
     Shorter trials and those with gaps are left out; a report that is not finite counts as the
     worst finite value of all; one at step 0 was made before training. Configurations
     that are points of one of our spaces keep its distributions and active parameters; for others
     the distributions are inferred from the values.
-
-    Args:
-        name: Name of the task.
-        priors: Complete trials with curves.
-
-    Raises:
-        InvalidInputError: If there are too few full curves, or they do not differ at the end.
     """
+    from optuna_deepweeds.studies.manager import read_source
+
+    priors = [prior for prior in read_source(source) if not prior.problem]
+    name = source.rpartition("#")[2] if "://" in source else Path(source).stem
     steps = max((sorted(prior.curve) for prior in priors), key=len, default=[])
     full = [prior for prior in priors if sorted(prior.curve) == steps]
     if len(full) < MIN_CURVES or len(steps) < 2:
@@ -221,8 +208,7 @@ def from_priors(name: str, priors: Sequence[PriorTrial]) -> Curves:
         raise InvalidInputError(f"learning curves must hold finite values, but {name} has none.")
     values = np.where(is_finite, values, values[is_finite].min())
     params, distributions = _parameters([prior.params for prior in full])
-    floor = float(np.median(values[:, -1]))
-    return _checked(Curves(name, values, params, distributions, floor))
+    return Curves(name, values, params, distributions, float(np.median(values[:, -1])))
 
 
 def _parameters(
@@ -231,13 +217,17 @@ def _parameters(
     for space in SPACES.values():
         if all(space.problem(row) is None for row in rows):
             return tuple(space.project(row) for row in rows), space.distributions
+    return tuple(dict(row) for row in rows), _inferred(rows)
+
+
+def _inferred(rows: Sequence[Mapping[str, Any]]) -> dict[str, BaseDistribution]:
+    """The narrowest distributions that hold the rows."""
     names = dict.fromkeys(name for row in rows for name in row)
-    distributions = {name: _inferred([row[name] for row in rows if name in row]) for name in names}
-    return tuple(dict(row) for row in rows), distributions
+    return {name: _holding([row[name] for row in rows if name in row]) for name in names}
 
 
-def _inferred(values: Sequence[Any]) -> BaseDistribution:
-    """The narrowest distribution of the values' type, on a log scale if they span decades."""
+def _holding(values: Sequence[Any]) -> BaseDistribution:
+    """A distribution of the values' type, on a log scale if they span decades."""
     is_number = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
     if not is_number:
         return CategoricalDistribution(list(dict.fromkeys(values)))
@@ -246,15 +236,6 @@ def _inferred(values: Sequence[Any]) -> BaseDistribution:
     if all(isinstance(v, int) for v in values):
         return IntDistribution(low, high, log=log)
     return FloatDistribution(low, high, log=log)
-
-
-def _checked(curves: Curves) -> Curves:
-    if not curves.best > curves.floor:
-        raise InvalidInputError(
-            f"the best final value must exceed the floor of regret, but {curves.name} has "
-            f"{curves.best:g} and {curves.floor:g}."
-        )
-    return curves
 
 
 def unit_cube(

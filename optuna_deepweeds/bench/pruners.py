@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -85,30 +86,16 @@ def grid(
                 "max_resource": n_epochs,
                 "held_out": priors.n_held_out(table) if len(kinds) > 1 else 0,
             }
-            digests = {
-                kind: _digest(others, n_epochs) if kind == "related" else "" for kind in kinds
-            }
-            cells += [
-                Cell(
-                    {**case, "workers": n_workers, "noise": noise, "mislead": mislead},
-                    {
-                        "pruner": pruner,
-                        "order": order,
-                        "prior_curves": kind,
-                        "prior_digest": digests.get(kind, ""),
-                    },
-                    seed,
-                    budget,
-                    (source, *(others if kind == "related" else ())),
-                )
-                for n_workers in workers
-                for order in orders
-                for noise in noises
-                for mislead in misleads
-                for seed in seeds
-                for pruner in pruners
-                for kind in kinds_of[pruner]
-            ]
+            given = {kind: others if kind == "related" else () for kind in kinds}
+            digests = {kind: _digest(given[kind], n_epochs) for kind in kinds}
+            for n_workers, order, noise, mislead, pruner, seed in itertools.product(
+                workers, orders, noises, misleads, pruners, seeds
+            ):
+                setting = {**case, "workers": n_workers, "noise": noise, "mislead": mislead}
+                for kind in kinds_of[pruner]:
+                    method = {"pruner": pruner, "order": order, "prior_curves": kind}
+                    method["prior_digest"] = digests[kind]
+                    cells.append(Cell(setting, method, seed, budget, (source, *given[kind])))
     return sorted(cells, key=lambda cell: cell.seed)
 
 
@@ -145,7 +132,9 @@ def run_cell(cell: Cell) -> dict[str, Any]:
         "top_started": int((outcome.paid[is_top] > 0).sum()),
         "top_stopped": int(outcome.stopped[is_top].sum()),
         "decisions": n_decisions,
-        "decision_ms": 1e3 * outcome.decision_seconds / max(1, n_decisions),
+        "decision_ms": 1e3
+        * sum(outcome.decision_times + outcome.choice_times)
+        / max(1, n_decisions),
         "seconds": time.perf_counter() - started,
         "finished": [[epochs, round(regret, 6)] for epochs, regret in outcome.finished],
         "seen": [[epochs, round(regret, 6)] for epochs, regret in outcome.seen],
@@ -158,6 +147,8 @@ def _table(source: str) -> Curves:
 
 
 def _digest(sources: Sequence[str], n_epochs: int) -> str:
-    """Eight hexadecimal digits for the curves of several tasks."""
+    """Eight hexadecimal digits for the curves of several tasks; nothing for none."""
+    if not sources:
+        return ""
     together = "".join(_table(source).cut(n_epochs).digest for source in sources)
     return hashlib.sha256(together.encode()).hexdigest()[:8]

@@ -42,15 +42,12 @@ class TableSampler(BaseSampler):
         self._inner = inner
         self._points = unit_cube(curves.params, curves.distributions)
         self._is_free = np.ones(len(curves.values), dtype=bool)
-        self._rows: dict[int, int] = {}
+        self.rows: dict[int, int] = {}
+        """Number of a trial -> its row of the table."""
 
     @property
     def is_exhausted(self) -> bool:
         return not self._is_free.any()
-
-    def row(self, number: int) -> int:
-        """The table's row proposed to trial `number`."""
-        return self._rows[number]
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
@@ -69,7 +66,7 @@ class TableSampler(BaseSampler):
             proposal = self._inner.sample_relative(study, trial, space)
         row = self._nearest(proposal) if proposal else self._next()
         self._is_free[row] = False
-        self._rows[trial.number] = row
+        self.rows[trial.number] = row
         return dict(self._curves.params[row])
 
     def sample_independent(
@@ -79,7 +76,7 @@ class TableSampler(BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        return self._curves.params[self._rows[trial.number]][param_name]
+        return self._curves.params[self.rows[trial.number]][param_name]
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         if self._inner is not None:
@@ -134,17 +131,6 @@ class Outcome:
     decision_times: list[float] = field(default_factory=list)
     choice_times: list[float] = field(default_factory=list)
 
-    @property
-    def decision_seconds(self) -> float:
-        """What all decisions and choices took together."""
-        return sum(self.decision_times) + sum(self.choice_times)
-
-
-@dataclass
-class _Job:
-    trial: Trial
-    row: int
-
 
 def generator(seed: int, curves: Curves, stream: int) -> np.random.Generator:
     """A generator of its own for each seed, task and purpose, the same for every pruner."""
@@ -189,7 +175,6 @@ class Simulation:
         self._next_continuation = getattr(pruner, "next_continuation", None)
         n = len(curves.values)
         self.outcome = Outcome(np.zeros(n, dtype=int), np.zeros(n, dtype=bool))
-        self._row_of: dict[int, int] = {}
         self._peak = float(curves.values.max())
         self._best_finished = self._best_seen = -np.inf
 
@@ -218,42 +203,39 @@ class Simulation:
         asynchronous `workers`.
         """
         # Ties in time are broken by the worker's index, which keeps a run repeatable.
-        queue: list[tuple[int, int, _Job]] = []
+        queue: list[tuple[int, int, Trial]] = []
         idle = list(range(workers))
         now = 0
         while self.outcome.epochs < max_epochs:
             for worker in idle:
-                job = self._start() if self.outcome.trials < max_trials else None
-                if job is not None:
-                    heapq.heappush(queue, (now + 1, worker, job))
+                trial = self._start() if self.outcome.trials < max_trials else None
+                if trial is not None:
+                    heapq.heappush(queue, (now + 1, worker, trial))
             if not queue:
                 break
-            now, worker, job = heapq.heappop(queue)
+            now, worker, trial = heapq.heappop(queue)
             idle = []
-            if self._train_one_epoch(job):
-                heapq.heappush(queue, (now + 1, worker, job))
+            if self._train_one_epoch(trial):
+                heapq.heappush(queue, (now + 1, worker, trial))
             else:
                 idle = [worker]
         return self.outcome
 
-    def _start(self) -> _Job | None:
+    def _start(self) -> Trial | None:
         parent = self._choose_continuation()
         if parent is None and self._table.is_exhausted:
             return None
         trial = self.study.ask()
         self.outcome.trials += 1
         if parent is not None:
-            row = self._row_of[parent.number]
+            row = self._table.rows[trial.number] = self._table.rows[parent.number]
             self.outcome.continuations += 1
             self.outcome.stopped[row] = False
-        else:
-            params = trial.relative_params
-            row = self._table.row(trial.number)
-            for name in params:
-                # The generic entry of the `suggest_*` family keeps the distribution as it is.
-                trial._suggest(name, self._curves.distributions[name])
-        self._row_of[trial.number] = row
-        return _Job(trial, row)
+            return trial
+        for name in trial.relative_params:
+            # The generic entry of the `suggest_*` family keeps the distribution as it is.
+            trial._suggest(name, self._curves.distributions[name])
+        return trial
 
     def _choose_continuation(self) -> FrozenTrial | None:
         if self._next_continuation is None:
@@ -265,39 +247,35 @@ class Simulation:
             continue_trial(self.study, parent)
         return parent
 
-    def _train_one_epoch(self, job: _Job) -> bool:
+    def _train_one_epoch(self, trial: Trial) -> bool:
         """Pay for the next epoch of a trial; False if the trial ended with it."""
-        outcome, row = self.outcome, job.row
+        outcome, curves, row = self.outcome, self._curves, self._table.rows[trial.number]
         outcome.paid[row] += 1
         outcome.epochs += 1
         epoch = int(outcome.paid[row])
-        value = float(self._reported[row, epoch - 1])
-        job.trial.report(value, epoch)
+        value, true_value = (
+            float(values[row, epoch - 1]) for values in (self._reported, curves.values)
+        )
+        trial.report(value, epoch)
         if value > self._best_seen:
             self._best_seen = value
-            true_value = float(self._curves.values[row, epoch - 1])
-            regret = self._curves.regret(true_value, best=self._peak)
-            outcome.seen.append((outcome.epochs, regret))
-        if epoch == self._curves.n_epochs:
-            self._finish(job, value)
+            outcome.seen.append((outcome.epochs, curves.regret(true_value, best=self._peak)))
+        if epoch == curves.n_epochs:
+            self._tell(trial, TrialState.COMPLETE, value)
+            if value > self._best_finished:
+                self._best_finished = value
+                outcome.finished.append((outcome.epochs, curves.regret(true_value)))
             return False
         started = self._clock()
-        is_stopped = job.trial.should_prune()
+        is_stopped = trial.should_prune()
         outcome.decision_times.append(self._clock() - started)
         if is_stopped:
-            self._tell(job, TrialState.PRUNED, value)
+            self._tell(trial, TrialState.PRUNED, value)
             outcome.stopped[row] = True
         return not is_stopped
 
-    def _finish(self, job: _Job, value: float) -> None:
-        self._tell(job, TrialState.COMPLETE, value)
-        if value > self._best_finished:
-            self._best_finished = value
-            regret = self._curves.regret(float(self._curves.values[job.row, -1]))
-            self.outcome.finished.append((self.outcome.epochs, regret))
-
-    def _tell(self, job: _Job, state: TrialState, value: float) -> None:
+    def _tell(self, trial: Trial, state: TrialState, value: float) -> None:
         # As `Study.tell`, which also copies the whole trial in order to return it.
-        storage, trial_id = self.study._storage, job.trial._trial_id
+        storage, trial_id = self.study._storage, trial._trial_id
         self._table.after_trial(self.study, storage.get_trial(trial_id), state, [value])
         storage.set_trial_state_values(trial_id, state, [value])

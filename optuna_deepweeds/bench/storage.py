@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from statistics import median
 from types import SimpleNamespace
@@ -45,6 +46,17 @@ _N_ROUNDS = 6
 _REPORTS = 20
 _EPOCHS = 20
 _SECONDS_A_COMMAND = 5.0
+_COMMANDS = (
+    "--version",
+    "study list",
+    f"study status {BIG}",
+    f"study best {BIG}",
+    f"study trials {BIG}",
+    f"study compare {BIG}",
+    f"study report {BIG} --output report.html",
+    "priors list",
+    f"study stop {BIG}",
+)
 _START = datetime(2026, 1, 1)
 
 
@@ -83,32 +95,25 @@ def overhead(storage: RDBStorage, stock_url: str, folder: Path) -> list[dict[str
     have 1 or 20 reports; the difference tells the report from the trial.
     """
     os.environ["DEEPWEEDS_CHECKPOINTS"] = str(folder / "checkpoints")
-    stock = _stock_storage(stock_url)
-    rounds = [
-        (side, n_reports, make(n_reports))
-        for n_reports in (1, _REPORTS)
-        for side, make in enumerate(
-            (lambda n: _our_round(storage, n), lambda n: _stock_round(stock, n))
-        )
-    ]
-    seconds: dict[tuple[int, int], list[float]] = {(s, n): [] for s, n, _ in rounds}
+    sides = (partial(_our_round, storage), partial(_stock_round, _stock_storage(stock_url)))
+    rounds = {(side, n): make(n) for n in (1, _REPORTS) for side, make in enumerate(sides)}
+    seconds: dict[tuple[int, int], list[float]] = {key: [] for key in rounds}
     for _ in range(1 + _N_ROUNDS):
-        for side, n_reports, run in rounds:
-            seconds[side, n_reports].append(seconds_of(run) / _TRIALS_A_ROUND)
-    trials, reports = [], []
-    for side in (0, 1):
-        # The first round warms up.
-        few, many = (median(seconds[side, n][1:]) for n in (1, _REPORTS))
-        reports.append((many - few) / (_REPORTS - 1))
-        trials.append(few - reports[-1])
+        for key, run in rounds.items():
+            seconds[key].append(seconds_of(run) / _TRIALS_A_ROUND)
+    # (2,), ours and stock Optuna's; the first round warms up.
+    few, many = (
+        np.array([median(seconds[side, n][1:]) for side in range(2)]) for n in (1, _REPORTS)
+    )
+    report = (many - few) / (_REPORTS - 1)
     return [
         {
             "what": what,
-            "seconds": ours,
-            "stock_seconds": theirs,
-            "difference_ms": 1000 * (ours - theirs),
+            "seconds": float(ours),
+            "stock_seconds": float(stock),
+            "difference_ms": 1000 * float(ours - stock),
         }
-        for what, (ours, theirs) in {"trial": trials, "report": reports}.items()
+        for what, (ours, stock) in (("trial", few - report), ("report", report))
     ]
 
 
@@ -231,29 +236,16 @@ def _finished(i: int, generator: np.random.Generator) -> FrozenTrial:
 
 def commands(url: str, folder: Path) -> dict[str, float]:
     """Median wall time of the commands that look at studies (up to three runs of each)."""
-    lines = {
-        "--version": (),
-        "study list": (),
-        "study status": (BIG,),
-        "study best": (BIG,),
-        "study trials": (BIG,),
-        "study compare": (BIG,),
-        "study report": (BIG, "--output", str(folder / "report.html")),
-        "priors list": (),
-        "study stop": (BIG,),
-    }
     environment = {**os.environ, STORAGE_VARIABLE: url}
     speeds = {}
-    for command, arguments in lines.items():
-        line = [sys.executable, "-m", "optuna_deepweeds", *command.split(), *arguments]
-
-        def run(line: list[str] = line) -> None:
-            subprocess.run(line, env=environment, check=True, capture_output=True)
-
+    for words in _COMMANDS:
+        arguments = [str(folder / w) if w.endswith(".html") else w for w in words.split()]
+        line = [sys.executable, "-m", "optuna_deepweeds", *arguments]
+        run = partial(subprocess.run, line, env=environment, check=True, capture_output=True)
         seconds = [seconds_of(run)]
         while len(seconds) < 3 and sum(seconds) < _SECONDS_A_COMMAND:
             seconds.append(seconds_of(run))
-        speeds[command] = median(seconds)
+        speeds[words.partition(f" {BIG}")[0]] = median(seconds)
     return speeds
 
 

@@ -13,8 +13,7 @@ own; starting the process and its first step are not counted, capturing graphs i
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,53 +43,6 @@ N_TRAIN, N_VALID = 5440, 1360
 _FULL_EPOCHS = 20
 
 
-@dataclass(frozen=True)
-class Measurement:
-    """One configuration on one device.
-
-    Attributes:
-        config: Its name in `CONFIGS`.
-        device: Name of the device.
-        workers: Trainings that ran at the same time on it.
-        epochs: Epochs of a training.
-        seconds: Time of one training, validation included.
-        seconds_of_20: The same for 20 epochs, scaled if fewer were trained.
-        images_per_second: Training images of all workers together.
-        peak_mib: Peak memory of one training: allocated CUDA memory, or of the CPU process.
-        limit_share: Share of the device's arithmetic limit that the training used: its
-            multiplications and additions a second over those of a large matrix product in the
-            same run (bfloat16 on CUDA, float32 on the CPU).
-        cpu_seconds: Processor time of one training, of all its threads; on a machine that others
-            use as well it says more than `seconds`.
-        usual_epochs: Epochs of the usual pipeline; 0 if it was not run.
-        usual_seconds: Its time for them.
-        usual_cpu_seconds: Its processor time, that of its loader processes included.
-        usual_peak_mib: Its peak memory, without that of its loader processes.
-        ratio: Time of an epoch of the usual pipeline over ours.
-        cpu_ratio: Processor time of an epoch of the usual pipeline over ours.
-    """
-
-    config: str
-    device: str
-    workers: int
-    epochs: int
-    seconds: float
-    seconds_of_20: float
-    cpu_seconds: float
-    images_per_second: float
-    peak_mib: float
-    limit_share: float
-    usual_epochs: int
-    usual_seconds: float | None
-    usual_cpu_seconds: float | None
-    usual_peak_mib: float | None
-    ratio: float | None
-    cpu_ratio: float | None
-
-
-COLUMNS = tuple(field.name for field in fields(Measurement))
-
-
 def measure(
     names: Sequence[str],
     *,
@@ -100,9 +52,8 @@ def measure(
     workers: int = 1,
     n_train: int = N_TRAIN,
     n_valid: int = N_VALID,
-    on_result: Callable[[Measurement], None] = lambda result: None,
-) -> list[Measurement]:
-    """Measure each configuration of `names`.
+) -> Iterator[dict[str, Any]]:
+    """Measure each configuration of `names` and yield its record as it is there.
 
     Args:
         names: Names of `CONFIGS`.
@@ -112,7 +63,16 @@ def measure(
         workers: Trainings at the same time on the device, each in its own process.
         n_train: Training images.
         n_valid: Validation images.
-        on_result: Called with each measurement as it is there.
+
+    Yields:
+        `seconds` of one training, validation included, and for 20 epochs; `cpu_seconds`, those
+        of all its threads, which say more on a machine that others use as well;
+        `images_per_second` of all workers together; `peak_mib`, allocated CUDA memory or that of
+        the process; `limit_share`, the share of the device's arithmetic limit: multiplications
+        and additions a second over those of a large matrix product in the same run (bfloat16 on
+        CUDA, float32 on the CPU). `usual_…` are the usual pipeline's, its loader processes
+        included but for memory, and `ratio` and `cpu_ratio` its time for an epoch over ours;
+        None if it was left out.
 
     Raises:
         InvalidInputError: If a name is unknown, a number is out of range or there is no such
@@ -126,7 +86,6 @@ def measure(
     require(usual_epochs >= 0, "usual_epochs >= 0", usual_epochs=usual_epochs)
     require(workers >= 1, "workers >= 1", workers=workers)
     target = str(choose_device(device))
-    results = []
     with tempfile.TemporaryDirectory(prefix="bench-training-") as scratch:
         folder = Path(scratch)
         if usual_epochs:
@@ -143,27 +102,22 @@ def measure(
                 (peer,) = apart(usual, config, usual_epochs, folder, device=target)
             ratios = {key: peer[key] / usual_epochs / (own[key] / epochs) for key in peer}
             images_per_second = n_train * epochs * workers / own["seconds"]
-            result = Measurement(
-                config=name,
-                device=limit["device"],
-                workers=workers,
-                epochs=epochs,
-                seconds=own["seconds"],
-                seconds_of_20=own["seconds"] / epochs * _FULL_EPOCHS,
-                cpu_seconds=own["cpu_seconds"],
-                images_per_second=images_per_second,
-                peak_mib=own["peak_mib"],
-                limit_share=flops_an_image(config) * images_per_second / limit["flops"],
-                usual_epochs=usual_epochs,
-                usual_seconds=peer.get("seconds"),
-                usual_cpu_seconds=peer.get("cpu_seconds"),
-                usual_peak_mib=peer.get("peak_mib"),
-                ratio=ratios.get("seconds"),
-                cpu_ratio=ratios.get("cpu_seconds"),
-            )
-            results.append(result)
-            on_result(result)
-    return results
+            yield {
+                "config": name,
+                "device": limit["device"],
+                "workers": workers,
+                "epochs": epochs,
+                "seconds": own["seconds"],
+                "seconds_of_20": own["seconds"] / epochs * _FULL_EPOCHS,
+                "cpu_seconds": own["cpu_seconds"],
+                "images_per_second": images_per_second,
+                "peak_mib": own["peak_mib"],
+                "limit_share": flops_an_image(config) * images_per_second / limit["flops"],
+                "usual_epochs": usual_epochs,
+                **{f"usual_{k}": peer.get(k) for k in ("seconds", "cpu_seconds", "peak_mib")},
+                "ratio": ratios.get("seconds"),
+                "cpu_ratio": ratios.get("cpu_seconds"),
+            }
 
 
 def flops_an_image(config: Mapping[str, Any]) -> float:

@@ -32,14 +32,19 @@ storage_option = click.option(
 )
 
 
-def emit(rows: Sequence[Mapping[str, Any]], *, columns: Sequence[str], fmt: str) -> None:
+def emit(
+    rows: Sequence[Mapping[str, Any]], *, columns: Sequence[str] | None = None, fmt: str
+) -> None:
     """Print `rows` on stdout.
 
     Args:
         rows: One mapping a row; a column that a row lacks is printed as empty (null in JSON).
-        columns: Keys to print, in order; a narrow terminal shows the first ones of a table.
+        columns: Keys to print, in order, by default all; a narrow terminal shows the first ones
+            of a table.
         fmt: "table" for people, "json" (a list of objects) or "csv" for programs.
     """
+    if columns is None:
+        columns = list(dict.fromkeys(key for row in rows for key in row))
     if fmt == "json":
         click.echo(json.dumps([{c: _plain(r.get(c)) for c in columns} for r in rows], indent=2))
     elif fmt == "csv":

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
 from optuna_deepweeds.bench import accuracy as hand_picked
 from optuna_deepweeds.bench import training as speed
 from optuna_deepweeds.cli._output import emit, format_option, info
-from optuna_deepweeds.cli.bench_methods import seeds_option
+from optuna_deepweeds.cli.bench_methods import option, seeds_option
 from optuna_deepweeds.errors import InvalidInputError
 
 _ACCURACY_COLUMNS = ("config", "mean", "sd", "macro_f1", "seeds", "seconds")
-_STORAGE_COLUMNS = ("what", "seconds", "stock_seconds", "difference_ms")
-
 _device = click.option(
     "--device", metavar="DEVICE", help="cpu, cuda or cuda:N; by default the best there is."
 )
@@ -30,10 +28,10 @@ _device = click.option(
     help=f"One of {', '.join(hand_picked.CONFIGS)}; may be given several times. "
     "[default: course, modern; on a GPU modern-wide too]",
 )
-@click.option("--dataset", default="deepweeds-balanced", show_default=True, help="Images.")
-@click.option("--fold", default=0, show_default=True, help="Official fold of deepweeds, 0 to 4.")
-@seeds_option("3")
-@click.option("--epochs", default=20, show_default=True, type=click.IntRange(1, 20))
+@option("--dataset", default="deepweeds-balanced", help="Images.")
+@option("--fold", default=0, help="Official fold of deepweeds, 0 to 4.")
+@seeds_option(default="3")
+@option("--epochs", default=20, type=click.IntRange(1, 20))
 @_device
 @click.option(
     "--output",
@@ -92,29 +90,21 @@ def accuracy(
     help=f"One of {', '.join(speed.CONFIGS)}; may be given several times. All by default.",
 )
 @_device
-@click.option("--epochs", default=20, show_default=True, help="Epochs of our training.")
-@click.option(
+@option("--epochs", default=20, help="Epochs of our training.")
+@option(
     "--usual-epochs",
     default=2,
-    show_default=True,
     help="Epochs of the usual pipeline, whose time an epoch is compared; 0 leaves it out.",
 )
-@click.option(
+@option(
     "--workers",
     default=1,
-    show_default=True,
     help="Trainings at the same time on the device, to see how many it is worth to share it.",
 )
 @click.option("--quick", is_flag=True, help="Small configuration, 512 images, 1 epoch: a look.")
 @format_option
 def training(
-    names: tuple[str, ...],
-    device: str | None,
-    epochs: int,
-    usual_epochs: int,
-    workers: int,
-    quick: bool,
-    fmt: str,
+    names: tuple[str, ...], epochs: int, usual_epochs: int, quick: bool, fmt: str, **options: Any
 ) -> None:
     """Time a training of named configurations against the usual pipeline.
 
@@ -123,34 +113,24 @@ def training(
     same of processor time, which other programs disturb less; LIMIT SHARE is the share of the
     device's arithmetic limit, found by a large matrix product.
     """
-    n_train, n_valid = speed.N_TRAIN, speed.N_VALID
     if quick:
-        names, epochs, usual_epochs, n_train, n_valid = names or ("small",), 1, 1, 512, 128
-    results = speed.measure(
-        names or tuple(speed.CONFIGS),
-        device=device,
-        epochs=epochs,
-        usual_epochs=usual_epochs,
-        workers=workers,
-        n_train=n_train,
-        n_valid=n_valid,
-        on_result=lambda result: info(f"{result.config}: {result.seconds:.1f} s"),
-    )
-    emit([asdict(result) for result in results], columns=speed.COLUMNS, fmt=fmt)
+        names, epochs, usual_epochs = names or ("small",), 1, 1
+        options |= {"n_train": 512, "n_valid": 128}
+    records = []
+    for record in speed.measure(
+        names or tuple(speed.CONFIGS), epochs=epochs, usual_epochs=usual_epochs, **options
+    ):
+        info(f"{record['config']}: {record['seconds']:.1f} s")
+        records.append(record)
+    emit(records, fmt=fmt)
 
 
 @click.command()
-@click.option(
-    "--storage",
-    "url",
-    metavar="URL",
-    help="An empty database; SQLite files by default.",
-)
-@click.option(
+@click.option("--storage", "url", metavar="URL", help="An empty database; SQLite by default.")
+@option(
     "--trials",
     "n_trials",
     default=10_000,
-    show_default=True,
     type=click.IntRange(min=0),
     help="Trials of the study whose commands are timed; 0: overhead alone.",
 )
@@ -163,4 +143,4 @@ def storage(url: str | None, n_trials: int, fmt: str) -> None:
     """
     from optuna_deepweeds.bench.storage import measure
 
-    emit(measure(url, n_trials=n_trials), columns=_STORAGE_COLUMNS, fmt=fmt)
+    emit(measure(url, n_trials=n_trials), fmt=fmt)

@@ -49,8 +49,9 @@ def _listed(
     return parse
 
 
-_names = _listed(str)
-_counts = _listed(int, least=1)
+option = partial(click.option, show_default=True)
+_names = partial(option, callback=_listed(str))
+_counts = partial(option, callback=_listed(int, least=1))
 
 
 def parse_seeds(ctx: click.Context | None, param: click.Parameter | None, text: str) -> range:
@@ -67,55 +68,41 @@ def parse_seeds(ctx: click.Context | None, param: click.Parameter | None, text: 
     return seeds
 
 
-def seeds_option(default: str) -> Callable[..., Any]:
-    """Add `--seeds`, passed on as a range."""
-    return click.option(
-        "--seeds",
-        default=default,
-        show_default=True,
-        callback=parse_seeds,
-        help="How many seeds, or a range a-b.",
-    )
-
-
-_processes = click.option(
-    "--processes", default=1, show_default=True, type=click.IntRange(min=1), help="Runs at a time."
+seeds_option = partial(
+    option, "--seeds", callback=parse_seeds, help="How many seeds, or a range a-b."
 )
+"""`seeds_option(default="3")` adds `--seeds`, passed on as a range."""
+
+_processes = option("--processes", default=1, type=click.IntRange(min=1), help="Runs at a time.")
 
 
 @click.command()
-@click.option(
+@_names(
     "--tasks",
     default="fcnet",
-    show_default=True,
-    callback=_names,
     help="Families (fcnet, hpobench, nasbench201: tables of real trainings; grids, cells: "
     "generated tables; synthetic: functions) or tasks, separated by commas.",
 )
-@click.option(
+@_names(
     "--samplers",
     "sampler_names",
     default="random,tpe,rf_ei",
-    show_default=True,
-    callback=_names,
     help="Samplers, separated by commas: random, tpe, gp, rf_ei, dngo, smac; with options as "
     "rf_ei:n_trees=30 (space=False hides the conditions of a space).",
 )
-@seeds_option("20")
-@click.option("--budget", default=100, show_default=True, type=click.IntRange(min=1))
+@seeds_option(default="20")
+@option("--budget", default=100, type=click.IntRange(min=1))
 @_processes
-@click.option(
+@option(
     "--output",
     type=_file,
     default=Path("bench_samplers.jsonl"),
-    show_default=True,
     help="Results file (JSON lines); finished runs in it are not run again.",
 )
-@click.option(
+@option(
     "--priors",
     type=click.Choice(["good", "negated", "shuffled", "none"]),
     default="none",
-    show_default=True,
     help="Give the samplers (rf_ei, dngo) trials of the other tasks of the family, honest, or "
     "with negated or shuffled values; the best three are evaluated first.",
 )
@@ -127,16 +114,14 @@ _processes = click.option(
     is_flag=True,
     help="Run nothing; read --output, with all seeds in it.",
 )
-@click.option(
+@_counts(
     "--after",
-    callback=_counts,
     help="Numbers of evaluations to summarise, separated by commas; default: the last two of "
     "5, 10, 25, 50, 100 within the budget.",
 )
-@click.option(
+@option(
     "--reference",
     default="tpe",
-    show_default=True,
     help="The sampler of the columns ratio and reach; with --priors, the sampler itself gives "
     "the head start and the harm.",
 )
@@ -185,7 +170,7 @@ def samplers(
     )
     if fmt == "table":
         records = [_with_errors(record) for record in records]
-    emit(records, columns=list(dict.fromkeys(c for r in records for c in r)), fmt=fmt)
+    emit(records, fmt=fmt)
 
 
 def _tell(cell: Cell, n: int, total: int) -> None:
@@ -216,57 +201,42 @@ def _with_errors(record: Mapping[str, Any]) -> dict[str, Any]:
     help="Learning curves: a TaskSet .npz, a prior file .csv, URL#STUDY, or a pattern such as "
     "'taskset/*.npz'. May be given several times.",
 )
-@click.option(
+@_names(
     "--pruners",
     default=_PRUNERS,
-    show_default=True,
-    callback=_names,
     help="Pruners, separated by commas, with options as dora:min_resource=2.",
 )
-@click.option("--workers", default="1", show_default=True, callback=_counts)
-@seeds_option("20")
-@click.option(
+@_counts("--workers", default="1")
+@seeds_option(default="20")
+@_counts(
     "--max-resource",
     "max_resources",
-    callback=_counts,
     help="Epochs of a full training, longer curves are cut; the curves' length by default.",
 )
-@click.option(
-    "--budgets",
-    default="10,15,20,30",
-    show_default=True,
-    callback=_counts,
-    help="Full trainings after which regret is taken.",
-)
-@click.option(
+@_counts("--budgets", default="10,15,20,30", help="Full trainings after which regret is taken.")
+@_names(
     "--order",
     "orders",
     default="random",
-    show_default=True,
-    callback=_names,
     help="How configurations are chosen: random or a sampler (rf_ei, tpe, gp).",
 )
-@click.option(
+@option(
     "--noise",
     "noises",
     default="0",
-    show_default=True,
     callback=_listed(float, least=0.0),
     help="Standard deviation of normal noise on every report.",
 )
-@click.option(
+@option(
     "--mislead",
     "misleads",
     default="0",
-    show_default=True,
     callback=_listed(float, least=0.0, below=1.0),
     help="Share of the first epochs in which the order of the configurations is reversed.",
 )
-@click.option(
+@_names(
     "--prior-curves",
     default="none",
-    show_default=True,
-    callback=_names,
     metavar="KIND,...",
     help="Curves that dora and dora-thaw are given beforehand: none; same (100 configurations of "
     "the task without their best fifth); related (100 of each other task in --curves); or "
@@ -326,7 +296,7 @@ def pruners(
         curves = load(sources[0])
         curves = curves.cut(max_resources[0]) if max_resources else curves
         rows = [of_decisions(curves, name, cost_at, seed=seeds[0]) for name in pruners]
-        emit(rows, columns=list(rows[0]), fmt=fmt)
+        emit(rows, fmt=fmt)
         return
     cells = bench.grid(
         sources,
@@ -362,20 +332,14 @@ def _expand(sources: Sequence[str]) -> list[str]:
 
 
 @click.command()
-@click.option(
+@_names(
     "--samplers",
     "sampler_names",
     default="random,tpe,rf_ei",
-    show_default=True,
-    callback=_names,
     help="As of `bench samplers`, without smac.",
 )
-@click.option(
-    "--trials",
-    default="200,1000,5000,10000",
-    show_default=True,
-    callback=_counts,
-    help="Sizes of the study, separated by commas.",
+@_counts(
+    "--trials", default="200,1000,5000,10000", help="Sizes of the study, separated by commas."
 )
 @format_option
 def cost(sampler_names: list[str], trials: list[int], fmt: str) -> None:
@@ -388,16 +352,15 @@ def cost(sampler_names: list[str], trials: list[int], fmt: str) -> None:
     from optuna_deepweeds.bench.cost import of_suggestions
 
     records = [r for label in sampler_names for r in of_suggestions(_COST_TASK, label, trials)]
-    emit(records, columns=list(records[0]), fmt=fmt)
+    emit(records, fmt=fmt)
 
 
 @click.command()
-@click.option(
+@option(
     "--output",
     "directory",
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("bench_fcnet"),
-    show_default=True,
     help="Directory of the runs (runs.jsonl) and the figures; finished runs in it are not run "
     "again.",
 )
@@ -424,5 +387,4 @@ def fcnet(directory: Path, processes: int, quick: bool, fmt: str) -> None:
     runs = results.read(path)
     for figure in report.draw(runs, plan, directory):
         info(f"drew {figure}")
-    records = report.best_configurations(runs, plan)
-    emit(records, columns=list(records[0]), fmt=fmt)
+    emit(report.best_configurations(runs, plan), fmt=fmt)

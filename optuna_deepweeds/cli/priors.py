@@ -10,13 +10,8 @@ import click
 from optuna_deepweeds.cli._output import emit, format_option, info, storage_option
 from optuna_deepweeds.cli._values import Output
 from optuna_deepweeds.errors import DeepWeedsError, NotFoundError
-from optuna_deepweeds.priors import (
-    PriorTrial,
-    export_priors,
-    imported_counts,
-    match_priors,
-    read_priors,
-)
+from optuna_deepweeds.priors import export_priors, imported_counts, match_priors, read_priors
+from optuna_deepweeds.report.standing import counted
 from optuna_deepweeds.spaces import SPACES
 
 
@@ -107,8 +102,9 @@ def show(source: str, space: str, epochs: int | None, metric: str | None, fmt: s
 
     trials = read_source(source, metric=metric)
     matching = match_priors(trials, SPACES[space], max_epochs=epochs)
-    rows = [_trial_row(t, "kept", "") for t in sorted(matching.kept, key=lambda t: t.loss)]
-    rows += [_trial_row(d.prior, "dropped", d.reason) for d in matching.dropped]
+    kept = sorted(matching.kept, key=lambda t: t.loss)
+    rows = [{**vars(t), "use": "kept", "reason": ""} for t in kept]
+    rows += [{**vars(d.prior), "use": "dropped", "reason": d.reason} for d in matching.dropped]
     columns = ["where", "use", "reason", "value", "metric", "epochs", "seconds", "params"]
     if fmt == "table" and not matching.dropped:
         columns.remove("reason")
@@ -116,19 +112,6 @@ def show(source: str, space: str, epochs: int | None, metric: str | None, fmt: s
     info(f"{len(trials)} trials: {len(matching.kept)} kept, {len(matching.dropped)} dropped.")
     for line in matching.lines():
         info(line)
-
-
-def _trial_row(trial: PriorTrial, use: str, reason: str) -> dict[str, Any]:
-    return {
-        "where": trial.where,
-        "use": use,
-        "reason": reason,
-        "value": trial.value,
-        "metric": trial.metric,
-        "epochs": trial.epochs,
-        "seconds": trial.seconds,
-        "params": dict(trial.params),
-    }
 
 
 @priors.command("import")
@@ -171,4 +154,4 @@ def export(study: str, file: Path, storage_url: str | None) -> None:
 
     opened = manager.find(study, storage_url)
     n = export_priors(opened, file, space=manager.study_spec(opened).search_space)
-    info(f"{n} trial{'s' if n != 1 else ''} written to {file}.")
+    info(f"{counted(n, 'trial')} written to {file}.")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
-import optuna
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from optuna_deepweeds import attributes
@@ -21,10 +22,8 @@ from optuna_deepweeds.report.standing import duration
 from optuna_deepweeds.studies.accounting import best_trial, epochs_trained, progress
 from optuna_deepweeds.studies.ending import time_left
 from optuna_deepweeds.studies.spec import Budget, named_companions, refuse_old_form
+from optuna_deepweeds.studies.storage.reading import Reader, StudyRow, open_reader
 from optuna_deepweeds.trials import forecast, sign
-
-if TYPE_CHECKING:
-    from optuna_deepweeds.studies.storage.reading import StudyRow
 
 
 @click.command("list")
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
 @storage_option
 def list_(fmt: str, storage_url: str | None) -> None:
     """List the studies of a storage."""
-    from optuna_deepweeds.studies.storage.reading import open_reader
-
     with open_reader(storage_url) as reader:
         studies = reader.studies()
         companions = named_companions(study.user_attrs.get(attributes.SPEC) for study in studies)
@@ -69,6 +66,15 @@ def list_(fmt: str, storage_url: str | None) -> None:
     emit(rows, columns=columns, fmt=fmt)
 
 
+@contextmanager
+def _opened(name: str, storage_url: str | None) -> Iterator[tuple[Reader, StudyRow]]:
+    """A reader of the storage, and the study that it is about."""
+    with open_reader(storage_url) as reader:
+        study = reader.study(name)
+        refuse_old_form(name, study.user_attrs)
+        yield reader, study
+
+
 def _stored(study: StudyRow, key: str) -> dict[str, Any]:
     """A mapping among a study's attributes; empty where it is damaged or absent."""
     value = study.user_attrs.get(key)
@@ -87,11 +93,7 @@ def _moments(trials: Iterable[FrozenTrial]) -> Iterator[datetime]:
 @storage_option
 def status(name: str, fmt: str, storage_url: str | None) -> None:
     """Where study NAME stands: trials, epochs, time, best, and how anticipation did."""
-    from optuna_deepweeds.studies.storage.reading import open_reader
-
-    with open_reader(storage_url) as reader:
-        study = reader.study(name)
-        refuse_old_form(name, study.user_attrs)
+    with _opened(name, storage_url) as (reader, study):
         found = reader.trials(study.study_id, params=False)
     state = progress(found, study.directions[0])
     record: dict[str, Any] = {"study": name}
@@ -147,14 +149,19 @@ def best(
     storage_url: str | None,
 ) -> None:
     """The best trial of study NAME, its parameters and, with --save, its network."""
-    from optuna_deepweeds.studies import manager
-
-    study = manager.find(name, storage_url, single=True)
-    trial = _trial(study, number)
+    with _opened(name, storage_url) as (reader, row):
+        light = reader.trials(row.study_id, params=False, curves=False)
+        chosen = _best(name, light, row.directions[0]) if number is None else number
+        ids = {trial.number: trial._trial_id for trial in light}
+        if chosen not in ids:
+            raise NotFoundError(f"study {name!r} has no trial {chosen}; it has {len(ids)} trials.")
+        trial = reader.trial(ids[chosen])
     if model_file is not None:
         from optuna_deepweeds.cli._work import load_task
+        from optuna_deepweeds.studies import manager
         from optuna_deepweeds.trials import root
 
+        study = manager.find(name, storage_url, single=True)
         checkpoint = manager.study_checkpoints(study).path(root(trial))
         task = load_task(manager.study_spec(study), options)
         task.network(trial, checkpoint).save(model_file)
@@ -190,12 +197,8 @@ def trials(
     storage_url: str | None,
 ) -> None:
     """List the trials of study NAME."""
-    from optuna_deepweeds.studies.storage.reading import open_reader
-
     with_params = params or (fmt != "table" and not failed)
-    with open_reader(storage_url) as reader:
-        study = reader.study(name)
-        refuse_old_form(name, study.user_attrs)
+    with _opened(name, storage_url) as (reader, study):
         companions = named_companions([study.user_attrs.get(attributes.SPEC)] * priors)
         informing = [other for other in reader.studies() if other.name in companions]
         found = [
@@ -258,24 +261,16 @@ def _row(trial: FrozenTrial) -> dict[str, Any]:
     }
 
 
-def _trial(study: optuna.Study, number: int | None) -> FrozenTrial:
-    """The trial `number` of `study`, whole; the best without one."""
-    from optuna_deepweeds.studies.storage.reading import light_trials
-
-    trials = light_trials(study)
-    if number is not None:
-        found = next((trial for trial in trials if trial.number == number), None)
-        if found is None:
-            raise NotFoundError(
-                f"study {study.study_name!r} has no trial {number}; it has {len(trials)} trials."
-            )
-    elif (found := best_trial(trials, study.direction)) is None:
-        stopped = [t for t in trials if t.state == TrialState.PRUNED and t.value is not None]
-        if not stopped:
-            raise NotFoundError(f"study {study.study_name!r} has no finished trial yet.")
-        info("No trial has been trained to the end yet; this is the best of the stopped ones.")
-        found = max(stopped, key=lambda t: sign(study.direction) * (t.value or 0.0))
-    return study._storage.get_trial(found._trial_id)
+def _best(name: str, trials: Sequence[FrozenTrial], direction: StudyDirection) -> int:
+    """Number of the best trial; of the best stopped one, and says so, if there is no other."""
+    best = best_trial(trials, direction)
+    if best is not None:
+        return best.number
+    stopped = [t for t in trials if t.state == TrialState.PRUNED and t.value is not None]
+    if not stopped:
+        raise NotFoundError(f"study {name!r} has no finished trial yet.")
+    info("No trial has been trained to the end yet; this is the best of the stopped ones.")
+    return max(stopped, key=lambda t: sign(direction) * (t.value or 0.0)).number
 
 
 def _as_duration(seconds: float, fmt: str) -> str | float:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 
 from numpy.typing import ArrayLike
 from optuna.pruners import BasePruner
@@ -13,7 +12,6 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from optuna_deepweeds import trials
-from optuna_deepweeds.attributes import ANTICIPATION, RUNG
 from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.pruners.forecast import (
     Forecast,
@@ -22,7 +20,7 @@ from optuna_deepweeds.pruners.forecast import (
     anticipation_bound,
     forecast_final,
 )
-from optuna_deepweeds.pruners.history import Histories, History, marks_of
+from optuna_deepweeds.pruners.history import Histories, History, Standing, marks_of, store
 from optuna_deepweeds.pruners.rungs import (
     Field,
     first_trusted,
@@ -40,19 +38,6 @@ _FIRST_LEADER_AFTER = 12
 _FIRST_LEADER_AFTER_WITH_WORKERS = 8
 
 _LOG = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Standing:
-    """A running trial at its last report; values in the direction "larger is better"."""
-
-    trial: FrozenTrial
-    curve: dict[int, float]
-    step: int
-
-    @property
-    def value(self) -> float:
-        return self.curve[self.step]
 
 
 class DoraPruner(BasePruner):
@@ -157,7 +142,7 @@ class DoraPruner(BasePruner):
         curve = {step: sign * value for step, value in trial.intermediate_values.items()}
         standing = Standing(trial, curve, max(curve))
         if not math.isfinite(standing.value):
-            _store(study, standing, sign, {}, None, None, "stop", "the report is not finite")
+            store(study, standing, sign, {}, None, None, "stop", "the report is not finite")
             return True
         self._warn_of_steps(standing)
         if standing.step >= self._max_resource:
@@ -189,7 +174,7 @@ class DoraPruner(BasePruner):
             return None
         with self._histories.of(study) as history:
             number = self._choose(history, None, is_closing=is_closing)
-            return None if number is None else _paused(history, number)
+            return None if number is None else history.paused_trial(number)
 
     def promising(self, study: Study, k: int = 50) -> list[int]:
         """Return the numbers of the `k` paused trials that are likeliest to be continued."""
@@ -241,7 +226,7 @@ class DoraPruner(BasePruner):
                     reason = f"not among the best {share:.0%} at step {rung}"
         if crossed or decision != "continue":
             incumbent = history.best_final()
-            _store(study, standing, history.sign, crossed, forecast, incumbent, decision, reason)
+            store(study, standing, history.sign, crossed, forecast, incumbent, decision, reason)
         return decision != "continue"
 
     def _cross_rungs(self, history: History, standing: Standing) -> dict[int, float]:
@@ -347,16 +332,19 @@ class DoraPruner(BasePruner):
         def is_allowed(number: int) -> bool:
             if number == own:
                 return True
-            trial = _paused(history, number)
+            trial = history.paused_trial(number)
             step = max(trial.intermediate_values)
-            if not self._is_worth(history, step, _last_value(history, number)):
+            if not self._is_worth(history, step, history.last_value(trial)):
                 return False
             return self._is_continuable is None or self._is_continuable(trial)
 
         candidates = field.promoted()
         incumbent = history.best_final()
         if is_closing:
-            last = {number: _last_value(history, number) for number in field.leaders()}
+            last = {
+                number: history.last_value(history.paused_trial(number))
+                for number in field.leaders()
+            }
             ahead = [n for n in last if incumbent is None or last[n] > incumbent]
             candidates = [*sorted(ahead, key=lambda n: -last[n]), *candidates]
         chosen = next(filter(is_allowed, candidates), None)
@@ -380,53 +368,3 @@ class DoraPruner(BasePruner):
         if len(history.values[first]) < n_needed:
             return False
         return not any(rung >= first for trial in others for rung in marks_of(trial))
-
-
-def _paused(history: History, number: int) -> FrozenTrial:
-    return next(p[number] for p in history.paused.values() if number in p)
-
-
-def _last_value(history: History, number: int) -> float:
-    curve = _paused(history, number).intermediate_values
-    return history.sign * curve[max(curve)]
-
-
-def _store(
-    study: Study,
-    standing: Standing,
-    sign: float,
-    crossed: dict[int, float],
-    forecast: Forecast | None,
-    incumbent: float | None,
-    decision: str,
-    reason: str,
-) -> None:
-    """Store the values at rungs, and show what was foreseen; in the study's own direction.
-
-    Args:
-        study: The trial's study.
-        standing: The trial.
-        sign: Turns values into the study's direction.
-        crossed: Its value at each rung just reached; system attributes, by which others decide.
-        forecast: What is expected of its final value; None if nothing is.
-        incumbent: The best final value so far.
-        decision: "continue", "pause" or "stop".
-        reason: Why, in words.
-    """
-    expected = standing.value if forecast is None else forecast.expected
-    ends = [] if forecast is None else sorted((sign * forecast.low, sign * forecast.high))
-    low, high = ends or (None, None)
-    trial_id, storage = standing.trial._trial_id, study._storage
-    for rung, value in crossed.items():
-        mark = sign * value if math.isfinite(value) else None  # JSON has no NaN
-        storage.set_trial_system_attr(trial_id, f"{RUNG}{rung}", mark)
-    attribute = {
-        "epoch": standing.step,
-        "expected": sign * expected if math.isfinite(expected) else None,
-        "low": low,
-        "high": high,
-        "incumbent": None if incumbent is None else sign * incumbent,
-        "decision": decision,
-        "reason": reason,
-    }
-    storage.set_trial_user_attr(trial_id, ANTICIPATION, attribute)

@@ -1,4 +1,4 @@
-"""What a pruner needs of a study: values at the rungs, finished curves, who replaced whom.
+"""What a pruner reads of a study and stores in it: values at the rungs, curves, decisions.
 
 A finished trial never changes, so each is read once; later calls read only the live ones. What is
 kept holds nothing that cannot be read again: another process, or a fresh pruner object, comes to
@@ -13,6 +13,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -22,7 +23,8 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from optuna_deepweeds import trials
-from optuna_deepweeds.attributes import RUNG
+from optuna_deepweeds.attributes import ANTICIPATION, RUNG
+from optuna_deepweeds.pruners.forecast import Forecast
 from optuna_deepweeds.pruners.rungs import RungValues, value_at
 
 _OPTUNA_RETRIES = "retry_history"
@@ -92,6 +94,14 @@ class History:
     def curve(self, trial: FrozenTrial) -> dict[int, float]:
         """Return the trial's reports by step."""
         return {step: self.sign * value for step, value in trial.intermediate_values.items()}
+
+    def paused_trial(self, number: int) -> FrozenTrial:
+        """Return the paused trial of this number."""
+        return next(paused[number] for paused in self.paused.values() if number in paused)
+
+    def last_value(self, trial: FrozenTrial) -> float:
+        """Return the value of the trial's last report."""
+        return self.sign * trial.intermediate_values[max(trial.intermediate_values)]
 
     def _set(self, number: int, rung: int, value: float, curve: Mapping[int, float]) -> None:
         self.values[rung].set(number, value)
@@ -163,6 +173,60 @@ def marks_of(trial: FrozenTrial) -> dict[int, float]:
         if key.startswith(RUNG)
     }
     return {rung: mark for rung, mark in marks.items() if rung <= last}
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A running trial at its last report; values in the direction "larger is better"."""
+
+    trial: FrozenTrial
+    curve: dict[int, float]
+    step: int
+
+    @property
+    def value(self) -> float:
+        return self.curve[self.step]
+
+
+def store(
+    study: Study,
+    standing: Standing,
+    sign: float,
+    crossed: dict[int, float],
+    forecast: Forecast | None,
+    incumbent: float | None,
+    decision: str,
+    reason: str,
+) -> None:
+    """Store the values at rungs, and show what was foreseen; in the study's own direction.
+
+    Args:
+        study: The trial's study.
+        standing: The trial.
+        sign: Turns values into the study's direction.
+        crossed: Its value at each rung just reached; system attributes, by which others decide.
+        forecast: What is expected of its final value; None if nothing is.
+        incumbent: The best final value so far.
+        decision: "continue", "pause" or "stop".
+        reason: Why, in words.
+    """
+    expected = standing.value if forecast is None else forecast.expected
+    ends = [] if forecast is None else sorted((sign * forecast.low, sign * forecast.high))
+    low, high = ends or (None, None)
+    trial_id, storage = standing.trial._trial_id, study._storage
+    for rung, value in crossed.items():
+        mark = sign * value if math.isfinite(value) else None  # JSON has no NaN
+        storage.set_trial_system_attr(trial_id, f"{RUNG}{rung}", mark)
+    attribute = {
+        "epoch": standing.step,
+        "expected": sign * expected if math.isfinite(expected) else None,
+        "low": low,
+        "high": high,
+        "incumbent": None if incumbent is None else sign * incumbent,
+        "decision": decision,
+        "reason": reason,
+    }
+    storage.set_trial_user_attr(trial_id, ANTICIPATION, attribute)
 
 
 class Histories:

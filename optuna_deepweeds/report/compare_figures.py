@@ -53,10 +53,8 @@ def incumbents(comparison: Comparison, axis: Axis) -> Drawing | None:
         # The dashed part begins where the whole one ends.
         for part, is_dashed in ((slice(whole), False), (slice(whole - 1, None), True)):
             if len(x[part]) > is_dashed and any(value is not None for value in y[part]):
-                step = line(
-                    x[part], y[part], name, ink, width=2.2, is_step=True, is_dashed=is_dashed
-                )
-                traces.append(step)
+                style = {"dash": "dash" if is_dashed else "solid", "shape": "hv", "color": ink}
+                traces.append(line(x[part], y[part], name, width=2.2, **style))
                 name = ""
     if not traces:
         return None
@@ -75,7 +73,7 @@ def ranking(comparison: Comparison) -> Drawing | None:
     if not len(grid):
         return None
     traces = [
-        line(grid.tolist(), ranks[:, i].tolist(), m.label, method_colour(i), width=2.2)
+        line(grid.tolist(), ranks[:, i].tolist(), m.label, color=method_colour(i), width=2.2)
         for i, m in enumerate(comparison.methods)
     ]
     figure = axes(traces, "epochs trained", "mean rank", 320)
@@ -127,7 +125,7 @@ def _columns(columns: Sequence[_Column], y_label: str) -> Any:
             y, ink, x = list(values.values()), method_colour(i), i - shift
             texts = [f"{label}, seed {seed}: {v:.4g}" for seed, v in values.items()]
             traces += [_median(x, y, half, ink)]
-            traces += [points([x] * len(y), y, "", ink, texts, opacity=0.75)]
+            traces += [points([x] * len(y), y, "", texts, color=ink, opacity=0.75)]
         if published is not None:
             y, x = list(published.test_accuracies), i + shift
             texts = [f"published, {published.label}: {v:.4f}" for v in y]
@@ -145,12 +143,12 @@ def _columns(columns: Sequence[_Column], y_label: str) -> Any:
 
 
 def _median(x: float, y: Sequence[float], half: float, colour: str) -> Any:
-    return line([x - half, x + half], [float(np.median(y))] * 2, "", colour, width=2.5)
+    return line([x - half, x + half], [float(np.median(y))] * 2, color=colour, width=2.5)
 
 
 def _published(x: Sequence[float], y: Sequence[float], name: str, texts: Sequence[str]) -> Any:
-    ink = COLOURS["grid"]
-    return points(x, y, name, ink, texts, symbol="diamond", size=7, opacity=0.75)
+    style = {"color": COLOURS["grid"], "symbol": "diamond", "size": 7, "opacity": 0.75}
+    return points(x, y, name, texts, **style)
 
 
 def cumulative_maximum(comparison: Comparison) -> Drawing | None:
@@ -163,7 +161,7 @@ def cumulative_maximum(comparison: Comparison) -> Drawing | None:
             if x:
                 head = f"{method.label}, seed {seed}"
                 texts = [f"{head}, trial {n}: {v:.4g}" for n, v in zip(x, y, strict=True)]
-                traces.append(line(x, y, name, ink, texts, opacity=0.8, is_step=True))
+                traces.append(line(x, y, name, texts, color=ink, opacity=0.8, shape="hv"))
                 name = ""
     if not traces:
         return None

@@ -56,43 +56,20 @@ def method_colour(index: int) -> str:
     return _METHODS[index % len(_METHODS)]
 
 
-def line(
-    x: Values,
-    y: Values,
-    name: str = "",
-    colour: str = COLOURS["finished"],
-    texts: Iterable[str] = (),
-    *,
-    width: float = 1.5,
-    opacity: float = 1.0,
-    is_step: bool = False,
-    is_dashed: bool = False,
-) -> Any:
-    """A trace that joins points, or keeps a value until the next; lone points become dots."""
-    style = {
-        "color": colour, "width": width, "dash": "dash" if is_dashed else "solid",
-        "shape": "hv" if is_step else "linear",
-    }  # fmt: skip
+def line(x: Values, y: Values, name: str = "", texts: Iterable[str] = (), **style: Any) -> Any:
+    """A trace that joins points in a `style` of Plotly's lines; lone points become dots."""
+    style = {"color": COLOURS["finished"], "width": 1.5} | style
     mode = "lines+markers" if _has_dots(x, y) else "lines"
+    opacity = style.pop("opacity", 1.0)
     shown = _shown(name, texts) | {"opacity": opacity, "marker": {"size": 4}}
     return _scatter(x=list(x), y=list(y), mode=mode, line=style, **shown)
 
 
-def points(
-    x: Values,
-    y: Values,
-    name: str = "",
-    colour: str = COLOURS["finished"],
-    texts: Iterable[str] = (),
-    *,
-    size: float = 6.0,
-    opacity: float = 1.0,
-    symbol: str = "circle",
-) -> Any:
-    """A trace of symbols."""
-    marker = {"size": size, "color": colour, "symbol": symbol}
-    shown = _shown(name, texts) | {"opacity": opacity}
-    return _scatter(x=list(x), y=list(y), mode="markers", marker=marker, **shown)
+def points(x: Values, y: Values, name: str = "", texts: Iterable[str] = (), **style: Any) -> Any:
+    """A trace of symbols in a `style` of Plotly's markers."""
+    style = {"color": COLOURS["finished"], "size": 6} | style
+    shown = _shown(name, texts) | {"opacity": style.pop("opacity", 1.0)}
+    return _scatter(x=list(x), y=list(y), mode="markers", marker=style, **shown)
 
 
 def band(x: Values, low: Values, high: Values, colour: str) -> list[Any]:
@@ -130,8 +107,11 @@ def styled(figure: Any, height: int) -> Any:
         hovermode="closest",
         modebar={"bgcolor": "rgba(0,0,0,0)", "color": _GRID, "activecolor": _PLAIN},
         showlegend=has_legend,
-        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.01, "yanchor": "bottom"},
-    )
+        legend={
+            "orientation": "h", "x": 0, "xanchor": "left", "y": 1.01, "yanchor": "bottom",
+            "traceorder": "normal",  # Shaded bands would turn it round.
+        },
+    )  # fmt: skip
     axis = {"gridcolor": _GRID, "zeroline": False, "linecolor": _GRID, "ticks": ""}
     figure.update_xaxes(automargin=True, title_standoff=8, **axis)
     figure.update_yaxes(automargin=True, title_standoff=8, **axis)

@@ -48,19 +48,24 @@ def learning_curves(view: StudyView) -> Drawing | None:
         if not chosen or chosen == [best]:  # One line would hide the other.
             continue
         name, shade = f"{kind} ({len(chosen)})", opacity * (0.7 if kind == "stopped" else 1)
-        traces.append(_curves(view, chosen, name, COLOURS[kind], width=1.3, opacity=shade))
+        traces.append(_curves(view, chosen, name, COLOURS[kind], 1.3, shade))
         if kind in ("stopped", "failed"):
             traces.append(_ends(chosen, kind, min(1.0, opacity + 0.2)))
     if best is not None and best.intermediate_values:
         name = f"best: trial {best.number}"
-        traces.append(_curves(view, [best], name, COLOURS["best"], width=2.6))
+        traces.append(_curves(view, [best], name, COLOURS["best"], 2.6, 1.0))
     last = max(max(t.intermediate_values) for t in trials)
     figure = axes(traces, "epoch", view.metric, 420, dtick=1 if last < 9 else None)
     return Drawing("learning-curves", "Learning curves", figure, caption)
 
 
 def _curves(
-    view: StudyView, trials: Sequence[FrozenTrial], name: str, colour: str, **style: float
+    view: StudyView,
+    trials: Sequence[FrozenTrial],
+    name: str,
+    colour: str,
+    width: float,
+    opacity: float,
 ) -> Any:
     x: list[float | None] = []
     y: list[float | None] = []
@@ -74,16 +79,15 @@ def _curves(
         x.append(None)
         y.append(None)
         texts.append("")
-    return line(x, y, name, colour, texts, **style)  # type: ignore[arg-type]
+    return line(x, y, name, texts, color=colour, width=width, opacity=opacity)
 
 
 def _ends(trials: Sequence[FrozenTrial], kind: str, opacity: float) -> Any:
     """Where curves were cut off: with one epoch there is no line to see."""
     x = [max(t.intermediate_values) for t in trials]
     texts = [f"trial {t.number} {kind} after epoch {e}" for t, e in zip(trials, x, strict=True)]
-    symbol = "x" if kind == "failed" else "circle"
-    y = [last_value(t) for t in trials]
-    return points(x, y, "", COLOURS[kind], texts, size=4, opacity=opacity, symbol=symbol)
+    style = {"symbol": "x" if kind == "failed" else "circle", "color": COLOURS[kind], "size": 4}
+    return points(x, [last_value(t) for t in trials], "", texts, opacity=opacity, **style)
 
 
 def spending(view: StudyView) -> Drawing | None:
@@ -102,7 +106,7 @@ def spending(view: StudyView) -> Drawing | None:
         ),
         1,
     ):
-        step = line([*x.tolist(), end], [*values, values[-1]], width=2.2, is_step=True)
+        step = line([*x.tolist(), end], [*values, values[-1]], width=2.2, shape="hv")
         for trace in (step, points(x.tolist(), values, size=5)):
             figure.add_trace(trace, row=1, col=column)
         ends = (0.0, 1.02 * end) if end > 0 else None
@@ -131,9 +135,9 @@ def anticipation(view: StudyView) -> Drawing | None:
     ]
     expected, outcomes = [f.expected for f in found], [f.outcome for f in found]
     traces = (
-        line(ends, ends, "as foreseen", COLOURS["grid"], is_dashed=True),
+        line(ends, ends, "as foreseen", color=COLOURS["grid"], dash="dash"),
         line(x, y, "interval", width=1.2, opacity=0.35),
-        points(expected, outcomes, f"anticipations ({len(found)})", texts=texts),
+        points(expected, outcomes, f"anticipations ({len(found)})", texts),
     )
     caption = (
         "Off the dashed line a trial ended otherwise than foreseen. Only trials that were let go "

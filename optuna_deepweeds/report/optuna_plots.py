@@ -57,7 +57,7 @@ def _history(view: StudyView, ran: optuna.Study) -> Drawing:
     figure.update_traces(line={"color": COLOURS["best"], "shape": "hv"})
     if stopped:
         x, y = zip(*stopped, strict=True)
-        figure.add_trace(points(x, y, "stopped", COLOURS["stopped"], size=5))
+        figure.add_trace(points(x, y, "stopped", color=COLOURS["stopped"], size=5))
     figure.update_yaxes(range=limits(figure.data))
     caption = "Stopped trials stand at the value expected of them." if stopped else ""
     return Drawing("history", "Optimisation history", styled(figure, 340), caption)

@@ -145,8 +145,6 @@ def maximise(
     taken: np.ndarray,
     rng: np.random.Generator,
     *,
-    n_random: int = _N_RANDOM,
-    n_starts: int = _N_STARTS,
     n_rounds: int = _N_ROUNDS,
 ) -> np.ndarray:
     """The row with the largest acquisition that has not been taken.
@@ -160,8 +158,6 @@ def maximise(
         observed: (s, d) observed rows, best first; neighbours of the first few are scored.
         taken: Sorted or unsorted keys of rows that must not be returned (evaluated or running).
         rng: Breaks ties and draws candidates.
-        n_random: Number of uniform draws.
-        n_starts: Number of rows whose neighbours are scored, in every round.
         n_rounds: Most rounds of climbing; it stops at the first one without a gain.
 
     Returns:
@@ -169,9 +165,9 @@ def maximise(
         what was taken.
     """
     taken = np.sort(taken)
-    random = space.random(n_random, rng)
+    random = space.random(_N_RANDOM, rng)
     pool = _fresh(
-        np.concatenate([random, space.neighbours(observed[:n_starts], rng)]), space, taken
+        np.concatenate([random, space.neighbours(observed[:_N_STARTS], rng)]), space, taken
     )
     if len(pool) == 0:
         pool = random
@@ -179,7 +175,7 @@ def maximise(
     pool = pool[rng.permutation(len(pool))]
     scores = acquisition(pool)
     for _ in range(n_rounds):
-        starts = np.argsort(-scores, kind="stable")[:n_starts]
+        starts = np.argsort(-scores, kind="stable")[:_N_STARTS]
         best = scores[starts[0]]
         step = _fresh(space.neighbours(pool[starts], rng), space, taken, space.keys(pool))
         if len(step) == 0:

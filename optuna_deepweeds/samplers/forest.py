@@ -6,8 +6,6 @@ import numpy as np
 import sklearn
 from sklearn.tree import ExtraTreeRegressor
 
-from optuna_deepweeds.schema import require_whole
-
 VARIANCE_FLOOR = 1e-6
 """Smallest predicted variance, on the scale of standardised values."""
 _MAX_FEATURES = 0.6
@@ -33,7 +31,6 @@ class RegressionForest:
         min_samples_leaf: int = 1,
         max_samples: int | None = None,
     ) -> None:
-        require_whole("n_trees", n_trees, at_least=1)
         self._n_trees = n_trees
         self._min_samples_leaf = min_samples_leaf
         self._max_samples = max_samples

@@ -190,6 +190,6 @@ def _misfit(space: SearchSpace, trial: FrozenTrial) -> str | None:
 
 
 def _orphan(study: optuna.Study) -> FrozenTrial | None:
-    """The trial that `ask` made before it failed: no worker has put its name to it."""
+    """The trial that `ask` made before it failed: the newest, no worker has its name on it."""
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    return next((t for t in running if attributes.WORKER not in t.user_attrs), None)
+    return next((t for t in reversed(running) if attributes.WORKER not in t.user_attrs), None)

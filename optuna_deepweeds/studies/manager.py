@@ -31,13 +31,7 @@ from optuna_deepweeds.pruners import make_pruner
 from optuna_deepweeds.samplers import make_sampler
 from optuna_deepweeds.studies import informants
 from optuna_deepweeds.studies.checkpoints import CheckpointFolder, default_base, new_uid
-from optuna_deepweeds.studies.spec import (
-    COMPANION_SUFFIX,
-    Budget,
-    StudySpec,
-    companion_name,
-    refuse_old_form,
-)
+from optuna_deepweeds.studies.spec import COMPANION_SUFFIX, Budget, StudySpec, refuse_old_form
 from optuna_deepweeds.studies.storage import ResilientStorage, open_storage
 from optuna_deepweeds.studies.storage.bulk import bulk_add_trials
 from optuna_deepweeds.studies.storage.locks import backend, run_locked
@@ -261,7 +255,7 @@ def add_priors(
 
 def _make_companion(study: optuna.Study, spec: StudySpec) -> optuna.Study:
     if not spec.priors:  # Made by the version before.
-        spec = replace(spec, priors=companion_name(study.study_name))
+        spec = replace(spec, priors=study.study_name + COMPANION_SUFFIX)
         study.set_user_attr(attributes.SPEC, spec.to_json())
     made = optuna.create_study(
         study_name=spec.priors, storage=study._storage, direction=study.direction

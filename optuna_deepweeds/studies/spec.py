@@ -20,6 +20,7 @@ MAX_EPOCHS = 20
 MAX_SECONDS = 6 * 3600.0
 """Seconds a study may take."""
 COMPANION_SUFFIX = ":priors"
+"""Follows a study's name in that of the study that holds its imported trials."""
 
 
 @dataclass(frozen=True)
@@ -141,11 +142,6 @@ class Budget:
     def updated(self, other: Budget) -> Budget:
         """This budget with every limit that `other` sets."""
         return replace(self, **{k: v for k, v in asdict(other).items() if v is not None})
-
-
-def companion_name(name: str) -> str:
-    """The usual name of the study that holds the imported trials of study `name`."""
-    return name + COMPANION_SUFFIX
 
 
 def named_companions(specs: Iterable[Any]) -> set[str]:

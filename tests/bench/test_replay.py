@@ -165,7 +165,7 @@ def test_decisions_are_those_of_optunas_own_loop(make: Callable[[], BasePruner])
     def objective(trial: optuna.Trial) -> float:
         for name, distribution in curves.distributions.items():
             trial.suggest_float(name, distribution.low, distribution.high)  # type: ignore[attr-defined]
-        row = table.row(trial.number)
+        row = table.rows[trial.number]
         for epoch in range(1, T + 1):
             trial.report(float(curves.values[row, epoch - 1]), epoch)
             if epoch < T and trial.should_prune():

@@ -15,7 +15,7 @@ from optuna_deepweeds.datasets.prepared import (
     read_prepared,
     write_prepared,
 )
-from optuna_deepweeds.errors import DeepWeedsError, InvalidInputError, NotFoundError
+from optuna_deepweeds.errors import InvalidInputError, NotFoundError
 from tests.datasets.support import SHARED, names, needs_real_file
 
 N = 90
@@ -64,48 +64,28 @@ def test_fingerprint_tells_data_apart(tmp_path: Path, prepared: Prepared) -> Non
     assert first != datasets.load("deepweeds", data_dir=tmp_path).fingerprint
 
 
-def test_unknown_name_is_told_the_names() -> None:
+def test_what_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="Did you mean 'deepweeds-balanced'.*demo"):
         datasets.load("deepweeds-balance")
-
-
-def test_missing_file_says_how_to_get_it(tmp_path: Path) -> None:
     for name in ("deepweeds", "deepweeds-balanced"):
         with pytest.raises(NotFoundError, match=r"data prepare.*DEEPWEEDS_DATA="):
             datasets.load(name, data_dir=tmp_path / "absent")
+    for name, fold in (("deepweeds", 5), ("deepweeds", -1), ("demo", 1)):
+        with pytest.raises(InvalidInputError, match="fold"):
+            datasets.load(name, data_dir=tmp_path, fold=fold)
 
 
-@pytest.mark.parametrize(("name", "fold"), [("deepweeds", 5), ("deepweeds", -1), ("demo", 1)])
-def test_unknown_fold_is_refused(tmp_path: Path, name: str, fold: int) -> None:
-    with pytest.raises(InvalidInputError, match="fold"):
-        datasets.load(name, data_dir=tmp_path, fold=fold)
-
-
-@pytest.mark.parametrize("kept", [0, 10, 1000, 200_000])
-def test_truncated_file_is_one_line(tmp_path: Path, prepared: Prepared, kept: int) -> None:
+def test_damaged_file_is_one_line(tmp_path: Path, prepared: Prepared) -> None:
     path = write_prepared(tmp_path, prepared)
-    content = path.read_bytes()
-    assert len(content) > 200_000
-    path.write_bytes(content[:kept])
-    with pytest.raises(InvalidInputError, match="damaged or incomplete.*data prepare") as failure:
-        read_prepared(tmp_path)
-    assert "\n" not in str(failure.value)
-
-
-def test_flipped_bit_is_noticed(tmp_path: Path, prepared: Prepared) -> None:
-    path = write_prepared(tmp_path, prepared)
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-    with pytest.raises(InvalidInputError, match="damaged"):
-        read_prepared(tmp_path)
-
-
-@pytest.mark.parametrize("content", [b"\x80\x04K\x01.", b"<html>", b"PK\x03\x04 no archive"])
-def test_other_content_is_one_line(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / PREPARED_NAME).write_bytes(content)
-    with pytest.raises(InvalidInputError, match="damaged"):
-        read_prepared(tmp_path)
+    whole = path.read_bytes()
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 1
+    cut = [whole[:kept] for kept in (0, 10, 1000, 200_000)]
+    for content in (*cut, bytes(flipped), b"\x80\x04K\x01.", b"<html>", b"PK\x03\x04 no archive"):
+        path.write_bytes(content)
+        with pytest.raises(InvalidInputError, match="damaged or incomplete.*prepare") as failure:
+            read_prepared(tmp_path)
+        assert "\n" not in str(failure.value)
 
 
 def test_other_arrays_are_refused_and_never_unpickled(tmp_path: Path, prepared: Prepared) -> None:
@@ -149,27 +129,13 @@ def test_wrong_form_is_told(
         write_prepared(tmp_path, Prepared(**arrays))
 
 
-def test_split_without_images_is_told(tmp_path: Path, prepared: Prepared) -> None:
+def test_sets_without_enough_images_are_told(tmp_path: Path, prepared: Prepared) -> None:
     prepared.folds[0] = 0
     write_prepared(tmp_path, prepared)
     with pytest.raises(InvalidInputError, match="fold 0 .* has no validation image"):
         datasets.load("deepweeds", data_dir=tmp_path)
-
-
-def test_balanced_needs_enough_images(tmp_path: Path, prepared: Prepared) -> None:
-    write_prepared(tmp_path, prepared)
     with pytest.raises(InvalidInputError, match="1000 images of each weed.*10 of Chinee apple"):
         datasets.load("deepweeds-balanced", data_dir=tmp_path)
-
-
-def test_failed_write_leaves_the_old_file(tmp_path: Path, prepared: Prepared) -> None:
-    path = write_prepared(tmp_path, prepared)
-    before = path.read_bytes()
-    blocker = tmp_path / "file"
-    blocker.write_text("")
-    with pytest.raises(DeepWeedsError, match="cannot be written"):
-        write_prepared(blocker / "inside", prepared)
-    assert path.read_bytes() == before
 
 
 def test_balanced_split_follows_the_hash_of_the_name_alone() -> None:
@@ -187,30 +153,26 @@ def test_balanced_split_follows_the_hash_of_the_name_alone() -> None:
     assert np.array_equal(backwards[::-1], roles)
 
 
-class TestDataDir:
-    def test_argument_before_variable_before_cache(
-        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-    ) -> None:
-        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-        monkeypatch.setenv("DEEPWEEDS_DATA", str(tmp_path / "variable"))
-        assert datasets.resolve_data_dir(tmp_path / "argument") == tmp_path / "argument"
-        assert datasets.resolve_data_dir() == tmp_path / "variable"
-        monkeypatch.setenv("DEEPWEEDS_DATA", "")
-        assert datasets.resolve_data_dir() == tmp_path / "cache" / "optuna_deepweeds"
-
-    @pytest.mark.parametrize("cache", ["", "relative"])
-    def test_cache_in_home_by_default(
-        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cache: str
-    ) -> None:
-        monkeypatch.delenv("DEEPWEEDS_DATA", raising=False)
-        monkeypatch.setenv("XDG_CACHE_HOME", cache)
-        monkeypatch.setenv("HOME", str(tmp_path))
-        assert datasets.resolve_data_dir() == tmp_path / ".cache" / "optuna_deepweeds"
-
-    def test_file_is_refused(self, tmp_path: Path) -> None:
-        (tmp_path / PREPARED_NAME).write_text("")
-        with pytest.raises(InvalidInputError, match="must be a directory"):
-            datasets.resolve_data_dir(tmp_path / PREPARED_NAME)
+def test_data_dir_is_argument_before_variable_before_cache(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for argument, variable, cache, expected in (
+        (tmp_path / "argument", "variable", "cache", "argument"),
+        (None, "variable", "cache", "variable"),
+        (None, "", "cache", "cache/optuna_deepweeds"),
+        (None, None, "", ".cache/optuna_deepweeds"),
+    ):
+        for name, value in (("DEEPWEEDS_DATA", variable), ("XDG_CACHE_HOME", cache)):
+            monkeypatch.setenv(name, str(tmp_path / value) if value else "")
+            if value is None:
+                monkeypatch.delenv(name)
+        assert datasets.resolve_data_dir(argument) == tmp_path / expected
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    assert datasets.resolve_data_dir() == tmp_path / ".cache" / "optuna_deepweeds"
+    (tmp_path / PREPARED_NAME).write_text("")
+    with pytest.raises(InvalidInputError, match="must be a directory"):
+        datasets.resolve_data_dir(tmp_path / PREPARED_NAME)
 
 
 @needs_real_file

@@ -97,11 +97,6 @@ def test_out_of_bag_predictions_come_from_trees_grown_without_the_observation() 
         assert expected == pytest.approx(np.mean(without) if without else y.mean())
 
 
-def test_forest_refuses_no_trees() -> None:
-    with pytest.raises(ValueError, match="n_trees=0"):
-        RegressionForest(n_trees=0)
-
-
 def test_process_interpolates_and_grows_uncertain_away_from_data() -> None:
     F, y = _data()
     kernel = fit_kernel(F, y - y.mean())

@@ -74,6 +74,10 @@ class Reader:
         where = f"study_id = {study_id}"
         return self._read(lambda found: read_trials(found, where, params=params, curves=curves))
 
+    def trial(self, trial_id: int) -> FrozenTrial:
+        """The whole trial of that id."""
+        return self._read(lambda found: read_trials(found, f"trial_id = {trial_id}"))[0]
+
     def _read(self, function: Callable[[Connection], _T]) -> _T:
         def attempt() -> _T:
             with self.engine.connect() as connection:

@@ -26,19 +26,17 @@ from optuna_deepweeds.report.calibration import calibration_of
 from optuna_deepweeds.studies.accounting import progress
 from optuna_deepweeds.studies.storage import open_storage
 from optuna_deepweeds.studies.storage.bulk import bulk_add_trials
-from optuna_deepweeds.studies.storage.reading import REVISION, light_trials, open_reader
+from optuna_deepweeds.studies.storage.reading import REVISION, StudyRow, light_trials, open_reader
 
 
-def _stamp(path: Path, revision: str) -> None:
-    """Pretend that a file's tables are of another version."""
+def _execute(path: Path, statement: str) -> None:
     with contextlib.closing(sqlite3.connect(path)) as connection:
-        connection.execute("UPDATE alembic_version SET version_num = ?", (revision,))
+        connection.execute(statement)
         connection.commit()
 
 
-def test_the_queries_are_written_for_the_installed_optuna(storage_url: str) -> None:
-    storage = open_storage(storage_url)
-    assert storage.get_head_version() == REVISION
+def test_the_queries_are_written_for_the_installed_optuna(tmp_path: Path) -> None:
+    assert open_storage(str(tmp_path / "a.db")).get_head_version() == REVISION
 
 
 def test_studies_are_read_as_optuna_reads_them(storage_url: str) -> None:
@@ -122,67 +120,58 @@ def test_trials_read_light_count_and_are_judged_alike(storage_url: str, directio
 
 
 def test_listing_tells_every_study(storage_url: str) -> None:
-    study = _study(storage_url)
-    optuna.create_study(study_name="empty", storage=study._storage)
+    storage = _study(storage_url)._storage
+    optuna.create_study(study_name="empty", storage=storage)
     several = optuna.create_study(
-        study_name="several", storage=study._storage, directions=["minimize", "maximize"]
+        study_name="several", storage=storage, directions=["minimize", "maximize"]
     )
     several.add_trial(create_trial(values=[1.0, 2.0]))
     arguments = ["study", "list", "--storage", storage_url, "-f", "json"]
     rows = json.loads(CliRunner().invoke(cli, arguments, catch_exceptions=False).stdout)
     columns = ("name", "finished", "running", "failed", "best", "last_activity")
-    assert [[row[column] for column in columns] for row in rows[:2]] == [
+    assert [[row[column] for column in columns] for row in rows] == [
         ["mine", 5, 1, 1, 0.6, "2026-01-02T04:00:00"],
         ["empty", 0, 0, 0, None, None],
+        ["several", 1, 0, 0, None, rows[2]["last_activity"]],
     ]
-    assert [rows[2][column] for column in columns[:5]] == ["several", 1, 0, 0, None]
-
-
-def _nothing(path: Path) -> None:
-    """No file."""
-
-
-def _no_tables(path: Path) -> None:
-    sqlite3.connect(path).close()
-
-
-def _other_tables(path: Path) -> None:
-    with contextlib.closing(sqlite3.connect(path)) as connection:
-        connection.execute("CREATE TABLE birds (x INTEGER)")
-
-
-def _junk(path: Path) -> None:
-    path.write_bytes(bytes(range(256)) * 4)
 
 
 def _older(path: Path) -> None:
     open_storage(str(path))
-    _stamp(path, "v3.0.0.d")
+    _execute(path, "UPDATE alembic_version SET version_num = 'v3.0.0.d'")
 
 
-@pytest.mark.parametrize(
-    "make",
-    [_nothing, Path.mkdir, _no_tables, _other_tables, _junk, _older],
-    ids=lambda f: f.__name__,
-)
-def test_what_is_no_storage_is_refused_in_the_same_words(
-    tmp_path: Path, make: Callable[[Path], None]
-) -> None:
+NO_STORAGES: dict[str, Callable[[Path], object]] = {
+    "no file": lambda path: None,
+    "folder": Path.mkdir,
+    "no tables": lambda path: _execute(path, "VACUUM"),
+    "other tables": lambda path: _execute(path, "CREATE TABLE birds (x INTEGER)"),
+    "junk": lambda path: path.write_bytes(bytes(range(256)) * 4),
+    "older": _older,
+}
+
+
+@pytest.mark.parametrize("kind", NO_STORAGES)
+def test_what_is_no_storage_is_refused_in_the_same_words(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "a.db"
-    make(path)
+    NO_STORAGES[kind](path)
+    there = list(tmp_path.iterdir())
     said = []
-    for open_it in (lambda: open_storage(str(path), must_exist=True), lambda: _read(path)):
+    for open_it in (lambda: open_storage(str(path), must_exist=True), lambda: _studies(str(path))):
         with pytest.raises(DeepWeedsError) as caught:
             open_it()
         said.append((type(caught.value), str(caught.value)))
     assert said[0] == said[1]
-    if make is _older:
+    if kind == "no file":
+        assert said[0][0] is NotFoundError and "no file" in said[0][1]
+        assert there == list(tmp_path.iterdir()) == []
+    if kind == "older":
         assert said[0][0] is StorageError and "optuna storage upgrade" in said[0][1]
 
 
-def _read(path: Path) -> None:
-    with open_reader(str(path)) as reader:
-        reader.studies()
+def _studies(url: str) -> list[StudyRow]:
+    with open_reader(url) as reader:
+        return reader.studies()
 
 
 @pytest.mark.parametrize("arguments", [("study", "list"), ("study", "status", "mine")])

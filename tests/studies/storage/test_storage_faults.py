@@ -44,14 +44,17 @@ def _sqlite_locked(path: Path, seconds: float) -> Iterator[None]:
 
 
 @contextmanager
-def _answer_of_next_commit_lost(
-    storage: ResilientStorage, meanwhile: Callable[[], object] = lambda: None
+def _answer_lost(
+    storage: ResilientStorage, n_spared: int = 0, meanwhile: Callable[[], object] = lambda: None
 ) -> Iterator[list[int]]:
-    """The next transaction is committed, but its client only hears that the connection broke."""
+    """After the spared ones, a transaction is committed, but its client hears a broken line."""
+    n_commits = 0
     lost: list[int] = []
 
     def commit(connection: Any) -> None:
-        if not lost:
+        nonlocal n_commits
+        n_commits += 1
+        if n_commits == n_spared + 1:
             lost.append(1)
             connection.connection.dbapi_connection.commit()
             meanwhile()
@@ -64,7 +67,7 @@ def _answer_of_next_commit_lost(
         event.remove(storage.engine, "commit", commit)
 
 
-def _create_trial(study: optuna.Study) -> None:
+def _ask(study: optuna.Study) -> None:
     study.ask()
 
 
@@ -103,31 +106,17 @@ def _facts(study: optuna.Study) -> list[object]:
     ]
 
 
-@pytest.mark.parametrize("work", [_create_trial, _claim, _finish, _report, _bulk, _several])
+@pytest.mark.parametrize("work", [_ask, _claim, _finish, _report, _bulk, _several])
 def test_lost_answers_change_nothing(
     storage_url: str, work: Callable[[optuna.Study], None]
 ) -> None:
     storage = open_storage(storage_url)
-
     undisturbed = optuna.create_study(storage=storage)
     work(undisturbed)
-    # Each of the work's transactions loses its answer once.
-    for n_spared in range(8):
+    for n_spared in range(8):  # Each of the work's transactions loses its answer once.
         study = optuna.create_study(storage=storage)
-        n_commits = 0
-
-        def commit(connection: Any, n_spared: int = n_spared) -> None:
-            nonlocal n_commits
-            n_commits += 1
-            if n_commits == n_spared + 1:
-                connection.connection.dbapi_connection.commit()
-                raise exc.OperationalError("COMMIT", {}, Exception(), connection_invalidated=True)
-
-        event.listen(storage.engine, "commit", commit)
-        try:
+        with _answer_lost(storage, n_spared):
             work(study)
-        finally:
-            event.remove(storage.engine, "commit", commit)
         assert _facts(study) == _facts(undisturbed)
 
 
@@ -139,7 +128,7 @@ def _read(study: optuna.Study) -> None:
 
 @pytest.mark.slow
 @pytest.mark.postgres
-@pytest.mark.parametrize("work", [_create_trial, _claim, _finish, _report, _bulk, _several, _read])
+@pytest.mark.parametrize("work", [_ask, _claim, _finish, _report, _bulk, _several, _read])
 def test_connections_that_break_before_any_statement_change_nothing(
     postgres: LocalPostgres, work: Callable[[optuna.Study], None]
 ) -> None:
@@ -191,10 +180,10 @@ def test_collected_parameters_are_written_together_or_not_at_all(storage_url: st
 
 def test_lost_answer_to_creating_and_deleting_a_study(storage_url: str) -> None:
     storage = open_storage(storage_url)
-    with _answer_of_next_commit_lost(storage) as lost:
+    with _answer_lost(storage) as lost:
         study = optuna.create_study(study_name="s", storage=storage)
         assert lost
-    with _answer_of_next_commit_lost(storage) as lost:
+    with _answer_lost(storage) as lost:
         storage.delete_study(study._study_id)
         assert lost
     assert storage.get_all_studies() == []
@@ -215,7 +204,7 @@ def test_a_trial_put_back_and_claimed_by_another_is_not_put_back_again(
         if state == TrialState.COMPLETE:
             other.tell(claimed, 1.0)
 
-    with _answer_of_next_commit_lost(storage, claim) as lost:
+    with _answer_lost(storage, meanwhile=claim) as lost:
         storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
         assert lost
     assert study.get_trials()[0].state == state
@@ -223,26 +212,30 @@ def test_a_trial_put_back_and_claimed_by_another_is_not_put_back_again(
 
 def test_trial_failed_by_another_is_not_taken_for_a_lost_answer(storage_url: str) -> None:
     storage = open_storage(storage_url)
-    study = optuna.create_study(storage=storage)
-    trial = study.ask()
+    trial = optuna.create_study(storage=storage).ask()
     open_storage(storage_url).set_trial_state_values(trial._trial_id, TrialState.FAIL)
     with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
         storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
 
 
-def test_locked_sqlite_file_is_sat_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def impatient_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file that SQLite itself does not wait for."""
     monkeypatch.setattr(engine, "SQLITE_BUSY_SECONDS", 0.05)
-    study = optuna.create_study(storage=open_storage(str(tmp_path / "a.db")))
+    return tmp_path / "a.db"
+
+
+def test_locked_sqlite_file_is_sat_out(impatient_path: Path) -> None:
+    study = optuna.create_study(storage=open_storage(str(impatient_path)))
     trial = study.ask()
-    with _sqlite_locked(tmp_path / "a.db", 0.5):
+    with _sqlite_locked(impatient_path, 0.5):
         trial.report(1.0, 1)
     assert study.trials[0].intermediate_values == {1: 1.0}
 
 
-def test_patience_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "SQLITE_BUSY_SECONDS", 0.05)
-    study = optuna.create_study(storage=open_storage(str(tmp_path / "a.db"), patience=0.2))
-    with _sqlite_locked(tmp_path / "a.db", 2), pytest.raises(StorageError, match="locked"):
+def test_patience_ends(impatient_path: Path) -> None:
+    study = optuna.create_study(storage=open_storage(str(impatient_path), patience=0.2))
+    with _sqlite_locked(impatient_path, 2), pytest.raises(StorageError, match="locked"):
         study.ask()
 
 
@@ -272,30 +265,27 @@ def test_server_restart_is_sat_out(postgres: LocalPostgres) -> None:
     assert study.trials[0].intermediate_values == dict.fromkeys(range(1, step + 1), 0.5)
 
 
-def test_heart_beats_through_a_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "SQLITE_BUSY_SECONDS", 0.05)
-    url = str(tmp_path / "a.db")
-    study = optuna.create_study(storage=open_storage(url, heartbeat_interval=0.1))
-    trial = study.ask()
-    with Heartbeat(study._storage, trial._trial_id):
-        with _sqlite_locked(tmp_path / "a.db", 0.5):
+def test_heart_beats_through_a_lock(impatient_path: Path) -> None:
+    storage = open_storage(str(impatient_path), heartbeat_interval=0.1)
+    study = optuna.create_study(storage=storage)
+
+    def heartbeat() -> object:
+        with storage.engine.connect() as connection:
+            return connection.exec_driver_sql("SELECT heartbeat FROM trial_heartbeats").scalar()
+
+    with Heartbeat(study._storage, study.ask()._trial_id):
+        with _sqlite_locked(impatient_path, 0.5):
             pass
-        before = _heartbeat(study)
+        before = heartbeat()
         deadline = time.monotonic() + 20
-        while _heartbeat(study) == before:  # SQLite's clock ticks in seconds.
+        while heartbeat() == before:  # SQLite's clock ticks in seconds.
             assert time.monotonic() < deadline
             time.sleep(0.05)
 
 
-def _heartbeat(study: optuna.Study) -> object:
-    with study._storage._backend.engine.connect() as connection:  # type: ignore[attr-defined]
-        return connection.exec_driver_sql("SELECT heartbeat FROM trial_heartbeats").scalar()
-
-
-def _age_heartbeats(study: optuna.Study, seconds: int) -> None:
-    engine = study._storage._backend.engine  # type: ignore[attr-defined]
-    with engine.begin() as connection:
-        if engine.dialect.name == "sqlite":
+def _age_heartbeats(storage: ResilientStorage, seconds: int) -> None:
+    with storage.engine.begin() as connection:
+        if storage.engine.dialect.name == "sqlite":
             past = f"datetime('now', '-{seconds} seconds')"
         else:
             past = f"now() - interval '{seconds} seconds'"
@@ -303,25 +293,20 @@ def _age_heartbeats(study: optuna.Study, seconds: int) -> None:
         connection.exec_driver_sql(f"UPDATE trials SET datetime_start = {past}")
 
 
-def test_trial_is_stale_when_its_worker_died_at_once(storage_url: str) -> None:
-    study = optuna.create_study(storage=open_storage(storage_url, grace_period=5))
+@pytest.mark.parametrize("has_heartbeat", [True, False], ids=["ours", "of another program"])
+def test_trial_is_stale_when_its_worker_died_at_once(
+    storage_url: str, has_heartbeat: bool
+) -> None:
+    storage = open_storage(storage_url, grace_period=5)
+    study = optuna.create_study(storage=storage)
     study.ask()  # And then the worker is killed, before its first heartbeat.
     study.enqueue_trial({})
+    if not has_heartbeat:  # The start of the trial counts.
+        with storage.engine.begin() as connection:
+            connection.exec_driver_sql("DELETE FROM trial_heartbeats")
     assert stale_trials(study) == []
-    _wait_out_server_start(study)
-    _age_heartbeats(study, 10)
-    assert [t.number for t in stale_trials(study)] == [0]
-
-
-def test_trial_of_another_program_is_stale_by_its_start(storage_url: str) -> None:
-    study = optuna.create_study(storage=open_storage(storage_url, grace_period=5))
-    study.add_trial(create_trial(state=TrialState.RUNNING))
-    engine = study._storage._backend.engine  # type: ignore[attr-defined]
-    with engine.begin() as connection:
-        connection.exec_driver_sql("DELETE FROM trial_heartbeats")
-    assert stale_trials(study) == []
-    _wait_out_server_start(study)
-    _age_heartbeats(study, 10)
+    _wait_out_server_start(storage)
+    _age_heartbeats(storage, 10)
     assert [t.number for t in stale_trials(study)] == [0]
 
 
@@ -329,18 +314,17 @@ def test_nobody_is_stale_right_after_the_storage_was_away(storage_url: str) -> N
     storage = open_storage(storage_url, grace_period=5)
     study = optuna.create_study(storage=storage)
     study.ask()
-    _age_heartbeats(study, 10)
+    _age_heartbeats(storage, 10)
     storage.retrier.recovered_at = time.monotonic()
     assert stale_trials(study) == []
 
 
-def _wait_out_server_start(study: optuna.Study) -> None:
+def _wait_out_server_start(storage: ResilientStorage) -> None:
     """A server that has just started gives everybody a new grace period."""
-    engine = study._storage._backend.engine  # type: ignore[attr-defined]
-    if engine.dialect.name == "postgresql":
-        with engine.connect() as connection:
+    if storage.engine.dialect.name == "postgresql":
+        with storage.engine.connect() as connection:
             query = "SELECT extract(epoch FROM now() - pg_postmaster_start_time())"
-            time.sleep(max(0.0, 5.2 - float(connection.exec_driver_sql(query).scalar())))
+            time.sleep(max(0.0, 5.2 - float(connection.exec_driver_sql(query).scalar() or 0)))
 
 
 def test_in_memory_studies_have_no_stale_trials() -> None:
@@ -385,12 +369,22 @@ def test_postgres_errors_that_pass() -> None:
     assert not is_transient(psycopg.errors.UndefinedTable())
 
 
-def test_errors_that_stay_are_told_at_once() -> None:
+@pytest.mark.parametrize(
+    ("error", "told", "reason"),
+    [
+        (exc.ProgrammingError("", {}, Exception("no table: x")), StorageError, "no table: x"),
+        (KeyError("no such trial"), KeyError, "no such trial"),
+    ],
+    ids=["database", "other"],
+)
+def test_errors_that_stay_are_told_at_once(
+    error: Exception, told: type[Exception], reason: str
+) -> None:
     def fail() -> None:
-        raise exc.ProgrammingError("SELECT 1", {}, sqlite3.ProgrammingError("no such table: x"))
+        raise error
 
     started = time.monotonic()
-    with pytest.raises(StorageError, match="no such table: x"):
+    with pytest.raises(told, match=reason):
         Retrier(patience=60, name="here").call(fail)
     assert time.monotonic() - started < 10
 
@@ -410,11 +404,3 @@ def test_only_long_outages_are_remembered(monkeypatch: pytest.MonkeyPatch) -> No
 
         retrier.call(work)
         assert retrier.recovered_at == remembered
-
-
-def test_other_errors_pass_through() -> None:
-    def fail() -> None:
-        raise KeyError("no such trial")
-
-    with pytest.raises(KeyError):
-        Retrier(patience=60, name="here").call(fail)
