@@ -51,8 +51,8 @@ def predict(
     columns = [f"{what}_{k}" for k in range(1, n_top + 1) for what in ("class", "probability")]
     for i, row in zip(sound, shares, strict=True):
         best = np.argsort(-row, kind="stable")[:n_top]
-        digits = 3 if fmt == "table" else 17
-        top = [(network.classes[k], round(float(row[k]), digits)) for k in best]
+        told = row.astype(float).round(3) if fmt == "table" else row.astype(float)
+        top = [(network.classes[k], float(told[k])) for k in best]
         rows.append({"image": str(paths[i]), **dict(zip(columns, chain(*top), strict=True))})
         rows[-1]["top"] = [{"class": name, "probability": share} for name, share in top]
     if rows or fmt != "table":
