@@ -146,7 +146,7 @@ def _our_round(storage: RDBStorage, n_reports: int) -> Callable[[], object]:
         dataset="demo", space="course-small", sampler="random", pruner="none", epochs=n_reports
     )
     name = f"ours-{n_reports}"
-    study = manager.equip(manager.create(name, spec, Budget(trials=1), storage)[0])
+    study, _ = manager.create_or_continue(name, spec, Budget(trials=1), storage)
 
     def run() -> None:
         done = manager.study_budget(study).trials or 0
@@ -197,7 +197,7 @@ def _set_up_sqlite(connection: Any, record: Any) -> None:
 def make_big_study(storage: RDBStorage, n_trials: int) -> optuna.Study:
     """A study with `n_trials` finished trials as workers and pruner leave them."""
     spec = StudySpec(dataset="demo", sampler="random", pruner="asha")
-    study, _ = manager.create(BIG, spec, Budget(trials=n_trials), storage)
+    study, _ = manager.create_or_continue(BIG, spec, Budget(trials=n_trials), storage)
     generator = np.random.default_rng(0)
     bulk_add_trials(study, [_finished(i, generator) for i in range(n_trials)])
     return study

@@ -103,6 +103,14 @@ def create(
     return run_locked(storage, _NEW_STUDIES, make)
 
 
+def create_or_continue(
+    name: str, spec: StudySpec, budget: Budget, storage: RDBStorage
+) -> tuple[optuna.Study, bool]:
+    """As `create`, with sampler and pruner at once."""
+    study, is_new = create(name, spec, budget, storage)
+    return equip(study), is_new
+
+
 def set_budget(study: optuna.Study, budget: Budget) -> Budget:
     """Replace the limits that `budget` sets, allow work again, and return the whole budget."""
     total = study_budget(study).updated(budget)

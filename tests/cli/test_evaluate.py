@@ -15,7 +15,7 @@ from tests.cli.conftest import Command
 
 def test_wrong_input_is_one_line(command: Command) -> None:
     spec = StudySpec(dataset="demo", dataset_fingerprint="other")
-    manager.create("mine", spec, Budget(trials=5), open_storage())
+    manager.create_or_continue("mine", spec, Budget(trials=5), open_storage())
     for code, words, args in (
         (3, "no study 'yours'", ["yours"]),
         (2, "--protocol holdout", ["mine", "--protocol", "cv3", "--output", "x.pt"]),

@@ -30,13 +30,13 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def url(here: Path) -> str:
     """A storage with the study `first` over the course space."""
-    from optuna_deepweeds.studies.manager import create
+    from optuna_deepweeds.studies.manager import create_or_continue
     from optuna_deepweeds.studies.spec import Budget, StudySpec
     from optuna_deepweeds.studies.storage import open_storage
 
     url = f"sqlite:///{here}/s.db"
     spec = StudySpec("demo", sampler="random", pruner="none")
-    create("first", spec, Budget(trials=3), open_storage(url))
+    create_or_continue("first", spec, Budget(trials=3), open_storage(url))
     return url
 
 

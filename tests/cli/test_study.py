@@ -37,7 +37,7 @@ def studied(command: Command) -> Command:
     from optuna_deepweeds.studies.spec import Budget, StudySpec
 
     storage = open_storage()
-    manager.create("mine", StudySpec(dataset="demo"), Budget(trials=5), storage)
+    manager.create_or_continue("mine", StudySpec(dataset="demo"), Budget(trials=5), storage)
     return command
 
 

@@ -74,10 +74,10 @@ class BenchStudy:
             thaw=self.pruner == "dora",
         )
         budget = Budget(trials=self.n_trials)
-        study, is_new = manager.create(self.name, spec, budget, self._storage())
+        study, is_new = manager.create_or_continue(self.name, spec, budget, self._storage())
         for i in range(self.n_enqueued if is_new else 0):
             study.enqueue_trial({"learning_rate_init": 1e-3 * (1 + i / 1000)})
-        return manager.equip(study)
+        return study
 
     def _storage(self) -> Any:
         return open_storage(

@@ -47,5 +47,5 @@ def test_a_file_carries_every_trial(storage: optuna.storages.RDBStorage, tmp_pat
 
 def test_a_study_beside_a_big_one_is_not_slowed(storage: optuna.storages.RDBStorage) -> None:
     spec = StudySpec(dataset="demo", sampler="random", pruner="asha")
-    small, _ = manager.create("small", spec, Budget(trials=1), storage)
+    small, _ = manager.create_or_continue("small", spec, Budget(trials=1), storage)
     assert seconds_of(lambda: SPACES["course"].suggest(small.ask())) < 1.0

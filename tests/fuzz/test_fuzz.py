@@ -60,9 +60,9 @@ def _make_template() -> None:
             dataset="demo", dataset_fingerprint=task.fingerprint, space="course-small",
             sampler="random", pruner="none", epochs=1, seed=seed,
         )  # fmt: skip
-        study, _ = manager.create(name, spec, Budget(trials=2), storage)
+        study, _ = manager.create_or_continue(name, spec, Budget(trials=2), storage)
         study.enqueue_trial({"n_channels_conv_0": 32, "n_conv_layers": 1, "batch_size": 64})
-        Worker(manager.equip(study), task, observer=Recorder(), device="cpu").run()
+        Worker(study, task, observer=Recorder(), device="cpu").run()
     export_study(study, Path("good.jsonl"))
     Path("good.csv").write_text(files.OWN)
     Path("good.toml").write_text(

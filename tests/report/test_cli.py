@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from optuna_deepweeds.cli.report import compare, file_name, report
 from optuna_deepweeds.errors import InvalidInputError, NotFoundError
-from optuna_deepweeds.studies.manager import create
+from optuna_deepweeds.studies.manager import create_or_continue
 from optuna_deepweeds.studies.spec import Budget, StudySpec
 from optuna_deepweeds.studies.storage import open_storage
 from tests.report.conftest import trial_at
@@ -27,7 +27,7 @@ def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     url = f"sqlite:///{tmp_path}/s.db"
     for name, sampler in (("a/1", "random"), ("b", "tpe")):
         spec = StudySpec("demo", sampler=sampler, pruner="none")
-        study, _ = create(name, spec, Budget(trials=1), open_storage(url))
+        study, _ = create_or_continue(name, spec, Budget(trials=1), open_storage(url))
         study.add_trials([trial_at(0, 1, 0.5, 3)])
     return url
 

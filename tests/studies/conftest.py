@@ -54,7 +54,8 @@ class Bench:
         fields = {"sampler": "random", "pruner": "none", "epochs": 2, "space": "course-small"}
         whole = StudySpec(dataset="demo", dataset_fingerprint="tiny", **(fields | spec))
         storage = open_storage(self.url)
-        return manager.equip(manager.create(name, whole, Budget(trials=trials), storage)[0])
+        study, _ = manager.create_or_continue(name, whole, Budget(trials=trials), storage)
+        return study
 
     def task(self, study: optuna.Study, train: Objective | None = None) -> Task:
         """What a study trains; `train` stands in for networks."""

@@ -238,7 +238,7 @@ def test_a_study_with_priors_inside_is_refused_and_brought_over_by_one_command(
     for open_it in (
         lambda: manager.open_study("old", bench.url),
         lambda: manager.load_plain("old", storage),
-        lambda: manager.create("old", StudySpec("demo"), Budget(), storage),
+        lambda: manager.create_or_continue("old", StudySpec("demo"), Budget(), storage),
     ):
         with pytest.raises(SpecMismatchError, match="`study fork old old-2` copies it"):
             open_it()

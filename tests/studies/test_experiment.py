@@ -14,7 +14,7 @@ from optuna_deepweeds.studies.experiment import (
     read_experiment,
     shipped_experiments,
 )
-from optuna_deepweeds.studies.manager import create
+from optuna_deepweeds.studies.manager import create_or_continue
 from optuna_deepweeds.studies.storage import open_storage
 
 GRID = """
@@ -91,7 +91,7 @@ def test_missing_file(tmp_path: Path) -> None:
 def test_cell_is_finished_when_its_budget_is_spent(tmp_path: Path) -> None:
     cell = read_experiment(write(tmp_path, GRID)).cells[0]
     storage = open_storage(f"sqlite:///{tmp_path}/s.db")
-    study, _ = create(cell.name, cell.spec, cell.budget, storage)
+    study, _ = create_or_continue(cell.name, cell.spec, cell.budget, storage)
     for _ in range(3):
         assert not is_finished(study)
         trial = study.ask()
@@ -115,7 +115,7 @@ def test_tests_are_done_for_the_best_trial_alone(tmp_path: Path) -> None:
     assert grid.evaluation == EvaluationPlan(2)
     storage = open_storage(f"sqlite:///{tmp_path}/s.db")
     cell = grid.cells[0]
-    study, _ = create(cell.name, cell.spec, cell.budget, storage)
+    study, _ = create_or_continue(cell.name, cell.spec, cell.budget, storage)
     study.tell(study.ask(), 0.5)
     assert not grid.evaluation.is_done(study)
     tested = {"trial": 0, "seeds": [0.4], "failures": ["trial 0, seed 1: diverged"]}
