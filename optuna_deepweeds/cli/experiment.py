@@ -12,7 +12,6 @@ import click
 from optuna_deepweeds.cli._output import emit, format_option, info, storage_option
 from optuna_deepweeds.cli._values import WorkerOptions, page_option, png_option, worker_options
 from optuna_deepweeds.datasets import DATASETS
-from optuna_deepweeds.errors import NotFoundError
 from optuna_deepweeds.schema import choose
 
 if TYPE_CHECKING:
@@ -141,7 +140,8 @@ def report(
     Prints a row a method on stdout, and on stderr what the numbers say and whether they are enough
     to say it.
     """
-    from optuna_deepweeds.cli.report import require_plots, tell_comparison
+    from optuna_deepweeds.cli.report import draw, present, require_plots
+    from optuna_deepweeds.errors import NotFoundError
     from optuna_deepweeds.report.compare import compare
     from optuna_deepweeds.report.view import StudyView
     from optuna_deepweeds.studies.experiment import read_experiment
@@ -152,12 +152,11 @@ def report(
     if not there:
         raise NotFoundError(f"no study of {grid.name!r} has begun; run: experiment run {file}")
     comparison = compare([StudyView.of(study) for study in there.values()])
-    content = comparison.method_table()
-    emit(content.records, columns=content.columns, fmt=fmt)
     if len(there) < len(grid.cells):
         info(f"{len(there)} of {len(grid.cells)} studies have begun.")
-    page = output or Path("reports") / f"{grid.name}.html"
-    tell_comparison(comparison, page, png_folder, f"Experiment {grid.name}")
+    present(comparison, comparison.method_table(), fmt)
+    path = output or Path("reports") / f"{grid.name}.html"
+    draw(comparison, path, png_folder, f"Experiment {grid.name}")
 
 
 def _print_plan(grid: Experiment, fmt: str, storage_url: str | None) -> None:
@@ -182,6 +181,7 @@ def _print_plan(grid: Experiment, fmt: str, storage_url: str | None) -> None:
 
 def _studies(grid: Experiment, storage_url: str | None) -> dict[str, optuna.Study]:
     """The grid's studies that exist, by name; none without a storage."""
+    from optuna_deepweeds.errors import NotFoundError
     from optuna_deepweeds.studies.storage import open_storage
 
     try:

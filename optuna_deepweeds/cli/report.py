@@ -10,21 +10,28 @@ from typing import TYPE_CHECKING
 import click
 
 from optuna_deepweeds.cli._output import emit, format_option, info, storage_option
-from optuna_deepweeds.cli._values import Output, page_option, png_option
+from optuna_deepweeds.cli._values import Output
 from optuna_deepweeds.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from optuna_deepweeds.report.compare import Comparison
     from optuna_deepweeds.report.drawing import Drawing
+    from optuna_deepweeds.report.tables import Table
     from optuna_deepweeds.report.view import StudyView
 
 _MAX_BYTES = 200  # Of a file's name most systems allow 255.
 
 
+_png_option = click.option(
+    "--png", "png_folder", type=Output(is_folder=True),
+    help="Also draw every figure as a PNG into this folder.",
+)  # fmt: skip
+
+
 @click.command()
 @click.argument("name")
-@page_option
-@png_option
+@click.option("-o", "--output", type=Output(), help="The HTML file.  [default: reports/NAME.html]")
+@_png_option
 @storage_option
 def report(
     name: str, output: Path | None, png_folder: Path | None, storage_url: str | None
@@ -54,7 +61,7 @@ def report(
 @click.option(
     "--html", "html_file", type=Output(), help="Also write the comparison as one HTML file."
 )
-@png_option
+@_png_option
 @format_option
 @storage_option
 def compare(
@@ -75,25 +82,29 @@ def compare(
 
     comparison = comparing.compare(_views(names, storage_url), baseline=baseline)
     content = comparison.test_table() if pairs else comparison.method_table()
+    present(comparison, content, fmt)
+    if html_file is not None or png_folder is not None:
+        require_plots()
+        draw(comparison, html_file, png_folder, "Comparison")
+
+
+def present(comparison: Comparison, content: Table, fmt: str) -> None:
+    """Print a table of `comparison`, and on stderr what it says."""
     emit(content.records, columns=content.columns, fmt=fmt)
-    tell_comparison(comparison, html_file, png_folder)
-
-
-def tell_comparison(
-    comparison: Comparison, page: Path | None, png_folder: Path | None, title: str = "Comparison"
-) -> None:
-    """Say what a comparison's numbers say; write its page and figures where they are wanted."""
     for sentence in comparison.sentences():
         info(sentence)
-    if page is None and png_folder is None:
-        return
-    require_plots()
+
+
+def draw(
+    comparison: Comparison, html_file: Path | None, png_folder: Path | None, title: str
+) -> None:
+    """Write what is asked for: the comparison's page, and its figures as PNGs."""
     from optuna_deepweeds.report.compare_figures import compare_figures
     from optuna_deepweeds.report.pages import write_comparison
 
-    if page is not None:
-        write_comparison(comparison, page, title=title)
-        info(f"Report written to {page}.")
+    if html_file is not None:
+        write_comparison(comparison, html_file, title=title)
+        info(f"Comparison written to {html_file}.")
     if png_folder is not None:
         _draw_pngs(compare_figures(comparison), png_folder)
 
