@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -13,12 +12,7 @@ import pytest
 from optuna.trial import TrialState, create_trial
 
 from optuna_deepweeds import attributes
-from optuna_deepweeds.errors import (
-    DeepWeedsError,
-    InvalidInputError,
-    NotFoundError,
-    SpecMismatchError,
-)
+from optuna_deepweeds.errors import InvalidInputError, NotFoundError, SpecMismatchError
 from optuna_deepweeds.priors import PriorTrial, export_priors, n_imported
 from optuna_deepweeds.samplers import RandomForestEISampler
 from optuna_deepweeds.spaces import SPACES
@@ -159,12 +153,6 @@ def test_a_study_is_read_as_prior_with_its_companion_and_nothing_is_created(
     assert not (tmp_path / "none.db").exists()
     with pytest.raises(InvalidInputError, match="URL#STUDY"):
         manager.read_source(bench.url)
-    with sqlite3.connect(tmp_path / "app.db") as foreign:
-        foreign.execute("CREATE TABLE users (name TEXT)")
-    before = (tmp_path / "app.db").read_bytes()
-    with pytest.raises(DeepWeedsError):
-        manager.read_source(f"sqlite:///{tmp_path}/app.db#x")
-    assert (tmp_path / "app.db").read_bytes() == before
 
 
 def test_a_copy_of_another_programs_study_keeps_all_its_trials(bench: Bench) -> None:

@@ -348,14 +348,20 @@ def test_paused_trials_are_continued_and_no_epoch_is_trained_twice(bench: Bench)
             assert parent.intermediate_values.items() <= trial.intermediate_values.items()
 
 
-@pytest.mark.parametrize("trials", [1, 4])
-def test_a_short_study_with_thaw_ends_with_a_finished_network(bench: Bench, trials: int) -> None:
-    study = bench.study(trials=trials, epochs=9, pruner="dora", thaw=True)
-    bench.work(study, train=QUICK)
+@pytest.mark.parametrize("budget", [Budget(1), Budget(4), Budget(epochs=12)], ids=str)
+def test_a_short_study_with_thaw_ends_with_a_finished_network(
+    bench: Bench, budget: Budget
+) -> None:
+    study = bench.study(trials=None, epochs=9, pruner="dora", thaw=True)
+    manager.set_budget(study, budget)
+    ending, recorder = bench.work(study, train=QUICK)
     state = progress(study.get_trials(), study.direction)
-    assert (state.finished, state.complete) == (trials, 1)
+    if budget.trials:
+        assert (ending, state.finished) == (Ending.TOTAL, budget.trials)
+    else:
+        assert (ending, len(recorder.epochs)) == (Ending.EPOCHS, budget.epochs)
+    assert state.complete == 1 and state.best is not None
     first = [t.intermediate_values[1] for t in study.get_trials()]
-    assert state.best is not None
     assert state.best.intermediate_values[1] == max(first)
 
 
@@ -398,15 +404,6 @@ def test_a_study_with_thaw_does_not_end_with_its_best_network_unfinished(bench: 
     assert [t.state for t in trials[1:]] == [TrialState.PRUNED] * 2 + [TrialState.COMPLETE]
     best = max(trials[1:3], key=lambda t: t.intermediate_values[1])
     assert trials[3].user_attrs[attributes.ORIGIN] == best.number
-
-
-def test_the_last_epochs_of_a_study_with_thaw_finish_a_network(bench: Bench) -> None:
-    study = bench.study(trials=None, epochs=9, pruner="dora", thaw=True)
-    manager.set_budget(study, Budget(epochs=12))
-    ending, recorder = bench.work(study, train=QUICK)
-    state = progress(study.get_trials(), study.direction)
-    assert ending == Ending.EPOCHS
-    assert (state.complete, len(recorder.epochs)) == (1, 12)
 
 
 @pytest.mark.parametrize(
