@@ -50,23 +50,9 @@ def test_without_absent_parameters_nothing_is_conditional() -> None:
     assert (LearntConditions(X).apply(X) == X).all()
 
 
-def _space() -> tuple[Encoder, CandidateSpace]:
-    encoder = Encoder(CONDITIONAL.distributions)
-    return encoder, CandidateSpace(encoder, DeclaredConditions(CONDITIONAL, encoder))
-
-
-def test_neighbours_reach_every_value_of_a_short_parameter() -> None:
-    encoder, space = _space()
-    start = encoder.encode([{"n_layers": 1, "width_0": 8, "kind": "a"}])
-    neighbours = space.neighbours(start, np.random.default_rng(0))
-    configurations = [encoder.decode(x) for x in neighbours]
-    assert {c["n_layers"] for c in configurations} == {1, 2, 3}
-    assert {c["kind"] for c in configurations} == {"a", "b", "c"}
-    assert all(CONDITIONAL.problem(c) is None for c in configurations)
-
-
 def test_maximise_finds_the_best_configuration_and_never_a_taken_one() -> None:
-    encoder, space = _space()
+    encoder = Encoder(CONDITIONAL.distributions)
+    space = CandidateSpace(encoder, DeclaredConditions(CONDITIONAL, encoder))
     rng = np.random.default_rng(0)
     target = encoder.encode([{"n_layers": 1, "width_0": 20, "kind": "a"}])
 
@@ -81,12 +67,3 @@ def test_maximise_finds_the_best_configuration_and_never_a_taken_one() -> None:
         {"n_layers": 1, "width_0": 19, "kind": "a"},
         {"n_layers": 1, "width_0": 21, "kind": "a"},
     )
-
-
-def test_an_exhausted_space_still_gives_a_configuration() -> None:
-    encoder = Encoder({"a": IntDistribution(0, 2)})
-    space = CandidateSpace(encoder, LearntConditions(np.empty((0, 1))))
-    grid = encoder.encode([{"a": v} for v in range(3)])
-    rng = np.random.default_rng(0)
-    best = maximise(lambda X: X[:, 0], space, grid, space.keys(grid), rng)
-    assert encoder.decode(best) == {"a": 2}

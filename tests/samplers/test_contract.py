@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from optuna.samplers import BaseSampler
@@ -15,15 +16,7 @@ from optuna.testing.pytest_samplers import (
 from optuna_deepweeds.samplers import DNGOSampler, RandomForestEISampler
 
 
-class TestRandomForestEISampler(
-    BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySamplerTestCase
-):
-    @pytest.fixture
-    def sampler(self) -> Callable[[], BaseSampler]:
-        return lambda: RandomForestEISampler(seed=0, n_startup_trials=0)
-
-
-class TestDNGOSampler(BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySamplerTestCase):
-    @pytest.fixture
-    def sampler(self) -> Callable[[], BaseSampler]:
-        return lambda: DNGOSampler(seed=0, n_startup_trials=0, n_networks=1)
+class TestOurs(BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySamplerTestCase):
+    @pytest.fixture(params=[RandomForestEISampler, partial(DNGOSampler, n_networks=1)])
+    def sampler(self, request: pytest.FixtureRequest) -> Callable[[], BaseSampler]:
+        return partial(request.param, seed=0, n_startup_trials=0)

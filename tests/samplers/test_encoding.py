@@ -38,9 +38,9 @@ def test_values_survive_the_round_trip_with_their_type(
         assert type(decoded) is type(value)
 
 
-@pytest.mark.parametrize(("distribution", "values"), KINDS)
+@pytest.mark.parametrize("distribution", [distribution for distribution, _ in KINDS])
 def test_any_code_decodes_into_the_range_and_snaps_to_what_it_decodes_to(
-    distribution: BaseDistribution, values: list[Any]
+    distribution: BaseDistribution,
 ) -> None:
     dimension = Dimension("p", distribution)
     codes = np.r_[0.0, 1.0, np.random.default_rng(0).random(200)]
@@ -66,23 +66,19 @@ def test_grid_holds_the_code_of_every_value(distribution: BaseDistribution) -> N
     assert [dimension.encode(dimension.decode(float(c))) for c in grid] == pytest.approx(grid)
 
 
-def test_continuous_parameters_have_no_grid() -> None:
-    with pytest.raises(ValueError, match="'p' is not"):
-        Dimension("p", FloatDistribution(0, 1)).grid()
-
-
 def test_values_outside_the_range_move_to_its_nearer_end() -> None:
     dimension = Dimension("p", FloatDistribution(0.0, 1.0))
-    assert dimension.encode(-3.0) == 0.0
-    assert dimension.encode(9.0) == 1.0
+    assert [dimension.encode(value) for value in (-3.0, 9.0)] == [0.0, 1.0]
+
+
+A_AND_B = {"a": IntDistribution(0, 4), "b": FloatDistribution(0, 1)}
 
 
 def test_absent_parameters_become_missing_and_are_left_out_again() -> None:
-    encoder = Encoder({"a": IntDistribution(0, 4), "b": FloatDistribution(0, 1)})
+    encoder = Encoder(A_AND_B)
     X = encoder.encode([{"a": 3}, {"a": 1, "b": 0.5, "unknown": 7}])
     assert X[0, 1] == MISSING
-    assert encoder.decode(X[0]) == {"a": 3}
-    assert encoder.decode(X[1]) == {"a": 1, "b": 0.5}
+    assert [encoder.decode(x) for x in X] == [{"a": 3}, {"a": 1, "b": 0.5}]
 
 
 def test_single_valued_parameters_are_left_out() -> None:
@@ -91,24 +87,18 @@ def test_single_valued_parameters_are_left_out() -> None:
 
 
 def test_keys_tell_configurations_apart_but_not_near_continuous_values() -> None:
-    encoder = Encoder({"a": IntDistribution(0, 4), "b": FloatDistribution(0, 1)})
+    encoder = Encoder(A_AND_B)
     configurations = [{"a": 1, "b": 0.5}, {"a": 1, "b": 0.5 + 1e-5}, {"a": 2, "b": 0.5}, {"a": 1}]
-    keys = encoder.keys(encoder.encode(configurations))
+    keys = encoder.keys(encoder.encode(configurations)).tolist()
     assert keys[0] == keys[1]
-    assert len(set(keys.tolist())) == 3
+    assert len(set(keys)) == 3
 
 
-def test_features_put_any_two_choices_at_distance_one() -> None:
+def test_features_put_choices_at_distance_one_and_inactive_parameters_at_none() -> None:
     encoder = Encoder(
         {"c": CategoricalDistribution(("a", "b", "c")), "x": FloatDistribution(0, 1)}
     )
-    F = encoder.features(encoder.encode([{"c": c, "x": 0.2} for c in "abc"]))
-    distances = np.linalg.norm(F[:, None] - F[None], axis=2)
-    assert distances == pytest.approx(1.0 - np.eye(3))
-
-
-def test_inactive_parameters_add_no_distance() -> None:
-    encoder = Encoder({"a": IntDistribution(0, 4), "x": FloatDistribution(0, 1)})
-    F = encoder.features(encoder.encode([{"a": 1}, {"a": 1}, {"a": 2}]))
-    assert np.linalg.norm(F[0] - F[1]) == 0.0
-    assert np.isfinite(F).all()
+    for x in ({"x": 0.2}, {}):
+        F = encoder.features(encoder.encode([{"c": c, **x} for c in "abc"]))
+        distances = np.linalg.norm(F[:, None] - F[None], axis=2)
+        assert distances == pytest.approx(1.0 - np.eye(3))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import optuna
 import pytest
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
@@ -8,25 +10,41 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from optuna_deepweeds import attributes
 from optuna_deepweeds.samplers.encoding import MISSING
 from optuna_deepweeds.samplers.history import History, Observations
+from optuna_deepweeds.spaces import SearchSpace
 from tests.samplers.problems import CONDITIONAL
 
 X_RANGE: dict[str, BaseDistribution] = {"x": FloatDistribution(0, 1)}
+ANY_RANGE = {
+    **CONDITIONAL.distributions,
+    "x": FloatDistribution(0, 1),
+    "y": FloatDistribution(0, 1),
+}
 
 
-def _trial(x: float, value: float | None = None, **options: object) -> FrozenTrial:
-    return create_trial(params={"x": x}, distributions=X_RANGE, value=value, **options)  # type: ignore[arg-type]
+def _trial(
+    params: float | dict[str, Any], value: float | None = None, **options: Any
+) -> FrozenTrial:
+    """A trial of these parameters; a number alone is x."""
+    params = params if isinstance(params, dict) else {"x": params}
+    ranges = {name: ANY_RANGE[name] for name in params}
+    return create_trial(params=params, distributions=ranges, value=value, **options)
 
 
-def _read(*trials: FrozenTrial, direction: str = "maximize") -> Observations:
+def _stopped(x: float, reports: dict[int, float], **options: Any) -> FrozenTrial:
+    return _trial(x, state=TrialState.PRUNED, intermediate_values=reports, **options)
+
+
+def _study(*trials: FrozenTrial, direction: str = "maximize") -> optuna.Study:
     study = optuna.create_study(direction=direction)
-    study.add_trials(list(trials))
-    history = History(None)
-    return history.read(study, _ask(study), history.distributions(study))
+    study.add_trials(trials)
+    return study
 
 
-def _ask(study: optuna.Study) -> FrozenTrial:
-    number = study.ask().number
-    return study.get_trials()[number]
+def _read(study: optuna.Study, space: SearchSpace | None = None) -> Observations:
+    """What a new sampler sees, asked for one more trial."""
+    study.ask()
+    history = History(space)
+    return history.read(study, study.trials[-1], history.distributions(study))
 
 
 def _order(seen: Observations) -> list[float]:
@@ -38,110 +56,75 @@ def _order(seen: Observations) -> list[float]:
 def test_outcomes_are_ordered_from_failed_over_stopped_to_completed(
     direction: str, sign: float
 ) -> None:
-    pruned = TrialState.PRUNED
-    seen = _read(
+    study = _study(
         _trial(0.5, sign * 5.0),
         _trial(0.4, sign * -4.0),
         _trial(0.0, state=TrialState.FAIL),
-        _trial(0.1, state=pruned, intermediate_values={1: sign * 99.0}),
-        _trial(0.2, state=pruned, intermediate_values={3: sign * 1.0, 1: sign * 50.0}),
-        _trial(0.3, state=pruned, intermediate_values={3: sign * 2.0}),
+        _stopped(0.1, {1: sign * 99.0}),
+        _stopped(0.2, {3: sign * 1.0, 1: sign * 50.0}),
+        _stopped(0.3, {3: sign * 2.0}),
         direction=direction,
     )
-    assert _order(seen) == [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]
+    assert _order(_read(study)) == [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]
 
 
-def test_a_pruned_trial_counts_with_the_value_its_pruner_foresaw() -> None:
-    foreseen = {attributes.ANTICIPATION: {"epoch": 1, "expected": 3.0}}
-    seen = _read(
-        _trial(0.1, 1.0),
-        _trial(0.2, 2.0),
-        _trial(0.3, state=TrialState.PRUNED, intermediate_values={1: 0.0}, user_attrs=foreseen),
-        _trial(0.4, 4.0),
-    )
-    assert _order(seen) == [0.1, 0.2, 0.3, 0.4]
+FORESEEN = {attributes.ANTICIPATION: {"epoch": 1, "expected": 3.0}}
+INTERRUPTED = {attributes.INTERRUPTED: True}
+CASES: dict[str, tuple[list[FrozenTrial], list[float]]] = {
+    "a stopped trial counts with the value that its pruner foresaw": (
+        [_trial(0.2, 2.0), _stopped(0.3, {1: 0.0}, user_attrs=FORESEEN), _trial(0.4, 4.0)],
+        [0.2, 0.3, 0.4],
+    ),
+    "infinite values keep their place": (
+        [_trial(0.3, float("inf")), _trial(0.1, float("-inf")), _trial(0.2, 0.0)],
+        [0.1, 0.2, 0.3],
+    ),
+    "an interrupted trial tells nothing": (
+        [_trial(0.1, state=TrialState.FAIL, system_attrs=INTERRUPTED), _trial(0.2, 1.0)],
+        [0.2],
+    ),
+    "one that failed before it suggested everything is left out": (
+        [_trial({"x": 0.1, "y": 0.5}, 1.0), _trial(0.2, state=TrialState.FAIL)],
+        [0.1],
+    ),
+    **{
+        f"a stopped trial with {reports} is failed": (
+            [_stopped(0.1, reports), _stopped(0.2, {1: -1e9})],
+            [0.1, 0.2],
+        )
+        for reports in ({}, {1: float("nan")})
+    },
+    **{
+        f"the successor takes the place of its {key}": (
+            [_stopped(0.1, {1: 0.0}), _trial(0.1, 5.0, user_attrs={key: 0}), _trial(0.2, 1.0)],
+            [0.2, 0.1],
+        )
+        for key in (attributes.ORIGIN, attributes.RETRY_OF)
+    },
+}
 
 
-@pytest.mark.parametrize("reported", [{}, {1: float("nan")}], ids=["no report", "not a number"])
-def test_a_pruned_trial_without_a_number_counts_as_failed(reported: dict[int, float]) -> None:
-    seen = _read(
-        _trial(0.1, state=TrialState.PRUNED, intermediate_values=reported),
-        _trial(0.2, state=TrialState.PRUNED, intermediate_values={1: -1e9}),
-    )
-    assert _order(seen) == [0.1, 0.2]
-
-
-def test_infinite_values_keep_their_place() -> None:
-    assert _order(
-        _read(_trial(0.3, float("inf")), _trial(0.1, float("-inf")), _trial(0.2, 0.0))
-    ) == [
-        0.1,
-        0.2,
-        0.3,
-    ]
-
-
-def test_an_interrupted_trial_tells_nothing() -> None:
-    interrupted = _trial(0.1, state=TrialState.FAIL, system_attrs={attributes.INTERRUPTED: True})
-    assert _order(_read(interrupted, _trial(0.2, 1.0))) == [0.2]
-
-
-@pytest.mark.parametrize("key", [attributes.ORIGIN, attributes.RETRY_OF])
-def test_a_continued_or_repeated_trial_is_replaced_by_its_successor(key: str) -> None:
-    seen = _read(
-        _trial(0.1, state=TrialState.PRUNED, intermediate_values={1: 0.0}),
-        _trial(0.1, 5.0, user_attrs={key: 0}),
-        _trial(0.2, 1.0),
-    )
-    assert _order(seen) == [0.2, 0.1]
+@pytest.mark.parametrize(("trials", "expected"), CASES.values(), ids=CASES)
+def test_what_a_trial_counts_as(trials: list[FrozenTrial], expected: list[float]) -> None:
+    assert _order(_read(_study(*trials))) == expected
 
 
 def test_running_trials_are_pending_once_they_have_suggested() -> None:
-    study = optuna.create_study()
-    study.add_trial(_trial(0.1, 1.0))
+    study = _study(_trial(0.1, 1.0))
     study.ask(X_RANGE)
     study.ask()
-    asking = _ask(study)
-    history = History(None)
-    seen = history.read(study, asking, history.distributions(study))
+    seen = _read(study)
     assert len(seen.X) == 1
     assert len(seen.pending) == 1
 
 
-def test_a_trial_that_failed_before_suggesting_everything_is_left_out() -> None:
-    wide: dict[str, BaseDistribution] = {
-        "x": FloatDistribution(0, 1),
-        "y": FloatDistribution(0, 1),
-    }
-    seen = _read(
-        create_trial(params={"x": 0.1, "y": 0.5}, distributions=wide, value=1.0),
-        _trial(0.2, state=TrialState.FAIL),
-    )
-    assert len(seen.X) == 1
-
-
-def test_the_newest_range_holds() -> None:
-    study = optuna.create_study()
-    for high in (4, 8):
-        study.add_trial(
-            create_trial(params={"n": 1}, distributions={"n": IntDistribution(0, high)}, value=0.0)
-        )
-    assert History(None).distributions(study) == {"n": IntDistribution(0, 8)}
-
-
 def test_a_declared_space_drops_inactive_values_and_incomplete_trials() -> None:
-    distributions = CONDITIONAL.distributions
-    study = optuna.create_study()
     complete = {"n_layers": 1, "width_0": 8, "kind": "a"}
-    for params in ({**complete, "width_1": 16}, {"n_layers": 2, "width_0": 8, "kind": "a"}):
-        study.add_trial(
-            create_trial(
-                params=params, distributions={n: distributions[n] for n in params}, value=0.0
-            )
-        )
-    history = History(CONDITIONAL)
-    asking = _ask(study)
-    seen = history.read(study, asking, history.distributions(study))
+    study = _study(
+        _trial({**complete, "width_1": 16}, 0.0),
+        _trial({**complete, "n_layers": 2}, 0.0),
+    )
+    seen = _read(study, CONDITIONAL)
     assert len(seen.X) == 1
     assert seen.X[0, list(seen.encoder.names).index("width_1")] == MISSING
 
@@ -158,36 +141,27 @@ def test_reading_as_trials_arrive_equals_reading_all_at_once() -> None:
             # Told out of order, one in three stays open for long.
             study.tell(open_trials.pop(), float(i))
             study.tell(open_trials.pop(0), float(-i))
-        asking = _ask(study)
-        seen = history.read(study, asking, history.distributions(study))
-        fresh_history = History(None)
-        fresh = fresh_history.read(study, asking, fresh_history.distributions(study))
+        fresh = _read(study)
+        seen = history.read(study, study.trials[-1], history.distributions(study))
         assert seen.encoder.names == fresh.encoder.names
-        assert len(seen.pending) == len(fresh.pending)
-        order, fresh_order = seen.ranks.argsort(), fresh.ranks.argsort()
-        assert (seen.X[order] == fresh.X[fresh_order]).all()
+        for field in ("X", "ranks", "values", "pending"):
+            assert (getattr(seen, field) == getattr(fresh, field)).all(), field
 
 
-def test_the_order_in_which_trials_finish_changes_nothing() -> None:
-    study = optuna.create_study(direction="maximize")
-    history = History(None)
-    trials = [study.ask(X_RANGE) for _ in range(6)]
-    for i in (3, 5, 0, 4, 2, 1):
-        study.tell(trials[i], float(i))
-        asking = _ask(study)
-        fresh = History(None)
-        one, other = (h.read(study, asking, h.distributions(study)) for h in (history, fresh))
-        assert (one.X == other.X).all()
-        assert (one.values == other.values).all()
+def _ranged(high: int, **options: Any) -> FrozenTrial:
+    return create_trial(params={"n": 1}, distributions={"n": IntDistribution(0, high)}, **options)
 
 
-@pytest.mark.parametrize(("has_other", "expected"), [(False, {"y"}), (True, {"x"})])
-def test_a_failed_trial_s_range_counts_only_where_no_other_has_one(
-    has_other: bool, expected: set[str]
+@pytest.mark.parametrize(
+    ("trials", "expected"),
+    [
+        ([_ranged(4, value=0.0), _ranged(8, value=0.0)], {"n": IntDistribution(0, 8)}),
+        ([_ranged(4, state=TrialState.FAIL)], {"n": IntDistribution(0, 4)}),
+        ([_ranged(4, state=TrialState.FAIL), _trial(0.1, 1.0)], X_RANGE),
+    ],
+    ids=["the newest holds", "a failed trial's alone", "a failed trial's beside another's"],
+)
+def test_ranges_are_read_off_the_trials(
+    trials: list[FrozenTrial], expected: dict[str, BaseDistribution]
 ) -> None:
-    study = optuna.create_study()
-    other: dict[str, BaseDistribution] = {"y": FloatDistribution(0, 1)}
-    study.add_trial(create_trial(params={"y": 0.5}, distributions=other, state=TrialState.FAIL))
-    if has_other:
-        study.add_trial(_trial(0.1, 1.0))
-    assert set(History(None).distributions(study)) == expected
+    assert History(None).distributions(_study(*trials)) == expected

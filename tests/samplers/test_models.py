@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy.integrate import quad
-from scipy.optimize import check_grad
+from scipy.optimize import OptimizeResult, check_grad
 from scipy.stats import norm, rankdata
 
 from optuna_deepweeds.samplers import gaussian_process
@@ -19,11 +21,7 @@ from optuna_deepweeds.samplers.gaussian_process import (
     fit_kernel,
     representatives,
 )
-from optuna_deepweeds.samplers.targets import (
-    average_ranks,
-    clipped_values,
-    normal_scores,
-)
+from optuna_deepweeds.samplers.targets import average_ranks, clipped_values, normal_scores
 
 
 @pytest.mark.parametrize("sd", [0.01, 1.0, 30.0])
@@ -43,19 +41,19 @@ def test_log_expected_improvement_stays_finite_and_ordered_in_the_far_tail() -> 
     values = log_expected_improvement(z, np.ones_like(z), 0.0)
     assert np.isfinite(values).all()
     assert (np.diff(values) < 0).all()
-
-
-@pytest.mark.parametrize("border", [-1.0, -1e3])
-def test_log_expected_improvement_has_no_step_where_its_formulas_meet(border: float) -> None:
-    z = np.array([border - 1e-7, border + 1e-7])
-    low, high = log_expected_improvement(z, np.ones(2), 0.0)
-    assert high - low == pytest.approx(2e-7 * max(1.0, abs(border)), abs=1e-4)
+    # There is no step where the formulas for the tail and the far tail meet.
+    low, high = log_expected_improvement(np.array([-1e3 - 1e-7, -1e3 + 1e-7]), np.ones(2), 0.0)
+    assert high - low == pytest.approx(2e-4, abs=1e-4)
 
 
 def _data(n: int = 60) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(3)
     X = rng.random((n, 4))
-    return X, np.sin(4 * X[:, 0]) + X[:, 1] ** 2
+    return X, _truth(X)
+
+
+def _truth(X: np.ndarray) -> np.ndarray:
+    return np.sin(4 * X[:, 0]) + X[:, 1] ** 2
 
 
 @pytest.mark.parametrize("min_samples_leaf", [1, 4])
@@ -65,23 +63,11 @@ def test_forest_mean_and_variance_are_those_over_its_trees(min_samples_leaf: int
     forest.fit(X, y, np.random.default_rng(0))
     points = np.random.default_rng(1).random((9, 4))
     mean, variance = forest.predict(points)
-    for point, m, v in zip(points, mean, variance, strict=True):
-        predictions, within = [], []
-        for tree in forest._trees:
-            predictions.append(float(tree.predict(point[None])[0]))
-            within.append(float(tree.tree_.impurity[tree.apply(point[None])[0]]))
-        assert m == pytest.approx(np.mean(predictions))
-        assert v == pytest.approx(max(np.var(predictions) + np.mean(within), 1e-6))
-
-
-def test_forest_is_a_function_of_its_generator() -> None:
-    X, y = _data()
-    first, second, other = (
-        RegressionForest(n_trees=5).fit(X, y, np.random.default_rng(s)).predict(X[:5])[0]
-        for s in (0, 0, 1)
-    )
-    assert (first == second).all()
-    assert (first != other).any()
+    for i, point in enumerate(points[:, None]):
+        predictions = [tree.predict(point)[0] for tree in forest._trees]
+        within = [tree.tree_.impurity[tree.apply(point)[0]] for tree in forest._trees]
+        assert mean[i] == pytest.approx(np.mean(predictions))
+        assert variance[i] == pytest.approx(max(np.var(predictions) + np.mean(within), 1e-6))
 
 
 def test_out_of_bag_predictions_come_from_trees_grown_without_the_observation() -> None:
@@ -99,12 +85,11 @@ def test_out_of_bag_predictions_come_from_trees_grown_without_the_observation() 
 
 def test_process_interpolates_and_grows_uncertain_away_from_data() -> None:
     F, y = _data()
-    kernel = fit_kernel(F, y - y.mean())
-    process = GaussianProcess(F, y - y.mean(), kernel)
+    y -= y.mean()
+    process = GaussianProcess(F, y, fit_kernel(F, y))
     mean, variance = process.predict(F)
-    assert mean == pytest.approx(y - y.mean(), abs=0.05)
-    _, outside = process.predict(F + 3.0)
-    assert outside.min() > 10 * variance.max()
+    assert mean == pytest.approx(y, abs=0.05)
+    assert process.predict(F + 3.0)[1].min() > 10 * variance.max()
 
 
 def test_process_foretells_each_observation_from_the_others() -> None:
@@ -145,25 +130,26 @@ class _Constant:
     """A surrogate that says the same everywhere."""
 
     def __init__(self, mean: float, variance: float) -> None:
-        self._outcome = mean, variance
+        self._mean, self._variance = mean, variance
 
     def predict(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        mean, variance = self._outcome
-        return np.full(len(X), mean), np.full(len(X), variance)
+        return np.full(len(X), self._mean), np.full(len(X), self._variance)
 
 
-def test_a_blend_is_the_mixture_of_its_parts() -> None:
-    blend = Blend([_Constant(0.0, 1.0), _Constant(2.0, 3.0)], np.array([0.25, 0.75]))
-    mean, variance = blend.predict(np.zeros((2, 1)))
-    assert mean.tolist() == [1.5, 1.5]
-    # E[variance] + Var[mean] = 2.5 + 0.25 * 1.5**2 + 0.75 * 0.5**2
-    assert variance.tolist() == [3.25, 3.25]
-
-
-def test_a_part_with_hardly_any_weight_is_not_asked() -> None:
-    blend = Blend([_Constant(0.0, 1.0), _Constant(9.0, 5.0)], np.array([0.99, 0.01]))
-    mean, variance = blend.predict(np.zeros((1, 1)))
-    assert (mean[0], variance[0]) == (0.0, 1.0)
+@pytest.mark.parametrize(
+    ("second", "weights", "expected"),
+    [
+        # E[variance] + Var[mean] = 2.5 + 0.25 * 1.5**2 + 0.75 * 0.5**2
+        ((2.0, 3.0), [0.25, 0.75], (1.5, 3.25)),
+        ((9.0, 5.0), [0.99, 0.01], (0.0, 1.0)),  # with hardly any weight it is not asked
+    ],
+)
+def test_a_blend_is_the_mixture_of_its_parts(
+    second: tuple[float, float], weights: list[float], expected: tuple[float, float]
+) -> None:
+    blend = Blend([_Constant(0.0, 1.0), _Constant(*second)], np.array(weights))
+    for got, wanted in zip(blend.predict(np.zeros((2, 1))), expected, strict=True):
+        assert got.tolist() == [wanted, wanted]
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
@@ -187,22 +173,20 @@ def test_covariance_is_that_of_all_parameters_and_of_each_alone(dtype: type) -> 
 def test_the_fit_of_a_kernel_tells_parameters_that_act_alone_from_those_that_interact() -> None:
     F = np.random.default_rng(0).random((80, 3))
     waves = np.sin(5 * F)
-    alone = fit_kernel(F, waves.sum(axis=1) - waves.sum(axis=1).mean()).alone
-    interacting = fit_kernel(F, waves.prod(axis=1) - waves.prod(axis=1).mean()).alone
-    assert alone > 0.8
+    acting, interacting = (
+        fit_kernel(F, y - y.mean()).alone for y in (waves.sum(axis=1), waves.prod(axis=1))
+    )
+    assert acting > 0.8
     assert interacting < 0.5
 
 
-def test_process_finds_which_inputs_matter() -> None:
+@pytest.mark.parametrize("groups", [None, np.array([0, 0, 1, 2])])
+def test_process_finds_which_inputs_matter(groups: np.ndarray | None) -> None:
     F, y = _data()
-    lengths = fit_kernel(F, y - y.mean()).lengths
+    lengths = fit_kernel(F, y - y.mean(), groups).lengths
     assert lengths[:2].max() < lengths[2:].min()
-
-
-def test_columns_of_one_parameter_share_their_lengthscale() -> None:
-    F, y = _data()
-    lengths = fit_kernel(F, y - y.mean(), np.array([0, 0, 1, 2])).lengths
-    assert lengths[0] == lengths[1] < lengths[2:].min()
+    # Columns of one parameter share their length.
+    assert (lengths[0] == lengths[1]) == (groups is not None)
 
 
 @pytest.mark.parametrize("groups", [None, np.array([0, 1, 1, 2])])
@@ -210,46 +194,42 @@ def test_the_fit_of_a_kernel_follows_a_correct_gradient(
     monkeypatch: pytest.MonkeyPatch, groups: np.ndarray | None
 ) -> None:
     F, y = _data(15)
-    captured = []
+    errors = []
 
-    def capture(loss, start, **_options):  # type: ignore[no-untyped-def]
-        captured.append((loss, start))
-        return type("Result", (), {"x": start})
+    def check(loss: Any, start: np.ndarray, **_options: Any) -> OptimizeResult:
+        errors.append(check_grad(lambda t: loss(t)[0], lambda t: loss(t)[1], start + 0.3))
+        return OptimizeResult(x=start)
 
-    monkeypatch.setattr(gaussian_process, "minimize", capture)
+    monkeypatch.setattr(gaussian_process, "minimize", check)
     fit_kernel(F, y, groups)
-    loss, start = captured[0]
-    error = check_grad(lambda t: loss(t)[0], lambda t: loss(t)[1], start + 0.3)
-    assert error < 1e-3
+    assert errors and max(errors) < 1e-3
 
 
-def _network(F: np.ndarray, y: np.ndarray, *, n_networks: int) -> NetworkSurrogate:
-    networks = train_networks(F, y, np.random.default_rng(0), n_networks=n_networks)
+def _network(F: np.ndarray, y: np.ndarray, n_trained: int | None = None) -> NetworkSurrogate:
+    """Networks of the first observations, with heads that have seen all."""
+    rng = np.random.default_rng(0)
+    networks = train_networks(F[:n_trained], y[:n_trained], rng, n_networks=3)
     return NetworkSurrogate(networks, F, y)
 
 
 def test_network_learns_a_smooth_function_and_is_surer_at_the_data() -> None:
     F, y = _data(100)
-    network = _network(F, y, n_networks=3)
+    network = _network(F, y)
     points = np.random.default_rng(5).random((200, 4))
-    truth = np.sin(4 * points[:, 0]) + points[:, 1] ** 2
-    mean, _ = network.predict(points)
-    assert np.corrcoef(mean, truth)[0, 1] > 0.95
+    assert np.corrcoef(network.predict(points)[0], _truth(points))[0, 1] > 0.95
     at_data, away = network.predict(F)[1], network.predict(F + 1.5)[1]
     assert np.median(away) > 4 * np.median(at_data)
 
 
 def test_heads_of_trained_networks_take_new_observations() -> None:
     F, y = _data(100)
-    networks = train_networks(F[:50], y[:50], np.random.default_rng(0), n_networks=3)
-    few, many = NetworkSurrogate(networks, F[:50], y[:50]), NetworkSurrogate(networks, F, y)
-    errors = [((surrogate.predict(F)[0] - y) ** 2).mean() for surrogate in (few, many)]
-    assert errors[1] < errors[0]
+    few, many = _network(F[:50], y[:50]), _network(F, y, n_trained=50)
+    assert ((many.predict(F)[0] - y) ** 2).mean() < ((few.predict(F)[0] - y) ** 2).mean()
 
 
 def test_network_takes_constant_values() -> None:
     F, _ = _data(20)
-    mean, variance = _network(F, np.full(20, 2.0), n_networks=1).predict(F)
+    mean, variance = _network(F, np.full(20, 2.0)).predict(F)
     assert mean == pytest.approx(2.0, abs=0.05)
     assert (variance > 0).all()
 
@@ -263,13 +243,9 @@ def test_ranks_compare_columns_in_turn_and_share_ties() -> None:
 
 def test_normal_scores_are_standardised_and_blind_to_monotone_changes() -> None:
     values = np.random.default_rng(0).lognormal(size=40)
-    scores = normal_scores(average_ranks(values[:, None]))
-    assert scores.mean() == pytest.approx(0.0)
-    assert scores.std() == pytest.approx(1.0)
-    assert scores == pytest.approx(normal_scores(average_ranks(np.log(values)[:, None])))
-
-
-def test_normal_scores_of_ties_are_zero() -> None:
+    scores, of_logs = (normal_scores(average_ranks(v[:, None])) for v in (values, np.log(values)))
+    assert (scores.mean(), scores.std()) == pytest.approx((0.0, 1.0))
+    assert scores == pytest.approx(of_logs)
     assert normal_scores(average_ranks(np.ones((5, 1)))).tolist() == [0.0] * 5
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import subprocess
 import sys
-import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
@@ -17,17 +19,26 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
+from optuna.trial import TrialState, create_trial
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.samplers import SAMPLERS, RandomForestEISampler, make_sampler
-from optuna_deepweeds.samplers.optuna_samplers import PerTrialSampler
+from optuna_deepweeds.samplers.encoding import Encoder
+from optuna_deepweeds.spaces import SearchSpace
 from tests.samplers.problems import CONDITIONAL, conditional_objective, params_of, run
 
 N_TRIALS = 12
-OPTIONS = {"gp": {"n_startup_trials": 8}, "rf_ei": {"n_trees": 5, "n_startup_trials": 6}}
-OPTIONS["dngo"] = {"n_networks": 1, "n_startup_trials": 6}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "gp": {"n_startup_trials": 8},
+    "rf_ei": {"n_trees": 5, "n_startup_trials": 6},
+    "dngo": {"n_networks": 1, "n_startup_trials": 6},
+}
 OURS = ("rf_ei", "dngo")
+
+
+def _unit_cube(n: int) -> dict[str, BaseDistribution]:
+    return {f"x{i}": FloatDistribution(0.0, 1.0) for i in range(n)}
 
 
 def _sampler(name: str, seed: int | None = 1) -> optuna.samplers.BaseSampler:
@@ -35,7 +46,6 @@ def _sampler(name: str, seed: int | None = 1) -> optuna.samplers.BaseSampler:
     return make_sampler(name, seed=seed, space=space, **OPTIONS.get(name, {}))
 
 
-@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_an_interrupted_and_resumed_study_equals_an_uninterrupted_one(
     name: str, tmp_path: Path
@@ -49,66 +59,61 @@ def test_an_interrupted_and_resumed_study_equals_an_uninterrupted_one(
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_the_seed_decides(name: str) -> None:
-    n_trials = 9
-    first, again, other = (params_of(run(_sampler(name, seed), n_trials)) for seed in (1, 1, 2))
-    assert first == again
-    assert first != other
+def test_other_seeds_and_no_seed_give_other_trials(name: str) -> None:
+    tried = [params_of(run(_sampler(name, seed), 3)) for seed in (1, 2, None, None)]
+    assert all(tried.count(params) == 1 for params in tried)
 
 
-@pytest.mark.parametrize("name", ["random", "rf_ei"])
-def test_without_a_seed_studies_differ(name: str) -> None:
-    first, second = (params_of(run(_sampler(name, None), 3)) for _ in range(2))
-    assert first != second
+def _python(code: str, **environment: str) -> str:
+    """What another process prints that runs `code`."""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).resolve().parents[2],
+        env={**os.environ, **environment},
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
 
 
 def test_the_same_seed_gives_the_same_trials_in_another_process() -> None:
-    code = (
-        "import optuna; optuna.logging.set_verbosity(optuna.logging.ERROR);"
+    code = "params_of(run(make_sampler('rf_ei', seed=1, n_trees=5), 14))"
+    imports = (
         "from optuna_deepweeds.samplers import make_sampler;"
         "from tests.samplers.problems import run, params_of;"
-        "print(params_of(run(make_sampler('rf_ei', seed=1, n_trees=5), 14)))"
+        "import optuna; optuna.logging.set_verbosity(optuna.logging.ERROR);"
     )
-    outputs = {
-        subprocess.run(
-            [sys.executable, "-c", code],
-            check=True,
-            capture_output=True,
-            text=True,
-            cwd=Path(__file__).resolve().parents[2],
-            env={"PYTHONHASHSEED": hash_seed, "OMP_NUM_THREADS": "1"},
-        ).stdout
-        for hash_seed in ("1", "2")
-    }
-    assert outputs == {f"{params_of(run(make_sampler('rf_ei', seed=1, n_trees=5), 14))}\n"}
+    outputs = {_python(f"{imports}print({code})", PYTHONHASHSEED=seed) for seed in ("1", "2")}
+    assert outputs == {f"{eval(code)}\n"}
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_eight_parallel_workers_never_try_a_configuration_twice(name: str) -> None:
+def test_eight_parallel_workers_try_no_configuration_twice_while_there_are_others(
+    name: str,
+) -> None:
     distributions = {"a": IntDistribution(0, 5), "b": CategoricalDistribution(("x", "y", "z"))}
     sampler = make_sampler(name, seed=0, **{**OPTIONS[name], "n_startup_trials": 0})
     study = optuna.create_study(sampler=sampler)
     study.tell(study.ask(distributions), 1.0)
-    trials = []
     for _ in range(2):
         trials = [study.ask(distributions) for _ in range(8)]
         for trial in trials:
             study.tell(trial, float(trial.params["a"]))
     seen = [tuple(params.values()) for params in params_of(study)]
     assert len(set(seen)) == len(seen) == 17
+    # The last free one, and when none is left something all the same.
+    assert tuple(study.ask(distributions).params.values()) not in seen
+    assert study.ask(distributions).params
 
 
-@pytest.mark.parametrize("declared", [True, False])
-def test_conditional_spaces_are_searched_better_than_at_random(declared: bool) -> None:
-    values = [
-        run(
-            make_sampler(name, seed=seed, space=CONDITIONAL if declared else None),
-            24,
-        ).best_value
+@pytest.mark.parametrize("space", [CONDITIONAL, None], ids=["declared", "learnt"])
+def test_conditional_spaces_are_searched_better_than_at_random(space: SearchSpace | None) -> None:
+    ours, at_random = (
+        sum(run(make_sampler(name, seed=seed, space=space), 24).best_value for seed in range(3))
         for name in ("rf_ei", "random")
-        for seed in range(3)
-    ]
-    assert sum(values[:3]) > sum(values[3:])
+    )
+    assert ours > at_random
 
 
 def test_suggestions_of_a_declared_space_hold_its_active_parameters_alone() -> None:
@@ -128,30 +133,23 @@ def test_a_failing_region_is_avoided() -> None:
             raise RuntimeError
         return x
 
-    study = optuna.create_study(
-        direction="maximize", sampler=make_sampler("rf_ei", seed=0, n_trees=10)
-    )
+    sampler = make_sampler("rf_ei", seed=0, n_trees=10)
+    study = optuna.create_study(direction="maximize", sampler=sampler)
     study.optimize(objective, n_trials=40, catch=RuntimeError)
-    failed = [t.state == optuna.trial.TrialState.FAIL for t in study.get_trials()]
+    failed = [t.state == TrialState.FAIL for t in study.get_trials()]
     # Uniform draws fail in 12 of 20, and the best values lie at the border.
     assert sum(failed[20:]) < 10
     assert study.best_value > 0.3
 
 
-def test_threads_share_a_sampler() -> None:
-    study = optuna.create_study(direction="maximize", sampler=_sampler("rf_ei"))
-    study.optimize(conditional_objective, n_trials=16, n_jobs=4)
-    assert len(study.trials) == 16
-
-
 def test_one_sampler_serves_two_studies_in_turn() -> None:
     sampler = _sampler("rf_ei")
-    study, other = (optuna.create_study(sampler=sampler, direction="maximize") for _ in range(2))
+    studies = [optuna.create_study(sampler=sampler, direction="maximize") for _ in range(2)]
     for _ in range(10):
-        study.optimize(conditional_objective, n_trials=1)
-        other.optimize(conditional_objective, n_trials=1)
+        for study in studies:
+            study.optimize(conditional_objective, n_trials=1)
     alone = params_of(run(_sampler("rf_ei"), 10))
-    assert params_of(study) == params_of(other) == alone
+    assert [params_of(study) for study in studies] == [alone, alone]
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -162,7 +160,8 @@ def test_samplers_can_be_sent_to_other_processes(name: str) -> None:
     assert params_of(run(copy, 8)) == params_of(run(_sampler(name), 8))
 
 
-def test_samplers_work_within_hyperband() -> None:
+@pytest.mark.parametrize("n_jobs", [1, 4])
+def test_samplers_work_within_hyperband_and_in_several_threads(n_jobs: int) -> None:
     def objective(trial: optuna.Trial) -> float:
         params = CONDITIONAL.suggest(trial)
         for step in range(9):
@@ -176,7 +175,7 @@ def test_samplers_work_within_hyperband() -> None:
         pruner=optuna.pruners.HyperbandPruner(max_resource=9),
         direction="maximize",
     )
-    study.optimize(objective, n_trials=15)
+    study.optimize(objective, n_trials=15, n_jobs=n_jobs)
     assert len(study.trials) == 15
 
 
@@ -199,42 +198,33 @@ for kind in (RandomForestEISampler, DNGOSampler):
 
 
 def test_our_classes_work_where_torch_is_not_installed() -> None:
-    done = subprocess.run([sys.executable, "-c", WITHOUT_TORCH], capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
+    _python(WITHOUT_TORCH)
 
 
 def test_optunas_samplers_keep_nothing_of_told_trials() -> None:
     sampler = make_sampler("tpe", seed=0)
-    run(sampler, 5)
-    assert isinstance(sampler, PerTrialSampler)
-    assert not sampler._open
-
-
-def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(InvalidInputError, match="random, tpe, gp, rf_ei, dngo, but got 'rfei'"):
-        make_sampler("rfei")
-
-
-@pytest.mark.parametrize("name", SAMPLERS)
-def test_an_unknown_option_is_refused_at_once(name: str) -> None:
-    with pytest.raises(InvalidInputError, match="n_tres"):
-        make_sampler(name, n_tres=3)
+    sizes = {len(pickle.dumps(sampler)) for _ in range(3) if run(sampler, 5)}
+    assert len(sizes) == 1
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("name", "options", "message"),
     [
-        ({"n_startup_trials": -1}, "n_startup_trials=-1"),
-        ({"n_trees": 0}, "n_trees=0"),
-        ({"seed": -1}, "seed=-1"),
-        ({"seed": 1.5}, "`seed` must be a whole number, but got 1.5"),
-        ({"n_trees": "20"}, "`n_trees` must be a whole number, but got '20'"),
-        ({"n_startup_trials": 2.5}, "`n_startup_trials` must be a whole number"),
+        ("rfei", {}, "random, tpe, gp, rf_ei, dngo, but got 'rfei'"),
+        *((name, {"n_tres": 3}, "n_tres") for name in SAMPLERS),
+        ("rf_ei", {"n_startup_trials": -1}, "n_startup_trials=-1"),
+        ("rf_ei", {"n_trees": 0}, "n_trees=0"),
+        ("rf_ei", {"seed": -1}, "seed=-1"),
+        ("rf_ei", {"seed": 1.5}, "`seed` must be a whole number, but got 1.5"),
+        ("rf_ei", {"n_trees": "20"}, "`n_trees` must be a whole number, but got '20'"),
+        ("rf_ei", {"n_startup_trials": 2.5}, "`n_startup_trials` must be a whole number"),
     ],
 )
-def test_impossible_options_are_refused_at_once(options: dict[str, object], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        make_sampler("rf_ei", **options)  # type: ignore[arg-type]
+def test_unknown_names_and_impossible_options_are_refused_at_once(
+    name: str, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        make_sampler(name, **options)
 
 
 def test_what_a_trial_is_enqueued_with_decides_the_rest() -> None:
@@ -272,23 +262,29 @@ def test_ranges_of_any_size_are_searched(name: str) -> None:
         study.tell(trial, float(i % 5))
 
 
-def test_thousands_of_running_trials_cost_little() -> None:
+def test_what_runs_is_encoded_once_however_many_trials_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     study = optuna.create_study(sampler=make_sampler("rf_ei", seed=0, n_startup_trials=0))
-    ranges: dict[str, BaseDistribution] = {f"x{i}": FloatDistribution(0.0, 1.0) for i in range(5)}
+    ranges = _unit_cube(2)
     study.tell(study.ask(ranges), 1.0)
-    rng = np.random.default_rng(0)
-    for _ in range(3000):
-        params = dict(zip(ranges, rng.random(5).tolist(), strict=True))
+    for x in np.random.default_rng(0).random((300, 2)).tolist():
+        params = dict(zip(ranges, x, strict=True))
         study.add_trial(
-            optuna.trial.create_trial(
-                state=optuna.trial.TrialState.RUNNING, params=params, distributions=ranges
-            )
+            create_trial(state=TrialState.RUNNING, params=params, distributions=ranges)
         )
-    study.ask(ranges)  # what is running is read once
-    started = time.process_time()
-    for _ in range(3):
+    n_encoded = []
+    encode = Encoder.encode
+
+    def counted(self: Encoder, configurations: Sequence[Mapping[str, Any]]) -> np.ndarray:
+        n_encoded.append(len(configurations))
+        return encode(self, configurations)
+
+    monkeypatch.setattr(Encoder, "encode", counted)
+    for n_new in (301, 1, 1):  # all at first, then only who asked the last time
+        n_encoded.clear()
         study.ask(ranges)
-    assert (time.process_time() - started) / 3 < 0.2
+        assert sum(n_encoded) == n_new
 
 
 def test_a_branch_that_looks_bad_at_first_is_still_tuned() -> None:
@@ -306,29 +302,23 @@ def test_a_branch_that_looks_bad_at_first_is_still_tuned() -> None:
 @pytest.mark.parametrize("name", OURS)
 def test_a_long_study_does_not_forget_what_is_bad(name: str) -> None:
     """330 trials, more than a process is conditioned on: most of them near the optimum."""
-    ranges: dict[str, BaseDistribution] = {f"x{i}": FloatDistribution(0.0, 1.0) for i in range(4)}
+    ranges = _unit_cube(4)
     rng = np.random.default_rng(0)
 
-    def is_bad(x: np.ndarray) -> bool:
-        return bool(np.abs(x - 0.5).max() > 0.25)
-
-    def value(x: np.ndarray) -> float:
-        return 0.1 if is_bad(x) else 0.6 - float(((x - 0.5) ** 2).sum() + rng.normal(0.0, 0.02))
+    def value(params: dict[str, float]) -> float:
+        x = np.array(list(params.values())) - 0.5
+        is_bad = np.abs(x).max() > 0.25
+        return 0.1 if is_bad else 0.6 - float((x**2).sum() + rng.normal(0.0, 0.02))
 
     study = optuna.create_study(direction="maximize", sampler=make_sampler(name, seed=0))
     for i in range(330):
         x = rng.random(4) if i % 8 == 0 else rng.normal(0.5, 0.05, 4).clip(0.3, 0.7)
         params = dict(zip(ranges, x.tolist(), strict=True))
-        study.add_trial(
-            optuna.trial.create_trial(params=params, distributions=ranges, value=value(x))
-        )
-    n_bad = 0
+        study.add_trial(create_trial(params=params, distributions=ranges, value=value(params)))
     for _ in range(12):
         trial = study.ask(ranges)
-        x = np.array(list(trial.params.values()))
-        n_bad += is_bad(x)
-        study.tell(trial, value(x))
-    assert n_bad <= 6
+        study.tell(trial, value(trial.params))
+    assert [trial.value for trial in study.trials[-12:]].count(0.1) <= 6
 
 
 def _n_threads() -> set[int]:

@@ -7,7 +7,12 @@ import optuna
 import pytest
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 
-from optuna_deepweeds.samplers import PriorSource, RandomForestEISampler, summarise_sources
+from optuna_deepweeds.samplers import (
+    PriorSource,
+    RandomForestEISampler,
+    SourceMatch,
+    summarise_sources,
+)
 from optuna_deepweeds.samplers.encoding import MISSING, Encoder
 from optuna_deepweeds.samplers.transfer import PriorMean, Transfer, match_source
 from optuna_deepweeds.spaces import Parameter, SearchSpace
@@ -46,70 +51,60 @@ def _best_after(n_trials: int, priors: Sequence[PriorSource], seed: int) -> floa
 
 
 def test_good_priors_give_a_head_start_from_the_first_trial_on() -> None:
-    with_priors = [_best_after(3, [_source()], seed) for seed in range(3)]
-    without = [_best_after(3, [], seed) for seed in range(3)]
-    assert max(with_priors) > -0.05
-    assert np.mean(with_priors) > np.mean(without)
+    informed, alone = (
+        [_best_after(3, priors, seed) for seed in range(3)] for priors in ([_source()], [])
+    )
+    assert max(informed) > -0.05
+    assert np.mean(informed) > np.mean(alone)
 
 
 @pytest.mark.parametrize("misleading", [_source(sign=-1.0), _source(shuffled=True)])
 def test_misleading_priors_do_not_ruin_a_study(misleading: PriorSource) -> None:
-    with_priors = [_best_after(20, [misleading], seed) for seed in range(3)]
-    assert min(with_priors) > -0.05
+    assert min(_best_after(20, [misleading], seed) for seed in range(3)) > -0.05
 
 
-def _prior_mean(sign: float = 1.0, *, shuffled: bool = False) -> PriorMean:
-    encoder = Encoder(PLANE.distributions)
-    X, ranks, _ = match_source(_source(sign=sign, shuffled=shuffled), encoder, PLANE)
-    return PriorMean(X, ranks, 1.0, np.random.default_rng(0))
+def _prior_mean(sign: float = 1.0, weight: float = 1.0, *, shuffled: bool = False) -> PriorMean:
+    source = _source(sign=sign, shuffled=shuffled)
+    X, ranks, _ = match_source(source, Encoder(PLANE.distributions), PLANE)
+    return PriorMean(X, ranks, weight, np.random.default_rng(0))
 
 
-def _observed(n: int) -> tuple[np.ndarray, np.ndarray]:
+def _expected(n: int, *sources: PriorMean) -> tuple[np.ndarray, float]:
+    """What is expected at n observations, and its mean product with what was observed there.
+
+    If both are equal, the product is 1.
+    """
     X = np.random.default_rng(1).random((n, 2))
     heights = np.array([_height(x, y) for x, y in X])
-    return X, (heights - heights.mean()) / heights.std() if n else heights
-
-
-def _agreement(transfer: Transfer, X: np.ndarray, y: np.ndarray) -> float:
-    """Mean product of what is expected and what was observed; 1 if they are equal."""
-    return float((transfer.predict(X) * y).mean())
+    y = (heights - heights.mean()) / heights.std()
+    expected = Transfer(sources, X, y).predict(X)
+    return expected, float((expected * y).mean())
 
 
 @pytest.mark.parametrize("n", [5, 30])
 def test_a_source_that_is_turned_around_serves_as_well_as_an_honest_one(n: int) -> None:
-    X, y = _observed(n)
-    honest = _agreement(Transfer([_prior_mean()], X, y), X, y)
-    turned = _agreement(Transfer([_prior_mean(sign=-1.0)], X, y), X, y)
+    _, honest = _expected(n, _prior_mean())
+    _, turned = _expected(n, _prior_mean(sign=-1.0))
     assert 0.1 < turned < honest * 1.05
 
 
 def test_a_source_that_says_nothing_loses_its_say() -> None:
-    X, y = _observed(100)
-    spread = np.abs(Transfer([_prior_mean(shuffled=True)], X, y).predict(X)).mean()
-    assert spread < 0.15 * np.abs(Transfer([_prior_mean()], X, y).predict(X)).mean()
+    silent, _ = _expected(100, _prior_mean(shuffled=True))
+    honest, _ = _expected(100, _prior_mean())
+    assert np.abs(silent).mean() < 0.15 * np.abs(honest).mean()
 
 
-def test_a_source_that_agrees_outweighs_one_that_says_nothing() -> None:
-    X, y = _observed(30)
-    both = Transfer([_prior_mean(shuffled=True), _prior_mean()], X, y)
-    alone = Transfer([_prior_mean()], X, y)
-    assert _agreement(both, X, y) > 0.7 * _agreement(alone, X, y)
+def test_of_several_sources_those_that_agree_count_as_much_as_the_best_alone() -> None:
+    alone, agreement = _expected(30, _prior_mean())
+    assert _expected(30, _prior_mean(), _prior_mean())[0] == pytest.approx(alone)
+    # One that says nothing beside it is outweighed.
+    assert _expected(30, _prior_mean(shuffled=True), _prior_mean())[1] > 0.7 * agreement
 
 
-def test_agreeing_sources_count_together_as_much_as_the_best_of_them() -> None:
-    X, y = _observed(30)
-    two = Transfer([_prior_mean(), _prior_mean()], X, y)
-    assert two.predict(X) == pytest.approx(Transfer([_prior_mean()], X, y).predict(X))
-
-
-def test_before_any_observation_the_given_trust_decides() -> None:
-    X, y = _observed(0)
-    X = X.reshape(0, 2)
-    assert Transfer([_prior_mean()], X, y).is_active
-    encoder = Encoder(PLANE.distributions)
-    codes, ranks, _ = match_source(_source(), encoder, PLANE)
-    untrusted = PriorMean(codes, ranks, 0.0, np.random.default_rng(0))
-    assert not Transfer([untrusted], X, y).is_active
+@pytest.mark.parametrize("trust", [1.0, 0.0])
+def test_before_any_observation_the_given_trust_decides(trust: float) -> None:
+    transfer = Transfer([_prior_mean(weight=trust)], np.empty((0, 2)), np.empty(0))
+    assert transfer.is_active == (trust > 0)
 
 
 def test_matching_counts_what_was_dropped_imputed_and_ignored() -> None:
@@ -125,10 +120,14 @@ def test_matching_counts_what_was_dropped_imputed_and_ignored() -> None:
         [1.0, 2.0, 3.0, float("nan"), 4.0],
     )
     X, ranks, match = match_source(source, Encoder(PLANE.distributions), PLANE)
-    assert (match.n_used, match.n_dropped, match.n_imputed) == (3, 2, 1)
-    assert match.ignored == ("dropout",)
+    assert match == SourceMatch("other", 3, n_dropped=2, n_imputed=1, ignored=("dropout",))
     assert X[:, 1].tolist() == pytest.approx([0.2, 0.4, 0.6])
     assert ranks.tolist() == [1.0, 2.0, 3.0]
+    # The user is told the same, source by source.
+    assert summarise_sources([_source(n=5), source], PLANE) == [
+        SourceMatch("sister", 5, n_dropped=0, n_imputed=0, ignored=()),
+        match,
+    ]
 
 
 def test_a_parameter_that_a_source_never_had_is_constant() -> None:
@@ -146,18 +145,13 @@ def test_inactive_parameters_of_a_source_are_not_imputed() -> None:
     assert (X == MISSING).sum() == 3
 
 
-def test_sources_of_the_same_name_are_refused() -> None:
+def test_impossible_sources_are_refused() -> None:
     with pytest.raises(ValueError, match="different names"):
         RandomForestEISampler(priors=[_source(), _source()])
-
-
-@pytest.mark.parametrize(
-    ("values", "weight", "message"),
-    [([1.0, 2.0], 1.0, "same length"), ([1.0], 1.5, "weight <= 1")],
-)
-def test_impossible_sources_are_refused(values: list[float], weight: float, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        PriorSource("s", [{"n": 1}], values, weight)
+    with pytest.raises(ValueError, match="same length"):
+        PriorSource("s", [{"n": 1}], [1.0, 2.0])
+    with pytest.raises(ValueError, match="weight <= 1"):
+        PriorSource("s", [{"n": 1}], [1.0], weight=1.5)
 
 
 def test_a_source_too_small_to_learn_from_changes_nothing() -> None:
@@ -174,10 +168,3 @@ def test_priors_without_a_space_are_used_once_the_ranges_are_known() -> None:
         study.tell(trial, _height(trial.params["x"], trial.params["y"]))
     # The second trial is a draw without the sources, by which they are judged.
     assert _height(study.trials[2].params["x"], study.trials[2].params["y"]) > -0.1
-
-
-def test_a_summary_tells_what_of_each_source_is_used() -> None:
-    outside = PriorSource("outside", [{"x": 2.0, "y": 0.5}], [1.0])
-    first, second = summarise_sources([_source(n=5), outside], PLANE)
-    assert (first.name, first.n_used, first.n_dropped) == ("sister", 5, 0)
-    assert (second.name, second.n_used, second.n_dropped) == ("outside", 0, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,9 @@ import pytest
 import torch
 
 from optuna_deepweeds.datasets.dataset import Dataset
+from optuna_deepweeds.training import TrainedNetwork, train
+
+Fit = Callable[..., TrainedNetwork]
 
 if not torch.cuda.is_available():
     # Triton reads it when it is first imported, which no test module does by itself.
@@ -57,9 +61,15 @@ def squares() -> Dataset:
     return make_squares()
 
 
-@pytest.fixture
-def small() -> dict[str, Any]:
-    return dict(SMALL)
+@pytest.fixture(scope="session")
+def fit(squares: Dataset) -> Fit:
+    """`train` on the squares, by default one epoch of the small network on the CPU."""
+
+    def run(*, data: Dataset = squares, **options: Any) -> TrainedNetwork:
+        options = {"config": SMALL, "seed": 0, "epochs": 1, "device": "cpu", **options}
+        return train(data=data, **options)
+
+    return run
 
 
 @pytest.fixture(autouse=True, scope="session")
