@@ -39,10 +39,11 @@ def optuna_plots(view: StudyView) -> list[Drawing]:
     ended = cleaned(view)
     if not ended:
         return plots
-    if len(ended) >= MIN_TRIALS and len({t.value for t in ended}) > 1:
-        plots.append(_importance(view, ended))
     best_first = sorted(ended, key=lambda t: -view.sign * t.values[0])
-    return [*plots, _slices(view, ended, best_first[0]), _parallel(view, best_first)]
+    best = ended.index(best_first[0])
+    if len(ended) >= MIN_TRIALS and len({t.value for t in ended}) > 1:
+        plots.append(_importance(view, ended, best))
+    return [*plots, _slices(view, ended, best), _parallel(view, best_first)]
 
 
 def _n_params(trials: Sequence[FrozenTrial]) -> int:
@@ -96,8 +97,8 @@ def _timeline(view: StudyView) -> Drawing:
     return Drawing("timeline", "Timeline", styled(figure, 340), caption)
 
 
-def _importance(view: StudyView, ended: Sequence[FrozenTrial]) -> Drawing:
-    judged = thinned(ended, n=_MAX_JUDGED)
+def _importance(view: StudyView, ended: Sequence[FrozenTrial], best: int) -> Drawing:
+    judged = thinned(ended, [best], _MAX_JUDGED)
     study = FixedStudy(view.direction, judged)
     figure = visualization.plot_param_importances(study, target_name=view.metric)
     figure.update_traces(showlegend=False, marker_color=COLOURS["finished"])
@@ -112,8 +113,8 @@ def _importance(view: StudyView, ended: Sequence[FrozenTrial]) -> Drawing:
     return Drawing("importance", "Parameter importance", styled(figure, height), caption)
 
 
-def _slices(view: StudyView, ended: Sequence[FrozenTrial], best: FrozenTrial) -> Drawing:
-    shown = thinned(ended, [ended.index(best)])
+def _slices(view: StudyView, ended: Sequence[FrozenTrial], best: int) -> Drawing:
+    shown = thinned(ended, [best])
     figure = visualization.plot_slice(FixedStudy(view.direction, shown), target_name=view.metric)
     figure.update_traces(showlegend=False)
     figure.update_yaxes(range=limits(figure.data))
