@@ -17,7 +17,7 @@ from optuna_deepweeds.bench.methods import make_pruner
 from optuna_deepweeds.bench.problems import Problem, load_problem, random_params
 from optuna_deepweeds.bench.replay import Simulation
 from optuna_deepweeds.bench.runner import quiet, single_threaded_processes
-from optuna_deepweeds.bench.samplers import OptunaOptimiser, grid, make_optimiser
+from optuna_deepweeds.bench.samplers import grid, make_study
 from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.seeds import generator
 from optuna_deepweeds.studies.storage import open_storage
@@ -48,24 +48,25 @@ def of_suggestions(task: str, sampler: str, sizes: Sequence[int]) -> list[dict[s
 
 
 def _measure(task: str, sampler: str, sizes: Sequence[int]) -> list[dict[str, Any]]:
+    if sampler.partition(":")[0] == "smac":
+        raise InvalidInputError(f"costs are measured on Optuna samplers, but got {sampler!r}.")
     problem = load_problem(task)
     records = []
     with quiet():
         (cell,) = grid([task], [sampler], [0], budget=max(sizes))
-        optimiser = make_optimiser(cell, problem)
-        if not isinstance(optimiser, OptunaOptimiser):
-            raise InvalidInputError(f"costs are measured on Optuna samplers, but got {sampler!r}.")
+        study = make_study(cell, problem)
         rng = generator(0, "cost", task)
         for size in sorted(sizes):
-            _fill(optimiser.study, problem, size, rng)
+            _fill(study, problem, size, rng)
             seconds = []
             for _ in range(N_SUGGESTIONS + 2):
                 start = time.process_time()
-                params = optimiser.ask()
+                trial = study.ask()
+                problem.space.suggest(trial)
                 spent = time.process_time() - start
-                value = problem.evaluate(params, rng.random())
+                value = problem.evaluate(trial.params, rng.random())
                 start = time.process_time()
-                optimiser.tell(value)
+                study.tell(trial, value)
                 seconds.append(spent + time.process_time() - start)
             gc.collect()
             times = 1000 * np.array(seconds[2:])

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from optuna_deepweeds.bench.results import Cell, Run
 from optuna_deepweeds.bench.samplers import grid
@@ -31,28 +32,18 @@ SAMPLERS: Mapping[str, str] = {
 _COLOURS = {"random": "#777777", "rf_ei": "#1b7837", "dngo": "#762a83"}
 
 
-def _configuration(
-    batch_size: int, dropout: tuple[float, float], rate: float, units: tuple[int, int]
-) -> dict[str, Any]:
-    """All published winners have two ReLU layers and a cosine schedule."""
-    return {
-        "activation_fn_1": "relu",
-        "activation_fn_2": "relu",
-        "batch_size": batch_size,
-        "dropout_1": dropout[0],
-        "dropout_2": dropout[1],
-        "init_lr": rate,
-        "lr_schedule": "cosine",
-        "n_units_1": units[0],
-        "n_units_2": units[1],
-    }
-
+_PARAMETERS = ("batch_size", "dropout_1", "dropout_2", "init_lr", "n_units_1", "n_units_2")
+# All published winners have two ReLU layers and a cosine schedule.
+_SHARED = {"activation_fn_1": "relu", "activation_fn_2": "relu", "lr_schedule": "cosine"}
 
 PUBLISHED: Mapping[str, tuple[float, Mapping[str, Any]]] = {
-    "best in table": (0.221379, _configuration(8, (0.0, 0.3), 0.0005, (512, 512))),
-    "random": (0.227006, _configuration(32, (0.0, 0.0), 0.001, (512, 128))),
-    "rf_ei": (0.221573, _configuration(8, (0.0, 0.3), 0.0005, (256, 512))),
-    "dngo": (0.221111, _configuration(64, (0.3, 0.0), 0.001, (512, 512))),
+    name: (mse, {**_SHARED, **dict(zip(_PARAMETERS, values, strict=True))})
+    for name, mse, values in (
+        ("best in table", 0.221379, (8, 0.0, 0.3, 0.0005, 512, 512)),
+        ("random", 0.227006, (32, 0.0, 0.0, 0.001, 512, 128)),
+        ("rf_ei", 0.221573, (8, 0.0, 0.3, 0.0005, 256, 512)),
+        ("dngo", 0.221111, (64, 0.3, 0.0, 0.001, 512, 512)),
+    )
 }
 """Ours that answers to it, or the table's best: published MSE and configuration.
 
@@ -139,42 +130,41 @@ def best_configurations(runs: Sequence[Run], plan: Plan) -> list[dict[str, Any]]
     its own; `valid_mse` is the table's mean for it.
     """
     table = load_table(TASK)
-    best = int(table.means.argmin())
-    records = [_record("best in table", None, table, table.configuration(best))]
+    records = [
+        _record("best in table", None, table, table.configuration(int(table.means.argmin())))
+    ]
     for sampler in SAMPLERS:
         for budget, n_runs in ((plan.short, plan.n_short), (plan.long, plan.n_long)):
-            ends = _incumbents(runs, sampler, budget, n_runs)
+            ends = [
+                _incumbent(run, budget)
+                for run in sorted(runs, key=lambda run: run.seed)
+                if run.method["sampler"] == sampler and run.seed < n_runs and run.budget >= budget
+            ]
             if ends:
-                record = _record(sampler, budget, table, min(ends, key=lambda e: e[0])[2])
+                _, _, params = min(ends, key=lambda end: end[0])
+                # Numbers are searched as indices.
+                config = {
+                    name: value if isinstance(value, str) else table.choices[name][value]
+                    for name, value in params.items()
+                }
                 scores = np.array([score for _, score, _ in ends])
-                record["runs"] = len(ends)
-                record["mean_valid_mse"] = float(scores.mean())
-                record["sd_valid_mse"] = float(scores.std(ddof=1)) if len(scores) > 1 else None
-                records.append(record)
+                records.append(_record(sampler, budget, table, config, scores))
     return records
 
 
-def _incumbents(
-    runs: Sequence[Run], sampler: str, budget: int, n_runs: int
-) -> list[tuple[float, float, dict[str, Any]]]:
-    """Told value, score and configuration of each run's incumbent after `budget` evaluations."""
-    table, found = load_table(TASK), []
-    for run in sorted(runs, key=lambda run: run.seed):
-        is_chosen = run.method["sampler"] == sampler and run.seed < n_runs
-        if is_chosen and run.budget >= budget:
-            course = run.results["course"]
-            i = int(np.searchsorted(course["evaluations"], budget, side="right")) - 1
-            # Numbers are searched as indices.
-            config = {
-                name: value if isinstance(value, str) else table.choices[name][value]
-                for name, value in course["params"][i].items()
-            }
-            found.append((course["value"][i], course["score"][i], config))
-    return found
+def _incumbent(run: Run, budget: int) -> tuple[float, float, dict[str, Any]]:
+    """Told value, score and params of the incumbent after `budget` evaluations."""
+    course = run.results["course"]
+    i = int(np.searchsorted(course["evaluations"], budget, side="right")) - 1
+    return course["value"][i], course["score"][i], course["params"][i]
 
 
 def _record(
-    sampler: str, budget: int | None, table: Table, ours: Mapping[str, Any]
+    sampler: str,
+    budget: int | None,
+    table: Table,
+    ours: Mapping[str, Any],
+    scores: NDArray[np.float64] | None = None,
 ) -> dict[str, Any]:
     mse, theirs = PUBLISHED[sampler]
     valid_mse, its_valid_mse = (
@@ -184,22 +174,20 @@ def _record(
     return {
         "sampler": sampler,
         "evaluations": budget,
-        "runs": None,
+        "runs": None if scores is None else len(scores),
         "valid_mse": valid_mse,
-        "configuration": describe(ours),
-        "mean_valid_mse": None,
-        "sd_valid_mse": None,
+        "configuration": _described(ours),
+        "mean_valid_mse": None if scores is None else float(scores.mean()),
+        "sd_valid_mse": None if scores is None or len(scores) < 2 else float(scores.std(ddof=1)),
         "published_mse": mse,
-        "published_configuration": describe(theirs),
+        "published_configuration": _described(theirs),
         "its_valid_mse": its_valid_mse,
     }
 
 
-def describe(configuration: Mapping[str, Any]) -> str:
+def _described(configuration: Mapping[str, Any]) -> str:
     """A configuration in the words of the published table."""
-    c = configuration
     return (
-        f"{c['activation_fn_1']} {c['activation_fn_2']} batch {c['batch_size']} "
-        f"dropout {c['dropout_1']} {c['dropout_2']} lr {c['init_lr']:g} {c['lr_schedule']} "
-        f"units {c['n_units_1']} {c['n_units_2']}"
-    )
+        "{activation_fn_1} {activation_fn_2} batch {batch_size} dropout {dropout_1} {dropout_2} "
+        "lr {init_lr:g} {lr_schedule} units {n_units_1} {n_units_2}"
+    ).format(**configuration)

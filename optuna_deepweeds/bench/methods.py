@@ -20,35 +20,21 @@ from optuna_deepweeds import pruners, samplers
 from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.schema import choose
 
-PRUNERS: dict[str, tuple[str, dict[str, Any], str]] = {
-    "none": ("none", {}, "no pruning"),
-    "median": ("optuna.pruners:MedianPruner", {}, "Optuna's median rule"),
-    "hyperband": ("hyperband", {}, "Optuna's Hyperband, reduction 3"),
-    "asha-default": (
-        "optuna.pruners:SuccessiveHalvingPruner",
-        {},
-        "Optuna's SuccessiveHalving as it comes: reduction 4, min_resource auto",
-    ),
-    "asha-3-1": ("asha", {}, "Optuna's SuccessiveHalving, reduction 3, min_resource 1"),
-    "dora-published": (
-        "optuna_deepweeds.bench.peers:PublishedDoraPruner",
-        {},
-        "forest on parameters, epoch and time; stops what it sees beating nothing",
-    ),
-    "promotion-3": (
-        "optuna_deepweeds.bench.peers:PromotionPruner",
-        {"reduction_factor": 3},
-        "promotion-type ASHA, reduction 3 (pauses and continues)",
-    ),
-    "promotion-4": (
-        "optuna_deepweeds.bench.peers:PromotionPruner",
-        {"reduction_factor": 4},
-        "promotion-type ASHA, reduction 4 (pauses and continues)",
-    ),
-    "dora": ("dora", {}, "anticipation, stopping only"),
-    "dora-thaw": ("dora", {"thaw": True}, "anticipation, stopping and continuing"),
+_PEERS = "optuna_deepweeds.bench.peers"
+
+PRUNERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "none": ("none", {}),
+    "median": ("optuna.pruners:MedianPruner", {}),
+    "hyperband": ("hyperband", {}),  # reduction 3
+    "asha-default": ("optuna.pruners:SuccessiveHalvingPruner", {}),  # reduction 4
+    "asha-3-1": ("asha", {}),  # SuccessiveHalving, reduction 3, min_resource 1
+    "dora-published": (f"{_PEERS}:PublishedDoraPruner", {}),
+    "promotion-3": (f"{_PEERS}:PromotionPruner", {"reduction_factor": 3}),
+    "promotion-4": (f"{_PEERS}:PromotionPruner", {"reduction_factor": 4}),
+    "dora": ("dora", {}),  # stopping only
+    "dora-thaw": ("dora", {"thaw": True}),
 }
-"""By name, the class or the name of `pruners.PRUNERS`, its options, and what it is."""
+"""By name, the class or the name of `pruners.PRUNERS`, and its options."""
 
 ASHA = ("asha-default", "asha-3-1")
 """The two settings of SuccessiveHalving, the better of which others are compared with."""
@@ -107,7 +93,7 @@ def make_pruner(
         InvalidInputError: The name is unknown, or the pruner does not take the options.
     """
     description = parse(text)
-    target, preset, _ = PRUNERS[choose("pruner", description.name, PRUNERS)]
+    target, preset = PRUNERS[choose("pruner", description.name, PRUNERS)]
     options = {**preset, **description.options, **(prior or {})}
     if target in pruners.PRUNERS:
         return pruners.make_pruner(target, max_resource=max_resource, **options)

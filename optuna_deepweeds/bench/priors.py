@@ -26,15 +26,9 @@ TRIALS = ("good", "negated", "shuffled")
 """What the trials given to a sampler can be worth: honest values, values turned around, so that
 they recommend what is bad, or values dealt out at random, so that they say nothing."""
 
-CURVES = {
-    "none": "nothing, the control",
-    "same": "the held-out curves without the best fifth",
-    "related": "curves of the other tasks",
-    "shifted": "those of same, .3 too high",
-    "lowered": "those of same, .3 too low",
-    "negated": "those of same, turned upside down",
-}
-"""What a pruner can be given, each with a line of description."""
+CURVES = ("none", "same", "related", "shifted", "lowered", "negated")
+"""What a pruner can be given: nothing (the control), the held-out curves without the best fifth,
+curves of the other tasks, or those of `same` .3 too high, .3 too low or turned upside down."""
 
 N_TRIALS = 100
 """Configurations of each source, before its best are removed."""

@@ -1,6 +1,6 @@
 """One run of a sampler on a problem, and the grid of them.
 
-A run's optimiser is asked and told like any user's; what it is told, the noise of a table
+A run's study is asked and told like any user's; what it is told, the noise of a table
 included, depends on (seed, task, number of the evaluation) alone, so all samplers meet the same
 luck. The course of a run is the state of its incumbent, the configuration with the best value
 told so far, at the reporting budgets and whenever it changes.
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import time
-from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,6 +20,7 @@ from optuna_deepweeds.bench import priors
 from optuna_deepweeds.bench.methods import optuna_sampler, parse
 from optuna_deepweeds.bench.problems import Problem, load_problem
 from optuna_deepweeds.bench.results import Cell
+from optuna_deepweeds.bench.smac import SmacSampler
 from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.samplers import make_sampler
 from optuna_deepweeds.seeds import generator
@@ -29,51 +29,6 @@ BUDGETS = (5, 10, 25, 50, 75, 100)
 """Numbers of evaluations at which every run leaves an entry."""
 
 NO_PRIORS = "none"
-
-
-class Optimiser(ABC):
-    """What a run talks to."""
-
-    @abstractmethod
-    def ask(self) -> dict[str, Any]:
-        """The next configuration, constants of the space left out."""
-
-    @abstractmethod
-    def tell(self, value: float) -> None:
-        """The value of the configuration that was asked for last."""
-
-    def clock(self) -> float:
-        """CPU seconds its process has used; wall time would measure the machine's load."""
-        return time.process_time()
-
-    def close(self) -> None:
-        """Free processes and files."""
-        return None
-
-
-class OptunaOptimiser(Optimiser):
-    """An in-memory Optuna study used through ask and tell."""
-
-    def __init__(
-        self,
-        problem: Problem,
-        sampler: optuna.samplers.BaseSampler,
-        enqueued: Sequence[Mapping[str, Any]] = (),
-    ) -> None:
-        self._problem = problem
-        self.study = optuna.create_study(sampler=sampler, direction=problem.direction)
-        for params in enqueued:
-            self.study.enqueue_trial(dict(params))
-        self._trial: optuna.Trial | None = None
-
-    def ask(self) -> dict[str, Any]:
-        self._trial = self.study.ask()
-        config = self._problem.space.suggest(self._trial)
-        return {k: v for k, v in config.items() if k not in self._problem.space.constants}
-
-    def tell(self, value: float) -> None:
-        assert self._trial is not None
-        self.study.tell(self._trial, value)
 
 
 def grid(
@@ -101,35 +56,37 @@ def grid(
     ]
 
 
-def make_optimiser(cell: Cell, problem: Problem, *, smac_python: str | None = None) -> Optimiser:
-    """The optimiser of a cell, seeded from its task and seed.
+def make_study(cell: Cell, problem: Problem, *, smac_python: str | None = None) -> optuna.Study:
+    """An in-memory study with the sampler of a cell, seeded from its task and seed.
 
     The option `space=False` hides the conditions of a space from a sampler that could use them.
     """
     text, given = cell.method["sampler"], cell.method["priors"]
     description = parse(text)
-    seed = int(generator(cell.seed, "sampler", problem.name).integers(2**31))
-    if description.name == "smac":
-        from optuna_deepweeds.bench.smac import SmacOptimiser
-
-        options = description.options
-        return SmacOptimiser(
-            problem, seed=seed, n_trials=cell.budget, python=smac_python, options=options
-        )
-    sampler = optuna_sampler(description, seed)
-    if sampler is not None:
-        if given != NO_PRIORS:
-            raise InvalidInputError(f"priors go to rf_ei and dngo, but got {text!r}.")
-        return OptunaOptimiser(problem, sampler)
     options = dict(description.options)
-    if options.pop("space", True) and problem.is_conditional:
-        options["space"] = problem.space
+    seed = int(generator(cell.seed, "sampler", problem.name).integers(2**31))
     enqueued: Sequence[Mapping[str, Any]] = ()
-    if given != NO_PRIORS:
-        kind, _, n_enqueued = given.partition("/")
-        options["priors"] = priors.sources(problem.name, seed=cell.seed, kind=kind)
-        enqueued = priors.best(options["priors"], int(n_enqueued))
-    return OptunaOptimiser(problem, make_sampler(description.name, seed=seed, **options), enqueued)
+    sampler: optuna.samplers.BaseSampler | None
+    if description.name == "smac":
+        sampler = SmacSampler(
+            problem.space, seed=seed, n_trials=cell.budget, python=smac_python, options=options
+        )
+    else:
+        sampler = optuna_sampler(description, seed)
+    if sampler is None:
+        if options.pop("space", True) and problem.is_conditional:
+            options["space"] = problem.space
+        if given != NO_PRIORS:
+            kind, _, n_enqueued = given.partition("/")
+            options["priors"] = priors.sources(problem.name, seed=cell.seed, kind=kind)
+            enqueued = priors.best(options["priors"], int(n_enqueued))
+        sampler = make_sampler(description.name, seed=seed, **options)
+    elif given != NO_PRIORS:
+        raise InvalidInputError(f"priors go to rf_ei and dngo, but got {text!r}.")
+    study = optuna.create_study(sampler=sampler, direction=problem.direction)
+    for params in enqueued:
+        study.enqueue_trial(dict(params))
+    return study
 
 
 def run_cell(cell: Cell, smac_python: str | None = None) -> dict[str, Any]:
@@ -149,16 +106,24 @@ def run_cell(cell: Cell, smac_python: str | None = None) -> dict[str, Any]:
     course: dict[str, list[Any]] = defaultdict(list)
     seconds, best_loss = 0.0, math.inf
     best: tuple[float, float, dict[str, Any]] = (math.nan, math.nan, {})
-    optimiser = make_optimiser(cell, problem, smac_python=smac_python)
+    study = make_study(cell, problem, smac_python=smac_python)
+    smac = study.sampler if isinstance(study.sampler, SmacSampler) else None
+
+    def clock() -> float:
+        # Wall time would measure the machine's load.
+        return time.process_time() + (smac.cpu_seconds if smac else 0.0)
+
     try:
         for n in range(1, cell.budget + 1):
-            start = optimiser.clock()
-            params = optimiser.ask()
-            seconds += optimiser.clock() - start
+            start = clock()
+            trial = study.ask()
+            problem.space.suggest(trial)
+            seconds += clock() - start
+            params = trial.params
             value = problem.evaluate(params, float(noise[n - 1]))
-            start = optimiser.clock()
-            optimiser.tell(value)
-            seconds += optimiser.clock() - start
+            start = clock()
+            study.tell(trial, value)
+            seconds += clock() - start
             has_improved = problem.sign * value < best_loss
             if has_improved:
                 best_loss, best = problem.sign * value, (value, problem.score(params), params)
@@ -176,5 +141,6 @@ def run_cell(cell: Cell, smac_python: str | None = None) -> dict[str, Any]:
                 for name, entry_value in entry.items():
                     course[name].append(entry_value)
     finally:
-        optimiser.close()
+        if smac:
+            smac.close()
     return {"course": dict(course)}

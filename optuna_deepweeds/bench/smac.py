@@ -10,31 +10,41 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.samplers import BaseSampler
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
 
-from optuna_deepweeds.bench.problems import Problem
-from optuna_deepweeds.bench.samplers import Optimiser
 from optuna_deepweeds.errors import DeepWeedsError
-from optuna_deepweeds.spaces import Parameter
+from optuna_deepweeds.spaces import Parameter, SearchSpace
 
 _SERVER = Path(__file__).with_name("smac_server.py")
 
 
-class SmacOptimiser(Optimiser):
-    """SMAC3's HyperparameterOptimizationFacade with its defaults.
+class SmacSampler(BaseSampler):
+    """SMAC3's HyperparameterOptimizationFacade with its defaults, one trial at a time.
 
     Args:
-        problem: What is searched; larger-is-better problems are negated.
+        space: What is searched.
         seed: Of the scenario.
         n_trials: Budget, which sizes SMAC's initial design.
         python: Interpreter of the environment that has SMAC3.
         options: Further arguments of SMAC's `Scenario`; `deterministic=True` tells it not to
             spend evaluations on repeats.
+
+    Attributes:
+        cpu_seconds: What the other process has used.
 
     Raises:
         DeepWeedsError: There is no such interpreter, or SMAC3 is missing there.
@@ -42,7 +52,7 @@ class SmacOptimiser(Optimiser):
 
     def __init__(
         self,
-        problem: Problem,
+        space: SearchSpace,
         *,
         seed: int,
         n_trials: int,
@@ -54,10 +64,9 @@ class SmacOptimiser(Optimiser):
                 "the sampler smac needs an environment of its own; install smac there and name "
                 "its interpreter with --smac-python."
             )
-        self._problem = problem
+        self._space = space
         self._python = python
-        self._cpu_seconds = 0.0
-        self._parameters = {p.name: p for p in problem.space.parameters}
+        self.cpu_seconds = 0.0
         try:
             self._process = subprocess.Popen(
                 # Isolated: our own smac.py lies beside the script.
@@ -75,26 +84,39 @@ class SmacOptimiser(Optimiser):
         try:
             self._request(
                 op="start",
-                parameters=[self._describe(p) for p in problem.space.parameters],
+                parameters=[self._describe(p) for p in space.parameters],
                 scenario={"deterministic": False, **options, "seed": seed, "n_trials": n_trials},
             )
         except BaseException:
             self.close()
             raise
 
-    def ask(self) -> dict[str, Any]:
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        return self._space.distributions
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
         raw = self._request(op="ask")["params"]
-        return {
-            name: _decoded(parameter, raw[name])
-            for name, parameter in self._parameters.items()
-            if name in raw
-        }
+        return {p.name: _decoded(p, raw[p.name]) for p in self._space.parameters if p.name in raw}
 
-    def tell(self, value: float) -> None:
-        self._request(op="tell", value=self._problem.sign * value)
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, _: BaseDistribution
+    ) -> Any:
+        raise DeepWeedsError(f"SMAC must give every parameter, but gave no {param_name}.")
 
-    def clock(self) -> float:
-        return self._cpu_seconds
+    def after_trial(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        state: TrialState,
+        values: Sequence[float] | None,
+    ) -> None:
+        assert values is not None
+        sign = -1 if study.direction == StudyDirection.MAXIMIZE else 1
+        self._request(op="tell", value=sign * values[0])
 
     def close(self) -> None:
         for pipe in (self._process.stdin, self._process.stdout):
@@ -121,7 +143,7 @@ class SmacOptimiser(Optimiser):
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
             raise DeepWeedsError(f"SMAC failed: {answer['error']}")
-        self._cpu_seconds = answer["cpu"]
+        self.cpu_seconds = answer["cpu"]
         return answer
 
     def _describe(self, parameter: Parameter) -> dict[str, Any]:
@@ -142,7 +164,7 @@ class SmacOptimiser(Optimiser):
                 is_whole, bounds = True, (0, round((bounds[1] - bounds[0]) / step))
             described |= {"is_whole": is_whole, "bounds": bounds, "log": distribution.log}
         if condition is not None:
-            parent = self._parameters[condition.parent].distribution
+            parent = self._space[condition.parent].distribution
             values: Any = condition.values
             if values is not None and isinstance(parent, CategoricalDistribution):
                 values = [parent.choices.index(value) for value in values]

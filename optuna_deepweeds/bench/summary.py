@@ -25,7 +25,6 @@ everything that all pruners of one comparison share:
 from __future__ import annotations
 
 import math
-import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -50,7 +49,6 @@ MEAN = "mean"
 _N_RESAMPLES = 1000
 _FEW_RESAMPLES = 200
 _NO_PRIORS = "none"
-_ENTRY = ("pruner", "prior_curves")
 _FIGURES = ("outside_top_tenth", "top_started", "top_stopped", "decision_ms")
 
 Array = NDArray[np.float64]
@@ -79,15 +77,9 @@ class SamplerRuns:
 
     def __init__(self, runs: Sequence[Run], budget: int, label: str) -> None:
         runs = sorted(runs, key=lambda run: run.seed)
+        courses = [run.results["course"] for run in runs]
         self.fraction, self.regret, self.score, self.milliseconds = (
-            np.array(
-                [
-                    course(
-                        run.results["course"]["evaluations"], run.results["course"][name], budget
-                    )
-                    for run in runs
-                ]
-            )
+            np.array([course(c["evaluations"], c[name], budget) for c in courses])
             for name in ("fraction", "regret", "score", "milliseconds")
         )
         n = len(runs)
@@ -98,6 +90,10 @@ class SamplerRuns:
     def mean(self, values: Array) -> Array:
         """(1 + n_resamples, ...) means of (n_seeds, ...) values in every resample."""
         return np.asarray(self.weights @ values)
+
+    def log_fraction(self) -> Array:
+        """(1 + n_resamples, budget) means of the logarithm of the fraction."""
+        return self.mean(np.log(self.fraction + FLOOR))
 
 
 def sampler_runs(runs: Sequence[Run], budget: int) -> dict[str, dict[str, SamplerRuns]]:
@@ -164,10 +160,10 @@ def _sampler_record(
     ours = {t: table[label][t] for t in members if t in table[label]}
     shared = [t for t in ours if t in peers]
     own = [ours[t] for t in shared or ours]
-    curves = np.mean([run.mean(np.log(run.fraction + FLOOR)) for run in own], axis=0)
+    curves = np.mean([run.log_fraction() for run in own], axis=0)
     ratio = reach = np.full(2, np.nan)
     if shared:
-        goal = np.mean([peers[t].mean(np.log(peers[t].fraction + FLOOR)) for t in shared], axis=0)
+        goal = np.mean([peers[t].log_fraction() for t in shared], axis=0)
         reached = curves <= goal[:, -1:]
         reach = np.where(reached.any(axis=1), reached.argmax(axis=1) + 1.0, np.inf)
         ratio = np.exp(curves[:, at] - goal[:, at])
@@ -358,26 +354,16 @@ def _paired(
 def _speed_up(key: str, own: Array, target: Array) -> dict[str, Any]:
     """Epochs of the last budget over those to reach the target's mean regret with it."""
 
-    def factor(index: NDArray[np.int64]) -> float:
-        reached = own[index].mean(axis=0) <= target[index, -1].mean() + 1e-12
+    def factor(own: Array, target: Array) -> float:
+        reached = own.mean(axis=0) <= target[:, -1].mean() + 1e-12
         return len(reached) / (int(np.argmax(reached)) + 1) if reached.any() else math.nan
 
-    index = np.arange(len(own))
-    value = factor(index) if len(own) else math.nan
+    n = len(own)
+    value = factor(own, target) if n else math.nan
     if math.isnan(value):
         return {}
-    error = math.nan
-    if len(index) > 1:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", stats.DegenerateDataWarning)
-            error = stats.bootstrap(
-                (index,),
-                factor,
-                vectorized=False,
-                n_resamples=_FEW_RESAMPLES,
-                method="percentile",
-                rng=np.random.default_rng(0),
-            ).standard_error
+    resamples = np.random.default_rng(0).integers(0, n, (_FEW_RESAMPLES, n))
+    error = np.std([factor(own[i], target[i]) for i in resamples], ddof=1) if n > 1 else math.nan
     # NaN where a resample never reaches the target: the error is then unknown.
     return {key: value, f"{key}_se": None if math.isnan(error) else float(error)}
 

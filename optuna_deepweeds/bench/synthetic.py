@@ -7,8 +7,9 @@ finds them for free.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,6 +87,14 @@ def _floats(low: float, high: float, n_dims: int) -> dict[str, _Described]:
     return {f"x{i}": FloatDistribution(low, high) for i in range(n_dims)}
 
 
+def _at(values: Sequence[float]) -> dict[str, float]:
+    return {f"x{i}": x for i, x in enumerate(values)}
+
+
+def _vector(params: Params) -> np.ndarray:
+    return np.array([params[f"x{i}"] for i in range(len(params))])
+
+
 def unit(distribution: BaseDistribution, value: float) -> float:
     """Place of a numeric value within its range, in [0, 1]; log ranges are measured in logs."""
     assert isinstance(distribution, (FloatDistribution, IntDistribution))
@@ -122,34 +131,30 @@ _HARTMANN_P = 1e-4 * np.array(
         [4047, 8828, 8732, 5743, 1091, 381],
     ]
 )
-_HARTMANN_MINIMISER = (0.20168952, 0.15001069, 0.47687398, 0.27533243, 0.31165162, 0.65730054)
 
 
 @_minimise(
     _floats(0.0, 1.0, 6),
-    at={f"x{i}": x for i, x in enumerate(_HARTMANN_MINIMISER)},
+    at=_at((0.20168952, 0.15001069, 0.47687398, 0.27533243, 0.31165162, 0.65730054)),
     minimum=-3.322368011415512,
 )
 def _hartmann6(params: Params) -> float:
-    x = np.array([params[f"x{i}"] for i in range(6)])
-    weights = np.array([1.0, 1.2, 3.0, 3.2])
-    return float(-weights @ np.exp(-(_HARTMANN_A * (x - _HARTMANN_P) ** 2).sum(axis=1)))
+    distances = (_HARTMANN_A * (_vector(params) - _HARTMANN_P) ** 2).sum(axis=1)
+    return float(-np.array([1.0, 1.2, 3.0, 3.2]) @ np.exp(-distances))
 
 
-@_minimise(_floats(-2.0, 3.0, 4), at={f"x{i}": 1.0 for i in range(4)})
+@_minimise(_floats(-2.0, 3.0, 4), at=_at([1.0] * 4))
 def _rosenbrock4(params: Params) -> float:
-    x = [params[f"x{i}"] for i in range(4)]
-    return sum(
-        100.0 * (b - a**2) ** 2 + (1.0 - a) ** 2 for a, b in zip(x[:-1], x[1:], strict=True)
-    )
+    pairs = itertools.pairwise(_vector(params).tolist())
+    return sum(100.0 * (b - a**2) ** 2 + (1.0 - a) ** 2 for a, b in pairs)
 
 
 _ACKLEY_SHIFT = (3.1, -7.4, 11.2, -1.3, 5.9)
 
 
-@_minimise(_floats(-20.0, 20.0, 5), at={f"x{i}": x for i, x in enumerate(_ACKLEY_SHIFT)})
+@_minimise(_floats(-20.0, 20.0, 5), at=_at(_ACKLEY_SHIFT))
 def _ackley5(params: Params) -> float:
-    z = np.array([params[f"x{i}"] for i in range(5)]) - _ACKLEY_SHIFT
+    z = _vector(params) - _ACKLEY_SHIFT
     root_mean_square = math.sqrt(float(np.mean(z**2)))
     waves = float(np.mean(np.cos(2 * math.pi * z)))
     return -20 * math.exp(-0.2 * root_mean_square) - math.exp(waves) + 20 + math.e
@@ -233,14 +238,8 @@ def _branches(params: Params) -> float:
         "warm_up": (CategoricalDistribution(("none", "linear")), "use_momentum", True),
         "n_warm_up": (IntDistribution(1, 20), "warm_up", "linear"),
     },
-    at={
-        "rate": 10**-1.3,
-        "optimiser": "sgd",
-        "use_momentum": True,
-        "momentum": 0.88,
-        "warm_up": "linear",
-        "n_warm_up": 6,
-    },
+    at={"rate": 10**-1.3, "optimiser": "sgd", "use_momentum": True, "momentum": 0.88}
+    | {"warm_up": "linear", "n_warm_up": 6},
 )
 def _nested(params: Params) -> float:
     """Conditions two deep: momentum under sgd, its schedule under momentum."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
+from contextlib import closing
 from pathlib import Path
 
+import optuna
 import pytest
 
 from optuna_deepweeds.bench import smac
 from optuna_deepweeds.bench.problems import load_problem
-from optuna_deepweeds.bench.smac import SmacOptimiser
+from optuna_deepweeds.bench.smac import SmacSampler
 from optuna_deepweeds.errors import DeepWeedsError
 
 
@@ -19,47 +22,45 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(smac, "_SERVER", Path(__file__).with_name("smac_stub.py"))
 
 
-def _optimiser(task: str, seed: int = 0, python: str | None = sys.executable) -> SmacOptimiser:
-    return SmacOptimiser(load_problem(task), seed=seed, n_trials=20, python=python, options={})
+def _sampler(task: str, seed: int = 0, python: str | None = sys.executable) -> SmacSampler:
+    space = load_problem(task).space
+    return SmacSampler(space, seed=seed, n_trials=20, python=python, options={})
+
+
+def _ask_and_tell(task: str, n_trials: int, sampler: SmacSampler) -> None:
+    problem = load_problem(task)
+    study = optuna.create_study(sampler=sampler, direction=problem.direction)
+    with closing(sampler):
+        for _ in range(n_trials):
+            trial = study.ask()
+            params = trial.relative_params
+            assert problem.space.problem(params) is None
+            assert tuple(params) == problem.space.active(params)
+            problem.space.suggest(trial)
+            assert trial.params == params
+            study.tell(trial, problem.score(params))
 
 
 @pytest.mark.usefixtures("stub")
 @pytest.mark.parametrize("task", ["mixed", "nested", "course_like"])
 def test_every_configuration_is_a_point_of_the_space(task: str) -> None:
-    optimiser, problem = _optimiser(task), load_problem(task)
-    try:
-        for _ in range(40):
-            params = optimiser.ask()
-            assert problem.space.problem(params) is None
-            assert tuple(params) == problem.space.active(params)
-            optimiser.tell(problem.score(params))
-    finally:
-        optimiser.close()
+    _ask_and_tell(task, 40, _sampler(task))
 
 
 @pytest.mark.usefixtures("stub")
 def test_failure_of_the_other_side_is_told() -> None:
-    optimiser = _optimiser("branin", seed=13)
-    optimiser.ask()
     with pytest.raises(DeepWeedsError, match="SMAC failed: broken"):
-        optimiser.ask()
-    optimiser.close()
+        _ask_and_tell("branin", 2, _sampler("branin", seed=13))
 
 
 def test_without_interpreter_or_smac_the_error_says_what_to_do() -> None:
     with pytest.raises(DeepWeedsError, match="--smac-python"):
-        _optimiser("branin", python=None)
+        _sampler("branin", python=None)
     with pytest.raises(DeepWeedsError, match="must be an interpreter"):
-        _optimiser("branin", python="/no/such/python")
-    if not _has_smac():
+        _sampler("branin", python="/no/such/python")
+    if importlib.util.find_spec("smac") is None:
         with pytest.raises(DeepWeedsError, match="the SMAC process ended"):
-            _optimiser("branin")
-
-
-def _has_smac() -> bool:
-    import importlib.util
-
-    return importlib.util.find_spec("smac") is not None
+            _sampler("branin")
 
 
 @pytest.mark.slow
@@ -68,12 +69,4 @@ def _has_smac() -> bool:
 )
 @pytest.mark.parametrize("task", ["mixed", "course_like"])
 def test_real_smac_stays_inside_the_space(task: str) -> None:
-    optimiser = _optimiser(task, python=os.environ["SMAC_PYTHON"])
-    problem = load_problem(task)
-    try:
-        for _ in range(12):
-            params = optimiser.ask()
-            assert problem.space.problem(params) is None
-            optimiser.tell(problem.score(params))
-    finally:
-        optimiser.close()
+    _ask_and_tell(task, 12, _sampler(task, python=os.environ["SMAC_PYTHON"]))
