@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from optuna_deepweeds.cli._output import emit, format_option, info, storage_option
-from optuna_deepweeds.cli._values import Output
+from optuna_deepweeds.cli._values import Output, page_option, png_option
 from optuna_deepweeds.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -22,16 +22,10 @@ if TYPE_CHECKING:
 _MAX_BYTES = 200  # Of a file's name most systems allow 255.
 
 
-_png_option = click.option(
-    "--png", "png_folder", type=Output(is_folder=True),
-    help="Also draw every figure as a PNG into this folder.",
-)  # fmt: skip
-
-
 @click.command()
 @click.argument("name")
-@click.option("-o", "--output", type=Output(), help="The HTML file.  [default: reports/NAME.html]")
-@_png_option
+@page_option
+@png_option
 @storage_option
 def report(
     name: str, output: Path | None, png_folder: Path | None, storage_url: str | None
@@ -61,7 +55,7 @@ def report(
 @click.option(
     "--html", "html_file", type=Output(), help="Also write the comparison as one HTML file."
 )
-@_png_option
+@png_option
 @format_option
 @storage_option
 def compare(
