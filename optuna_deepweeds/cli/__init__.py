@@ -41,7 +41,11 @@ another specification, 5 storage, 129, 130 and 143 interrupted (the running tria
 
 @click.group(
     cls=LazyGroup,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 99},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 99,
+        "show_default": True,
+    },
     epilog=_EPILOG,
     lazy={
         "study": (f"{_ROOM}.study:study", "Run, resume, inspect and compare studies."),
@@ -55,7 +59,10 @@ another specification, 5 storage, 129, 130 and 143 interrupted (the running tria
     },
 )
 @click.version_option(__version__, prog_name="optuna-deepweeds")
-@click.option("-v", "--verbose", count=True, help="Log more to stderr; twice for debugging.")
+@click.option(
+    "-v", "--verbose", count=True, show_default=False,
+    help="Log more to stderr; twice for debugging.",
+)  # fmt: skip
 def cli(verbose: int) -> None:
     """Search neural networks for the DeepWeeds images with Optuna studies.
 
@@ -81,17 +88,14 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
         sys.stdout.flush()
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
-    except click.Abort:
-        click.echo("\nInterrupted.", err=True)  # In the line of a question.
+    except (click.Abort, KeyboardInterrupt) as stop:
+        # An abort leaves the line of a question.
+        click.echo("\n" * isinstance(stop, click.Abort) + "Interrupted.", err=True)
         sys.exit(130)
-    except KeyboardInterrupt:
-        click.echo("Interrupted.", err=True)
-        sys.exit(130)
-    except click.UsageError as error:
-        where = f" See: {error.ctx.command_path} --help" if error.ctx is not None else ""
-        _refuse(error.format_message(), error.exit_code, where)
     except click.ClickException as error:
-        _refuse(error.format_message(), error.exit_code)
+        ctx: click.Context | None = getattr(error, "ctx", None)
+        where = f" See: {ctx.command_path} --help" if ctx is not None else ""
+        _refuse(error.format_message(), error.exit_code, where)
     except DeepWeedsError as error:
         _refuse(str(error), error.exit_code)
     except BrokenPipeError:

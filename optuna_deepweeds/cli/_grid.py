@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -25,12 +26,11 @@ from optuna_deepweeds.report.dashboard_note import publish
 from optuna_deepweeds.report.standing import standing_of
 from optuna_deepweeds.studies import manager
 from optuna_deepweeds.studies.accounting import progress
-from optuna_deepweeds.studies.experiment import Cell, EvaluationPlan, Experiment, is_finished
+from optuna_deepweeds.studies.experiment import Cell, Experiment, is_finished
 from optuna_deepweeds.studies.storage import ResilientStorage
 from optuna_deepweeds.tasks import ImageTask
 
 _PROGRAM = (sys.executable, "-m", "optuna_deepweeds", "experiment", "run")
-_SECONDS_BETWEEN_LOOKS = 3.0
 _MAX_JOBS = 4
 
 
@@ -108,33 +108,23 @@ class GridRun:
         tested = evaluation.trials[0]
         scores = ", ".join(f"{accuracy:.4f}" for accuracy in tested.accuracies)
         info(f"{head}: trial {tested.trial} on the test images: {scores or 'no training ended'}")
-        for failure in tested.failures:
-            info(f"Failed: {failure}")
         return 0
 
 
 def run_jobs(run: GridRun, file: Path, jobs: int, url: str) -> int:
-    """Run a grid by `jobs` processes of this machine; returns the exit code.
-
-    Args:
-        run: The grid and what it is run with.
-        file: The grid's file or name.
-        jobs: Processes.
-        url: Of the storage.
-    """
+    """Run the grid of `file` by so many processes of this machine; returns the exit code."""
     from optuna_deepweeds.studies.launch import WorkerCommand, launch
 
     stop = StopFlag()
-    line = LiveLine(_SECONDS_BETWEEN_LOOKS)
+    line = LiveLine()
 
     def show() -> None:
-        if line.is_due():
+        if line.is_shown:
             line.show(_progress(run))
 
     with tempfile.TemporaryDirectory(prefix="deepweeds-grid-") as claims:
-        plan = run.grid.evaluation or EvaluationPlan()
-        arguments = ["--claims", claims, "--jobs", "1"]
-        arguments += ["--test-seeds", str(plan.seeds if run.grid.evaluation else 0)]
+        n_tests = run.grid.evaluation.seeds if run.grid.evaluation is not None else 0
+        arguments = ["--claims", claims, "--jobs", "1", "--test-seeds", str(n_tests)]
         arguments += run.options.arguments()
         command = WorkerCommand(str(file), url, tuple(arguments), _PROGRAM)
         launch("local", command, jobs, device=run.options.device, should_stop=stop, on_tick=show)
@@ -147,12 +137,8 @@ def run_jobs(run: GridRun, file: Path, jobs: int, url: str) -> int:
 
 
 def default_jobs(device: str, n_open: int) -> int:
-    """Studies to run at a time: one on a GPU, else one a core, since small networks need no more.
-
-    Args:
-        device: The device that trains.
-        n_open: Studies that are not finished or tested.
-    """
+    """Studies to run at a time: one on a GPU, else one a core, since small networks need no more;
+    never more than the `n_open` that are not finished or tested."""
     if device != "cpu":
         return 1
     affinity = getattr(os, "sched_getaffinity", None)
@@ -162,14 +148,9 @@ def default_jobs(device: str, n_open: int) -> int:
 
 def _progress(run: GridRun) -> str:
     """How far the processes are."""
-    names = set(manager.study_names(run.storage))
-    n_done = n_tested = n_epochs = 0
-    for cell in run.grid.cells:
-        if cell.name in names:
-            study = manager.load_plain(cell.name, run.storage)
-            n_epochs += progress(study.get_trials(deepcopy=False), study.direction).epochs
-            n_done += is_finished(study)
-            plan = run.grid.evaluation
-            n_tested += plan is not None and plan.is_done(study)
+    studies = run.grid.studies(run.storage).values()
+    states = Counter(map(run.grid.state, studies))
+    n_epochs = sum(progress(s.get_trials(deepcopy=False), s.direction).epochs for s in studies)
+    n_done = states["done"] + states["tested"]
     text = f"{n_done} of {len(run.grid.cells)} studies, {n_epochs} epochs"
-    return text if run.grid.evaluation is None else f"{text}, {n_tested} tested"
+    return text if run.grid.evaluation is None else f"{text}, {states['tested']} tested"

@@ -1,6 +1,8 @@
-"""A click group that imports a command's module when the command is called for.
+"""A click group that imports a command's module when the command is called for, and its examples.
 
-`optuna-deepweeds --help` and shell completion stay fast because nothing imports torch.
+`optuna-deepweeds --help` and shell completion stay fast because nothing imports torch. The
+examples under every command's help stand in one place, so that they tell one story; a test parses
+each. A command shows those that begin with its name, a group the first of each of its commands.
 """
 
 from __future__ import annotations
@@ -11,7 +13,6 @@ from typing import Any
 
 import click
 
-from optuna_deepweeds.cli._examples import epilog_of
 from optuna_deepweeds.schema import did_you_mean
 
 
@@ -33,7 +34,7 @@ class LazyGroup(click.Group):
         if cmd_name not in self._lazy:
             return None
         command: click.Command = pkgutil.resolve_name(self._lazy[cmd_name][0])
-        _add_examples(command, [*_path(ctx), cmd_name])
+        _add_examples(command, [*ctx.command_path.split()[1:], cmd_name])
         return command
 
     def resolve_command(
@@ -50,15 +51,94 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, text) for name, (_, text) in self._lazy.items()])
 
 
-def _path(ctx: click.Context) -> list[str]:
-    """The names of the groups down to `ctx`, without the program's."""
-    return [] if ctx.parent is None else [*_path(ctx.parent), ctx.info_name or ""]
-
-
 def _add_examples(command: click.Command, path: list[str]) -> None:
-    """Give a command, and those of an ordinary group, the examples that they do not bring."""
-    if command.epilog is None:
-        command.epilog = epilog_of(path, is_group=isinstance(command, click.Group))
-    if isinstance(command, click.Group) and not isinstance(command, LazyGroup):
+    """Begin the end of a command's help page with its examples, once; of those below it too.
+
+    Args:
+        command: A command, or a group.
+        path: Names of its groups and its own, without the program's.
+    """
+    lines = [line for line in _EXAMPLES if line.split()[: len(path)] == path]
+    if isinstance(command, click.Group):
+        firsts = {line.split()[len(path)]: line for line in reversed(lines)}
+        lines = [line for line in lines if line in firsts.values()][:_MOST_OF_A_GROUP]
         for name, member in command.commands.items():
             _add_examples(member, [*path, name])
+    examples = "\n".join(["\b", "Examples:", *(f"  {_PROGRAM} {line}" for line in lines)])
+    if lines and not (command.epilog or "").startswith(examples):
+        command.epilog = f"{examples}\n\n{command.epilog or ''}"
+
+
+_PROGRAM = "optuna-deepweeds"
+_MOST_OF_A_GROUP = 5
+
+_EXAMPLES = """
+study run  # rf_ei and dora on the images there are
+study run mine --trials 60 --timeout 2h --seed 7
+study run mine --trials 100  # the same study goes on to 100
+study run mine --priors runs.csv --enqueue-best 3
+study run mine --workers 4 --storage studies.db
+study resume mine  # after a crash
+study resume mine --trials 200 --workers 4
+study status mine
+study status mine -f json
+study trials mine --state complete --params
+study trials mine --failed --traceback
+study trials mine -f csv > trials.csv
+study best mine
+study best mine --save mine.pt
+study best mine --trial 17 -f json
+study list
+study list -f csv
+study list --storage postgresql://me@host/studies
+study stop mine
+study evaluate mine
+study evaluate mine --top-k 3 --seeds 5 -f json > test.json
+study evaluate mine --recipe tuned --output mine.pt
+study report mine
+study report mine -o mine.html --png figures/
+study compare random-1 random-2 forest-1 forest-2
+study compare a b c --pairs --baseline 'random + none'
+study compare a b --html compare.html --png figures/
+study export mine mine.jsonl.gz
+study import mine.jsonl.gz --storage other.db
+study import mine.jsonl.gz --name copy
+study fork mine mine-2
+study reap mine
+study delete mine
+study delete mine --yes
+worker mine --storage postgresql://me@host/studies
+worker mine --device cuda:1
+data prepare
+data prepare --images images.zip --labels labels/
+data info
+data info deepweeds --fold 2
+data info demo -f csv
+priors list
+priors show runs.csv --space course
+priors show 'sqlite:///studies.db#first' --space course
+priors import runs.csv --study mine --enqueue-best 3
+priors export mine priors/mine.csv
+experiment plan published  # what it would cost
+experiment plan mine.toml -f csv
+experiment run small  # run it, or go on with it
+experiment run published --device cuda:0 --jobs 3
+experiment run mine.toml --test-seeds 3
+experiment report small  # as far as it has come
+experiment report small -o small.html --png figures/
+predict mine.pt photo.jpg
+predict mine.pt photos/ --top 1 -f csv > weeds.csv
+dashboard
+dashboard --port 8081 --storage storage/other.db
+dashboard --host 0.0.0.0 --read-only  # for other machines
+bench samplers --quick
+bench samplers --tasks fcnet --samplers tpe,rf_ei --seeds 20
+bench pruners --curves priors/deepweeds-balanced.csv --quick
+bench pruners --curves 'taskset/*.npz' --output runs.jsonl
+bench storage --trials 1000
+bench storage --storage postgresql://me@localhost/empty
+bench cost --samplers tpe,rf_ei --trials 200,1000
+bench fcnet --quick
+bench accuracy --config course --seeds 1
+bench training --quick
+""".strip().splitlines()

@@ -19,7 +19,6 @@ format_option = click.option(
     "fmt",
     type=click.Choice(["table", "json", "csv"]),
     default="table",
-    show_default=True,
     help="How to print the data.",
 )
 storage_option = click.option(

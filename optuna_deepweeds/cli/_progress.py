@@ -10,31 +10,30 @@ import click
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from optuna_deepweeds import attributes
 from optuna_deepweeds.cli._output import terminal_width
 from optuna_deepweeds.report.standing import duration
 from optuna_deepweeds.studies.accounting import Progress, progress
 from optuna_deepweeds.studies.ending import time_left
 from optuna_deepweeds.studies.spec import Budget
+from optuna_deepweeds.trials import forecast
 
 _MIB = 2**20
+_SECONDS_BETWEEN_TEXTS = 0.1
+_WORDS = {
+    TrialState.COMPLETE: "finished", TrialState.PRUNED: "stopped", TrialState.FAIL: "failed"
+}  # fmt: skip
 
 
 class LiveLine:
-    """One line of a terminal, rewritten in place; nothing where there is none.
+    """One line of a terminal, rewritten in place; nothing where there is none."""
 
-    Args:
-        seconds: Least time between two texts.
-    """
-
-    def __init__(self, seconds: float = 0.1) -> None:
+    def __init__(self) -> None:
         self.is_shown = sys.stderr.isatty()
-        self._seconds = seconds
-        self._last = -seconds
+        self._last = -_SECONDS_BETWEEN_TEXTS
 
     def is_due(self) -> bool:
         """Whether there is a terminal, and long enough nothing new."""
-        return self.is_shown and time.monotonic() - self._last >= self._seconds
+        return self.is_shown and time.monotonic() - self._last >= _SECONDS_BETWEEN_TEXTS
 
     def show(self, text: str) -> None:
         """Write `text`, cut to the terminal's width."""
@@ -89,10 +88,7 @@ def _amounts(what: str, done: int, total: int | None, unit: str) -> str:
 class Display:
     """A study under way: each trial that ends leaves a line; implements `studies.worker.Observer`.
 
-    Args:
-        study: The study.
-        budget: Its budget.
-        quiet: Show nothing.
+    Nothing is shown where it is `quiet`.
     """
 
     def __init__(self, study: optuna.Study, budget: Budget, *, quiet: bool = False) -> None:
@@ -152,13 +148,8 @@ class Display:
 
 
 def summary(state: Progress, budget: Budget, elapsed: float = 0.0) -> list[str]:
-    """Trials, best value, time left and stopped share in a few words, the weightiest first.
-
-    Args:
-        state: Where the study stood.
-        budget: Its budget.
-        elapsed: Seconds since then.
-    """
+    """Trials, best value, time left and stopped share in a few words, the weightiest first;
+    `elapsed` seconds after the study stood as `state` says."""
     of = "" if budget.trials is None else f"/{budget.trials}"
     parts = [f"{state.finished}{of} done"]
     if state.best is not None and state.best.value is not None:
@@ -175,15 +166,10 @@ def trial_line(trial: FrozenTrial, note: str, width: int) -> str:
     """One finished trial in one line; with its pruner's reason where `width` allows."""
     curve = trial.intermediate_values
     last = max(curve, default=0)
-    words = {
-        TrialState.COMPLETE: "finished",
-        TrialState.PRUNED: "stopped",
-        TrialState.FAIL: "failed",
-    }
-    line = f"trial {trial.number:>4} {note or words.get(trial.state, trial.state.name.lower())}"
+    line = f"trial {trial.number:>4} {note or _WORDS[trial.state]}"
     if curve:
         line += f" at epoch {last} with {curve[last]:.4f}"
-    foreseen = trial.user_attrs.get(attributes.ANTICIPATION) or {}
+    foreseen = forecast(trial)
     if trial.state == TrialState.PRUNED and foreseen.get("epoch") == last:
         expected = foreseen.get("expected")
         # Without finished curves nothing better is expected than the last value.

@@ -52,25 +52,22 @@ class WorkerOptions:
         return self.workers > 1 or self.engine != "local"
 
 
+data_dir_option = click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    help="Where the images lie.  [default: DEEPWEEDS_DATA where set, else the user's cache "
+    "directory]",
+)
 _WORKER_OPTIONS = {
-    "workers": click.option(
-        "--workers",
-        default=1,
-        show_default=True,
-        help="Number of worker processes.",
-    ),
+    "workers": click.option("--workers", default=1, help="Number of worker processes."),
     "engine": click.option(
         "--engine",
         type=click.Choice(ENGINES),
         default="local",
-        show_default=True,
         help="What starts the workers: this machine, a Ray cluster or Slurm.",
     ),
     "gpus": click.option(
-        "--gpus",
-        default=0.0,
-        show_default=True,
-        help="With ray and slurm: GPUs a worker; a fraction shares one.",
+        "--gpus", default=0.0, help="With ray and slurm: GPUs a worker; a fraction shares one."
     ),
     "device": click.option(
         "--device", help="cpu, cuda or cuda:N; the default is CUDA where there is one."
@@ -78,61 +75,32 @@ _WORKER_OPTIONS = {
     "deterministic": click.option(
         "--deterministic", is_flag=True, help="Reproducible kernels on CUDA, slower."
     ),
-    "data_dir": click.option(
-        "--data-dir",
-        type=click.Path(path_type=Path),
-        help="Where the images lie.  [default: DEEPWEEDS_DATA where set, else the user's cache "
-        "directory]",
-    ),
+    "data_dir": data_dir_option,
 }
 
 
-def worker_options(*names: str) -> Callable[[_Command], _Command]:
-    """Add the named fields of `WorkerOptions`, all without names, passed on as `options`."""
+def _together(
+    target: str, make: Callable[..., Any], options: dict[str, Callable[[Any], Any]]
+) -> Callable[[_Command], _Command]:
+    """Add `options`, each by its parameter, and pass on as `target` what `make` makes of them."""
 
     def decorate(command: _Command) -> _Command:
         @functools.wraps(command)
         def wrapped(**values: Any) -> Any:
-            own = {name: values.pop(name) for name in names}
-            return command(options=WorkerOptions(**own), **values)
+            own = {name: values.pop(name) for name in options}
+            return command(**{target: make(**own)}, **values)
 
-        for name in reversed(names):
-            _WORKER_OPTIONS[name](wrapped)
+        for option in reversed(options.values()):
+            option(wrapped)
         return wrapped  # type: ignore[return-value]
 
-    names = names or tuple(_WORKER_OPTIONS)
     return decorate
 
 
-def budget_options(command: _Command) -> _Command:
-    """Add `--trials`, `--timeout` and `--total-epochs`, passed on as `budget`."""
-
-    @functools.wraps(command)
-    def wrapped(
-        trials: int | None, timeout: float | None, total_epochs: int | None, **values: Any
-    ) -> Any:
-        budget = Budget(trials=trials, seconds=timeout, epochs=total_epochs)
-        return command(budget=budget, **values)
-
-    for option in (
-        click.option("--total-epochs", type=int, help="Epochs in all, over every trial."),
-        click.option(
-            "--timeout",
-            type=Duration(),
-            help="Running time in all, such as 90s, 30m, 6h (the most).  [default of a new study: "
-            "6h; 4m on demo without a GPU]",
-        ),
-        click.option(
-            "--trials",
-            type=int,
-            help="Finished trials in all, over every run.  [default of a new study: 100]",
-        ),
-    ):
-        option(wrapped)
-    return wrapped  # type: ignore[return-value]
-
-
-data_dir_option = _WORKER_OPTIONS["data_dir"]
+def worker_options(*names: str) -> Callable[[_Command], _Command]:
+    """Add the named fields of `WorkerOptions`, all without names, passed on as `options`."""
+    chosen = {name: _WORKER_OPTIONS[name] for name in names or _WORKER_OPTIONS}
+    return _together("options", WorkerOptions, chosen)
 
 
 class Duration(click.ParamType):
@@ -143,8 +111,6 @@ class Duration(click.ParamType):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
-        if isinstance(value, (int, float)):
-            return float(value)
         match = _DURATION.fullmatch(value.strip().lower())
         if match is None or not any(match.groups()):
             self.fail(f"{value!r} must be a time such as 90s, 30m or 1h30m.", param, ctx)
@@ -152,12 +118,35 @@ class Duration(click.ParamType):
         return hours * 3600 + minutes * 60 + seconds
 
 
+_BUDGET_OPTIONS = {
+    "trials": click.option(
+        "--trials",
+        type=int,
+        help="Finished trials in all, over every run.  [default of a new study: 100]",
+    ),
+    "timeout": click.option(
+        "--timeout",
+        type=Duration(),
+        help="Running time in all, such as 90s, 30m, 6h (the most).  [default of a new study: "
+        "6h; 4m on demo without a GPU]",
+    ),
+    "total_epochs": click.option(
+        "--total-epochs", type=int, help="Epochs in all, over every trial."
+    ),
+}
+budget_options = _together(
+    "budget",
+    lambda trials, timeout, total_epochs: Budget(trials, timeout, total_epochs),
+    _BUDGET_OPTIONS,
+)
+"""Adds `--trials`, `--timeout` and `--total-epochs`, passed on as `budget`."""
+
+
 class Output(click.Path):
     """A file, or a folder, that a command writes at its end: refused at once if it cannot be."""
 
     def __init__(self, *, is_folder: bool = False) -> None:
         super().__init__(path_type=Path, file_okay=not is_folder, dir_okay=is_folder)
-        self.is_folder = is_folder
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         path = Path(os.fsdecode(super().convert(value, param, ctx)))
@@ -165,6 +154,17 @@ class Output(click.Path):
         if problem:
             self.fail(problem, param, ctx)
         return path
+
+
+page_option = click.option(
+    "-o", "--output", type=Output(), help="The HTML file.  [default: reports/NAME.html]"
+)
+png_option = click.option(
+    "--png",
+    "png_folder",
+    type=Output(is_folder=True),
+    help="Also draw every figure as a PNG into this folder.",
+)
 
 
 def _write_problem(path: Path) -> str:

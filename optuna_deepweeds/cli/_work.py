@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import time
 
 import click
 import optuna
@@ -19,8 +18,6 @@ from optuna_deepweeds.studies.accounting import progress
 from optuna_deepweeds.studies.ending import raised
 from optuna_deepweeds.studies.spec import Budget, StudySpec
 from optuna_deepweeds.tasks import ImageTask, make_task
-
-_SECONDS_BETWEEN_LOOKS = 2.0
 
 
 def load_task(spec: StudySpec, options: WorkerOptions) -> ImageTask:
@@ -42,11 +39,7 @@ def load_task(spec: StudySpec, options: WorkerOptions) -> ImageTask:
 
 
 def check_device(device: str | None) -> str:
-    """The device to train on.
-
-    Raises:
-        InvalidInputError: If there is no such device.
-    """
+    """The device to train on; refuses one that is not there."""
     from optuna_deepweeds.training.runtime import choose_device
 
     return str(choose_device(device))
@@ -82,7 +75,7 @@ def print_plan(
 
 def work(study: optuna.Study, task: ImageTask, options: WorkerOptions) -> int:
     """Run a study's workers, say how it stands afterwards, and return the exit code."""
-    publish(study, with_figures=False, with_artifacts=False)
+    publish(study, note_only=True)
     stop = StopFlag()
     code, ending = run_workers(study, task, options, stop)
     publish(study, task=task)
@@ -124,14 +117,6 @@ def _launch(study: optuna.Study, options: WorkerOptions, display: Display, stop:
     program = worker_program(click.get_current_context().find_root().params.get("verbose", 0))
     url = manager.storage_url(study)
     command = WorkerCommand(study.study_name, url, tuple(options.arguments()), program)
-    shown_at = 0.0
-
-    def show() -> None:
-        nonlocal shown_at
-        if time.monotonic() - shown_at > _SECONDS_BETWEEN_LOOKS:
-            display.refresh()
-            shown_at = time.monotonic()
-
     result = launch(
         options.engine,
         command,
@@ -139,7 +124,7 @@ def _launch(study: optuna.Study, options: WorkerOptions, display: Display, stop:
         device=options.device,
         gpus=options.gpus,
         should_stop=stop,
-        on_tick=show,
+        on_tick=display.refresh,
     )
     display.refresh()
     return result.exit_code

@@ -5,22 +5,21 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import socketserver
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 import click
 
 from optuna_deepweeds.cli._output import info, storage_option
 from optuna_deepweeds.errors import DeepWeedsError, NotFoundError
 
-WSGIApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
-
 
 @click.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=8080, show_default=True, help="Port to listen on.")
+@click.option("--host", default="127.0.0.1", help="Address to listen on.")
+@click.option("--port", default=8080, help="Port to listen on.")
 @click.option("--read-only", is_flag=True, help="Refuse every change to the studies.")
 @click.option(
     "--artifacts",
@@ -100,10 +99,10 @@ class _QuietHandler(WSGIRequestHandler):
         """Requests are not worth a line each."""
 
 
-def _read_only(app: WSGIApp) -> WSGIApp:
+def _read_only(app: WSGIApplication) -> WSGIApplication:
     """`app`, refusing every request that could change something."""
 
-    def guarded(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    def guarded(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD", "OPTIONS"):
             start_response("403 Forbidden", [("Content-Type", "application/json")])
             return [b'{"reason": "This dashboard is read-only."}']
@@ -113,9 +112,6 @@ def _read_only(app: WSGIApp) -> WSGIApp:
 
 
 def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
+    with contextlib.suppress(ValueError):
         return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return host == "localhost"

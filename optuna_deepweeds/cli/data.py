@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +52,6 @@ def prepare(
     A download that breaks off is continued by the next call. The prepared file appears complete
     or not at all.
     """
-    from dataclasses import replace
-
     from optuna_deepweeds.datasets.prepare import OFFICIAL
     from optuna_deepweeds.datasets.prepare import prepare as prepare_files
 
@@ -63,8 +63,7 @@ def prepare(
                 "disk use --images."
             )
         sources = replace(sources, images=(mirror, *sources.images))
-    progress = Steps()
-    try:
+    with closing(Steps()) as progress:
         outcome = prepare_files(
             datasets.resolve_data_dir(data_dir),
             images=images,
@@ -74,8 +73,6 @@ def prepare(
             sources=sources,
             progress=progress,
         )
-    finally:
-        progress.close()
     if outcome.existed:
         info(
             f"{outcome.path} is already there with {outcome.n_images:,} images; "
@@ -96,7 +93,7 @@ def prepare(
 @data.command(name="info")
 @click.argument("name", required=False)
 @data_dir_option
-@click.option("--fold", type=int, default=0, show_default=True, help="Official fold, 0 to 4.")
+@click.option("--fold", type=int, default=0, help="Official fold, 0 to 4.")
 @format_option
 def describe(name: str | None, data_dir: Path | None, fold: int, fmt: str) -> None:
     """List the data sets, or count the images of NAME by class and split.
@@ -115,18 +112,15 @@ def describe(name: str | None, data_dir: Path | None, fold: int, fmt: str) -> No
     loaded = datasets.load(name, data_dir=data_dir, fold=fold)
     splits = {"train": loaded.train, "valid": loaded.valid, "test": loaded.test}
     counts = {
-        split: np.bincount(loaded.labels[indices], minlength=len(loaded.classes))
-        for split, indices in splits.items()
+        split: [*np.bincount(loaded.labels[at], minlength=len(loaded.classes)).tolist(), len(at)]
+        for split, at in splits.items()
     }
     place = datasets.place(name, data_dir)
     height, width = loaded.images.shape[1:3]
-    rows = []
-    for index, label in enumerate([*loaded.classes, "all"]):
-        row: dict[str, Any] = {"class": label}
-        for split, by_class in counts.items():
-            row[split] = int(by_class.sum() if label == "all" else by_class[index])
-        row["total"] = sum(row[split] for split in splits)
-        rows.append(row)
+    rows = [
+        {"class": label, **dict(zip(splits, row, strict=True)), "total": sum(row)}
+        for label, *row in zip([*loaded.classes, "all"], *counts.values(), strict=True)
+    ]
     columns = ["class", *splits, "total"]
     about = {
         "data_set": name,
@@ -148,18 +142,11 @@ def describe(name: str | None, data_dir: Path | None, fold: int, fmt: str) -> No
 def _summary(name: str, data_dir: Path | None) -> dict[str, Any]:
     """One row of the list: is the data set here, and how large is it?"""
     place = datasets.place(name, data_dir)
-    row: dict[str, Any] = {
-        "name": name,
-        "ready": False,
-        "train": None,
-        "valid": None,
-        "test": None,
-        "file": "generated" if place is None else str(place),
-        "about": datasets.DATASETS[name],
-    }
+    row: dict[str, Any] = dict.fromkeys(("name", "ready", "train", "valid", "test", "file"))
+    row |= {"name": name, "ready": False, "file": str(place), "about": datasets.DATASETS[name]}
     if place is None:
         # Known without painting thousands of pictures.
-        return row | {"ready": True} | datasets.DEMO_SIZES
+        return row | {"ready": True, "file": "generated"} | datasets.DEMO_SIZES
     try:
         loaded = datasets.load(name, data_dir=data_dir)
     except NotFoundError:

@@ -23,13 +23,12 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("name")
-@click.option("--top-k", default=1, show_default=True, help="How many trials to retrain.")
-@click.option("--seeds", "n_seeds", default=3, show_default=True, help="Repetitions of each.")
+@click.option("--top-k", default=1, help="How many trials to retrain.")
+@click.option("--seeds", "n_seeds", default=3, help="Repetitions of each.")
 @click.option(
     "--protocol",
     type=click.Choice(PROTOCOLS),
     default="holdout",
-    show_default=True,
     help="holdout: train on train + validation, score on test. cv3: 3-fold cross-validation "
     "within train + validation.",
 )
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
     "--recipe",
     type=click.Choice(list(RECIPES)),
     default="study",
-    show_default=True,
     help="study: train as the search did. tuned: the same network and optimiser with a rising "
     "and falling learning rate, mirror images and shifts.",
 )
@@ -82,9 +80,6 @@ def evaluate(
         device=options.device,
         on_score=_show_score,
     )
-    for trial in evaluation.trials:
-        for failure in trial.failures:
-            info(f"Failed: {failure}")
     _emit(evaluation, fmt)
     if protocol == "holdout":  # What `study report` and `study compare` show as test results.
         store_evaluation(study, evaluation)
@@ -102,14 +97,18 @@ def evaluate(
 
 
 def evaluate_study(study: optuna.Study, task: ImageTask, **options: Any) -> Evaluation:
-    """Retrain the best trials of `study`; options as for `tasks.evaluation.evaluate`."""
+    """Retrain the best trials of `study` and tell what failed; options as for `evaluate`."""
     from optuna_deepweeds.studies import manager
     from optuna_deepweeds.studies.accounting import ranked
     from optuna_deepweeds.tasks.evaluation import evaluate
 
     best = ranked(study.get_trials(deepcopy=False), study.direction)
     seed = manager.study_spec(study).seed
-    return evaluate(task, best, study=study.study_name, seed=seed, **options)
+    evaluation = evaluate(task, best, study=study.study_name, seed=seed, **options)
+    for trial in evaluation.trials:
+        for failure in trial.failures:
+            info(f"Failed: {failure}")
+    return evaluation
 
 
 def store_evaluation(study: optuna.Study, evaluation: Evaluation) -> None:

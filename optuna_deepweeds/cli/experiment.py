@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,22 +10,16 @@ from typing import TYPE_CHECKING
 import click
 
 from optuna_deepweeds.cli._output import emit, format_option, info, storage_option
-from optuna_deepweeds.cli._values import Output, WorkerOptions, worker_options
+from optuna_deepweeds.cli._values import WorkerOptions, page_option, png_option, worker_options
 from optuna_deepweeds.datasets import DATASETS
 from optuna_deepweeds.schema import choose
 
 if TYPE_CHECKING:
     import optuna
 
-    from optuna_deepweeds.studies.experiment import Cell, Experiment
+    from optuna_deepweeds.studies.experiment import Experiment
 
 _RUN_EPILOG = """
-\b
-Examples:
-  optuna-deepweeds experiment run small
-  optuna-deepweeds experiment run published --device cuda:0 --jobs 3
-  optuna-deepweeds experiment run mine.toml --test-seeds 3
-
 \b
 A grid of one's own, mine.toml:
   name = "mine"
@@ -94,11 +89,7 @@ def run(
     """
     from optuna_deepweeds.cli._grid import GridRun, default_jobs, run_jobs
     from optuna_deepweeds.cli._work import check_device, load_task
-    from optuna_deepweeds.studies.experiment import (
-        EvaluationPlan,
-        is_finished,
-        read_experiment,
-    )
+    from optuna_deepweeds.studies.experiment import EvaluationPlan, read_experiment
     from optuna_deepweeds.studies.manager import read_source
     from optuna_deepweeds.studies.storage import open_storage
 
@@ -121,11 +112,12 @@ def run(
     whole = GridRun(grid, task, priors, storage, options, claims)
     if claims is not None:
         return whole.run()
-    done = [s for s in _studies(grid, storage_url).values() if is_finished(s)]
-    tested = [s for s in done if grid.evaluation is None or grid.evaluation.is_done(s)]
-    info(f"{len(done)} of {len(grid.cells)} studies are done already.")
+    states = Counter(map(grid.state, grid.studies(storage).values()))
+    n_done = states["done"] + states["tested"]
+    info(f"{n_done} of {len(grid.cells)} studies are done already.")
     if jobs is None:
-        jobs = 1 if options.workers > 1 else default_jobs(chosen, len(grid.cells) - len(tested))
+        n_ready = n_done if grid.evaluation is None else states["tested"]
+        jobs = 1 if options.workers > 1 else default_jobs(chosen, len(grid.cells) - n_ready)
     code = whole.run() if jobs == 1 else run_jobs(whole, file, jobs, str(storage.url))
     if code == 0:
         info(f"All {len(grid.cells)} studies are done; see: experiment report {file}")
@@ -136,14 +128,8 @@ def run(
 
 @experiment.command()
 @_FILE
-@click.option(
-    "-o", "--output", type=Output(),
-    help="The HTML file.  [default: reports/NAME.html]",
-)  # fmt: skip
-@click.option(
-    "--png", "png_folder", type=Output(is_folder=True),
-    help="Also draw every figure as a PNG into this folder.",
-)  # fmt: skip
+@page_option
+@png_option
 @format_option
 @storage_option
 def report(
@@ -154,11 +140,9 @@ def report(
     Prints a row a method on stdout, and on stderr what the numbers say and whether they are enough
     to say it.
     """
-    from optuna_deepweeds.cli.report import draw_pngs, require_plots
+    from optuna_deepweeds.cli.report import draw, present, require_plots
     from optuna_deepweeds.errors import NotFoundError
     from optuna_deepweeds.report.compare import compare
-    from optuna_deepweeds.report.compare_figures import compare_figures
-    from optuna_deepweeds.report.pages import write_comparison
     from optuna_deepweeds.report.view import StudyView
     from optuna_deepweeds.studies.experiment import read_experiment
 
@@ -168,37 +152,27 @@ def report(
     if not there:
         raise NotFoundError(f"no study of {grid.name!r} has begun; run: experiment run {file}")
     comparison = compare([StudyView.of(study) for study in there.values()])
-    content = comparison.method_table()
-    emit(content.records, columns=content.columns, fmt=fmt)
     if len(there) < len(grid.cells):
         info(f"{len(there)} of {len(grid.cells)} studies have begun.")
-    for sentence in comparison.sentences():
-        info(sentence)
+    present(comparison, comparison.method_table(), fmt)
     path = output or Path("reports") / f"{grid.name}.html"
-    write_comparison(comparison, path, title=f"Experiment {grid.name}")
-    info(f"Report written to {path}.")
-    if png_folder is not None:
-        draw_pngs(compare_figures(comparison), png_folder)
+    draw(comparison, path, png_folder, f"Experiment {grid.name}")
 
 
 def _print_plan(grid: Experiment, fmt: str, storage_url: str | None) -> None:
     from optuna_deepweeds.studies.accounting import progress
-    from optuna_deepweeds.studies.experiment import cost_sentence, is_finished
+    from optuna_deepweeds.studies.experiment import cost_sentence
 
     choose("data set", grid.cells[0].spec.dataset, DATASETS)
     there = _studies(grid, storage_url)
     rows = []
     for cell in grid.cells:
-        study = there.get(cell.name)
         row = {"study": cell.name, "sampler": cell.spec.sampler, "pruner": cell.spec.pruner,
                "seed": cell.spec.seed, "state": "to do"}  # fmt: skip
-        if study is not None:
+        if (study := there.get(cell.name)) is not None:
             state = progress(study.get_trials(deepcopy=False), study.direction)
-            word = "done" if is_finished(study) else "begun"
-            if grid.evaluation is not None and grid.evaluation.is_done(study):
-                word = "tested"
-            row |= {"state": word, "finished": state.finished, "epochs": state.epochs}
-            row |= {"best": state.best.value if state.best else None}
+            row |= {"state": grid.state(study), "finished": state.finished}
+            row |= {"epochs": state.epochs, "best": state.best.value if state.best else None}
         rows.append(row)
     columns = ("study", "sampler", "pruner", "seed", "state", "finished", "epochs", "best")
     emit(rows, columns=columns, fmt=fmt)
@@ -206,15 +180,11 @@ def _print_plan(grid: Experiment, fmt: str, storage_url: str | None) -> None:
 
 
 def _studies(grid: Experiment, storage_url: str | None) -> dict[str, optuna.Study]:
-    """The grid's studies that exist, by name, in the grid's order."""
+    """The grid's studies that exist, by name; none without a storage."""
     from optuna_deepweeds.errors import NotFoundError
-    from optuna_deepweeds.studies import manager
     from optuna_deepweeds.studies.storage import open_storage
 
     try:
-        storage = open_storage(storage_url, must_exist=True)
+        return grid.studies(open_storage(storage_url, must_exist=True))
     except NotFoundError:
         return {}
-    names = set(manager.study_names(storage))
-    cells: list[Cell] = [cell for cell in grid.cells if cell.name in names]
-    return {cell.name: manager.load_plain(cell.name, storage) for cell in cells}

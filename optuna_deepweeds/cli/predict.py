@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,6 @@ from optuna_deepweeds.errors import DeepWeedsError
     "--top",
     "n_top",
     default=3,
-    show_default=True,
     type=click.IntRange(min=1),
     help="How many classes to print for each photograph.",
 )
@@ -47,13 +47,16 @@ def predict(
     sound = [i for i in range(len(paths)) if i not in damaged]
     shares = network.predict_proba(pixels[sound], device=device)
     n_top = min(n_top, len(network.classes))
-    rows = []
+    rows: list[dict[str, Any]] = []
+    columns = [f"{what}_{k}" for k in range(1, n_top + 1) for what in ("class", "probability")]
     for i, row in zip(sound, shares, strict=True):
         best = np.argsort(-row, kind="stable")[:n_top]
-        top = [(network.classes[label], float(row[label])) for label in best]
-        rows.append(_row(paths[i], top, fmt))
+        told = row.astype(float).round(3) if fmt == "table" else row.astype(float)
+        top = [(network.classes[k], float(told[k])) for k in best]
+        rows.append({"image": str(paths[i]), **dict(zip(columns, chain(*top), strict=True))})
+        rows[-1]["top"] = [{"class": name, "probability": share} for name, share in top]
     if rows or fmt != "table":
-        emit(rows, columns=_columns(n_top, fmt), fmt=fmt)
+        emit(rows, columns=["image", *(["top"] if fmt == "json" else columns)], fmt=fmt)
     for i, reason in sorted(damaged.items()):
         info(f"{paths[i]} must be a photograph, but: {reason}.")
     if damaged:
@@ -61,20 +64,3 @@ def predict(
             f"every IMAGE must be a photograph, but {len(damaged)} of {len(paths)} could not be "
             "read."
         )
-
-
-def _columns(n_top: int, fmt: str) -> list[str]:
-    if fmt == "json":
-        return ["image", "top"]
-    ranks = range(1, n_top + 1)
-    return ["image", *(f"{what}_{rank}" for rank in ranks for what in ("class", "probability"))]
-
-
-def _row(path: Path, top: list[tuple[str, float]], fmt: str) -> dict[str, Any]:
-    row: dict[str, Any] = {"image": str(path)}
-    if fmt == "json":
-        return row | {"top": [{"class": name, "probability": share} for name, share in top]}
-    for rank, (name, share) in enumerate(top, start=1):
-        row[f"class_{rank}"] = name
-        row[f"probability_{rank}"] = share if fmt == "csv" else round(share, 3)
-    return row

@@ -10,13 +10,8 @@ import click
 from optuna_deepweeds.cli._output import emit, format_option, info, storage_option
 from optuna_deepweeds.cli._values import Output
 from optuna_deepweeds.errors import DeepWeedsError, NotFoundError
-from optuna_deepweeds.priors import (
-    PriorTrial,
-    export_priors,
-    imported_counts,
-    match_priors,
-    read_priors,
-)
+from optuna_deepweeds.priors import export_priors, imported_counts, match_priors, read_priors
+from optuna_deepweeds.report.standing import counted
 from optuna_deepweeds.spaces import SPACES
 
 
@@ -35,7 +30,6 @@ def priors() -> None:
     "folder",
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("priors"),
-    show_default=True,
     help="Folder of prior files.",
 )
 @storage_option
@@ -97,11 +91,7 @@ _METRIC = click.option(
 @priors.command()
 @click.argument("source", metavar="FILE|URL#STUDY")
 @click.option(
-    "--space",
-    type=click.Choice(sorted(SPACES)),
-    default="course",
-    show_default=True,
-    help="The space to match.",
+    "--space", type=click.Choice(sorted(SPACES)), default="course", help="The space to match."
 )
 @click.option("--epochs", type=click.IntRange(1), help="Epochs of a full training.")
 @_METRIC
@@ -112,8 +102,9 @@ def show(source: str, space: str, epochs: int | None, metric: str | None, fmt: s
 
     trials = read_source(source, metric=metric)
     matching = match_priors(trials, SPACES[space], max_epochs=epochs)
-    rows = [_trial_row(t, "kept", "") for t in sorted(matching.kept, key=lambda t: t.loss)]
-    rows += [_trial_row(d.prior, "dropped", d.reason) for d in matching.dropped]
+    kept = sorted(matching.kept, key=lambda t: t.loss)
+    rows = [{**vars(t), "use": "kept", "reason": ""} for t in kept]
+    rows += [{**vars(d.prior), "use": "dropped", "reason": d.reason} for d in matching.dropped]
     columns = ["where", "use", "reason", "value", "metric", "epochs", "seconds", "params"]
     if fmt == "table" and not matching.dropped:
         columns.remove("reason")
@@ -123,19 +114,6 @@ def show(source: str, space: str, epochs: int | None, metric: str | None, fmt: s
         info(line)
 
 
-def _trial_row(trial: PriorTrial, use: str, reason: str) -> dict[str, Any]:
-    return {
-        "where": trial.where,
-        "use": use,
-        "reason": reason,
-        "value": trial.value,
-        "metric": trial.metric,
-        "epochs": trial.epochs,
-        "seconds": trial.seconds,
-        "params": dict(trial.params),
-    }
-
-
 @priors.command("import")
 @click.argument("source", metavar="FILE|URL#STUDY")
 @click.option("--study", "name", required=True, help="The study that gets the trials.")
@@ -143,7 +121,6 @@ def _trial_row(trial: PriorTrial, use: str, reason: str) -> dict[str, Any]:
     "--enqueue-best",
     type=click.IntRange(0),
     default=0,
-    show_default=True,
     metavar="K",
     help="Train the K best again first instead of adding their old values.",
 )
@@ -177,4 +154,4 @@ def export(study: str, file: Path, storage_url: str | None) -> None:
 
     opened = manager.find(study, storage_url)
     n = export_priors(opened, file, space=manager.study_spec(opened).search_space)
-    info(f"{n} trial{'s' if n != 1 else ''} written to {file}.")
+    info(f"{counted(n, 'trial')} written to {file}.")

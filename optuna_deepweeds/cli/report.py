@@ -14,26 +14,24 @@ from optuna_deepweeds.cli._values import Output
 from optuna_deepweeds.errors import InvalidInputError
 
 if TYPE_CHECKING:
+    from optuna_deepweeds.report.compare import Comparison
     from optuna_deepweeds.report.drawing import Drawing
+    from optuna_deepweeds.report.tables import Table
     from optuna_deepweeds.report.view import StudyView
 
 _MAX_BYTES = 200  # Of a file's name most systems allow 255.
 
 
+_png_option = click.option(
+    "--png", "png_folder", type=Output(is_folder=True),
+    help="Also draw every figure as a PNG into this folder.",
+)  # fmt: skip
+
+
 @click.command()
 @click.argument("name")
-@click.option(
-    "-o",
-    "--output",
-    type=Output(),
-    help="The HTML file.  [default: reports/NAME.html]",
-)
-@click.option(
-    "--png",
-    "png_folder",
-    type=Output(is_folder=True),
-    help="Also draw every figure as a PNG into this folder.",
-)
+@click.option("-o", "--output", type=Output(), help="The HTML file.  [default: reports/NAME.html]")
+@_png_option
 @storage_option
 def report(
     name: str, output: Path | None, png_folder: Path | None, storage_url: str | None
@@ -49,7 +47,7 @@ def report(
     if png_folder is not None:
         from optuna_deepweeds.report.figures import study_figures
 
-        draw_pngs(study_figures(view), png_folder)
+        _draw_pngs(study_figures(view), png_folder)
 
 
 @click.command()
@@ -61,17 +59,9 @@ def report(
 )
 @click.option("--pairs", is_flag=True, help="Print the paired tests in place of the methods.")
 @click.option(
-    "--html",
-    "html_file",
-    type=Output(),
-    help="Also write the comparison as one HTML file.",
+    "--html", "html_file", type=Output(), help="Also write the comparison as one HTML file."
 )
-@click.option(
-    "--png",
-    "png_folder",
-    type=Output(is_folder=True),
-    help="Also draw every figure as a PNG into this folder.",
-)
+@_png_option
 @format_option
 @storage_option
 def compare(
@@ -92,25 +82,34 @@ def compare(
 
     comparison = comparing.compare(_views(names, storage_url), baseline=baseline)
     content = comparison.test_table() if pairs else comparison.method_table()
+    present(comparison, content, fmt)
+    if html_file is not None or png_folder is not None:
+        require_plots()
+        draw(comparison, html_file, png_folder, "Comparison")
+
+
+def present(comparison: Comparison, content: Table, fmt: str) -> None:
+    """Print a table of `comparison`, and on stderr what it says."""
     emit(content.records, columns=content.columns, fmt=fmt)
     for sentence in comparison.sentences():
         info(sentence)
-    if html_file is None and png_folder is None:
-        return
-    require_plots()
-    if html_file is not None:
-        from optuna_deepweeds.report.pages import write_comparison
 
-        write_comparison(comparison, html_file)
+
+def draw(
+    comparison: Comparison, html_file: Path | None, png_folder: Path | None, title: str
+) -> None:
+    """Write what is asked for: the comparison's page, and its figures as PNGs."""
+    from optuna_deepweeds.report.compare_figures import compare_figures
+    from optuna_deepweeds.report.pages import write_comparison
+
+    if html_file is not None:
+        write_comparison(comparison, html_file, title=title)
         info(f"Comparison written to {html_file}.")
     if png_folder is not None:
-        from optuna_deepweeds.report.compare_figures import compare_figures
-
-        draw_pngs(compare_figures(comparison), png_folder)
+        _draw_pngs(compare_figures(comparison), png_folder)
 
 
-def draw_pngs(figures: Mapping[str, Drawing], folder: Path) -> None:
-    """Draw every figure as a PNG into `folder` and say so."""
+def _draw_pngs(figures: Mapping[str, Drawing], folder: Path) -> None:
     from optuna_deepweeds.report.pages import write_pngs
 
     info(f"{len(write_pngs(figures, folder))} figures written to {folder}/.")

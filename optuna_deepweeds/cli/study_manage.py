@@ -15,6 +15,12 @@ from optuna_deepweeds import attributes
 from optuna_deepweeds.cli._output import info, storage_option
 from optuna_deepweeds.cli._values import Output
 from optuna_deepweeds.report.standing import counted
+from optuna_deepweeds.studies import informants, manager, resume
+from optuna_deepweeds.studies.copy import fork_study
+from optuna_deepweeds.studies.storage import open_storage
+from optuna_deepweeds.studies.storage.locks import run_locked
+from optuna_deepweeds.studies.storage.reading import light_trials
+from optuna_deepweeds.studies.transfer_file import export_study, import_study
 
 
 @click.command()
@@ -25,8 +31,6 @@ def stop(name: str, storage_url: str | None) -> None:
 
     `study resume NAME` goes on.
     """
-    from optuna_deepweeds.studies import manager
-
     study = manager.find(name, storage_url, single=True)
     study.set_user_attr(attributes.STOP, datetime.now().isoformat(timespec="seconds"))
     running = _states(study)[TrialState.RUNNING]
@@ -42,22 +46,14 @@ def reap(name: str, storage_url: str | None) -> None:
 
     Workers do so by themselves before each trial; this is for studies without workers.
     """
-    from optuna_deepweeds.studies import manager, resume
-    from optuna_deepweeds.studies.storage import open_storage
-    from optuna_deepweeds.studies.storage.locks import run_locked
-
     storage = open_storage(storage_url, must_exist=True)
     study = manager.load_plain(name, storage)
     checkpoints = manager.study_checkpoints(study)
     dead = run_locked(
-        study._storage,
-        study._study_id,
-        lambda: resume.requeue_dead_trials(study, checkpoints),
+        storage, study._study_id, lambda: resume.requeue_dead_trials(study, checkpoints)
     )
-    numbers = ", ".join(str(trial.number) for trial in dead)
-    info(
-        f"{counted(len(dead), 'trial')} of dead workers queued again{f': {numbers}' * bool(dead)}."
-    )
+    numbers = ": " + ", ".join(str(trial.number) for trial in dead) if dead else ""
+    info(f"{counted(len(dead), 'trial')} of dead workers queued again{numbers}.")
     running = _states(study)[TrialState.RUNNING]
     if running:
         info(
@@ -72,9 +68,6 @@ def reap(name: str, storage_url: str | None) -> None:
 @storage_option
 def export(name: str, file: Path, storage_url: str | None) -> None:
     """Write study NAME, whole, to FILE (.jsonl, or .jsonl.gz to compress)."""
-    from optuna_deepweeds.studies import manager
-    from optuna_deepweeds.studies.transfer_file import export_study
-
     study = manager.find(name, storage_url, with_old_form=True)
     count = export_study(study, file)
     info(f"Wrote study {name} with {counted(count, 'trial')} to {file}.")
@@ -86,9 +79,6 @@ def export(name: str, file: Path, storage_url: str | None) -> None:
 @storage_option
 def import_(file: Path, name: str | None, storage_url: str | None) -> None:
     """Read a study that `study export` wrote into a storage."""
-    from optuna_deepweeds.studies.storage import open_storage
-    from optuna_deepweeds.studies.transfer_file import import_study
-
     study = import_study(file, open_storage(storage_url), name=name)
     count = _states(study).total()
     info(f"Read study {study.study_name} with {counted(count, 'trial')}.")
@@ -104,9 +94,6 @@ def fork(name: str, new_name: str, storage_url: str | None) -> None:
     The two are independent from then on. A study of an earlier version that holds priors among
     its trials is brought into the present form so.
     """
-    from optuna_deepweeds.studies import manager
-    from optuna_deepweeds.studies.copy import fork_study
-
     study = manager.find(name, storage_url, with_old_form=True)
     made = fork_study(study, new_name)
     count = counted(len(made.get_trials(deepcopy=False)), "trial")
@@ -120,17 +107,15 @@ def fork(name: str, new_name: str, storage_url: str | None) -> None:
 def delete(name: str, yes: bool, storage_url: str | None) -> int:
     """Delete study NAME, its trials, its checkpoints and its files for the dashboard."""
     from optuna_deepweeds.report.artifacts import delete_artifacts
-    from optuna_deepweeds.studies import informants, manager
 
     study = manager.find(name, storage_url, with_old_form=True)
     informants.refuse_companion(study)
     states = _states(study)
-    count, running = states.total(), states[TrialState.RUNNING]
-    if not yes:
-        what = counted(count, "trial") + (f", {running} of them running" if running else "")
-        if not click.confirm(f"Delete study {name} with {what}?", err=True):
-            info("Nothing was deleted.")
-            return 1
+    count, running = counted(states.total(), "trial"), states[TrialState.RUNNING]
+    also = f", {running} of them running" if running else ""
+    if not yes and not click.confirm(f"Delete study {name} with {count}{also}?", err=True):
+        info("Nothing was deleted.")
+        return 1
     checkpoints = manager.study_checkpoints(study)
     delete_artifacts(study)
     priors = informants.companion(study)
@@ -138,12 +123,10 @@ def delete(name: str, yes: bool, storage_url: str | None) -> int:
     if priors is not None:
         optuna.delete_study(study_name=priors.study_name, storage=study._storage)
     checkpoints.delete()
-    info(f"Deleted study {name} with {counted(count, 'trial')}.")
+    info(f"Deleted study {name} with {count}.")
     return 0
 
 
 def _states(study: optuna.Study) -> Counter[TrialState]:
     """Number of the study's trials by state."""
-    from optuna_deepweeds.studies.storage.reading import light_trials
-
     return Counter(trial.state for trial in light_trials(study))

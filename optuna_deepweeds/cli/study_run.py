@@ -16,12 +16,11 @@ from optuna_deepweeds.report.standing import counted, standing_of
 from optuna_deepweeds.samplers import SAMPLERS
 from optuna_deepweeds.spaces import SPACES
 from optuna_deepweeds.studies.launch import check_engine
-from optuna_deepweeds.studies.spec import MAX_EPOCHS, Budget, StudySpec
+from optuna_deepweeds.studies.spec import MAX_EPOCHS, MAX_SECONDS, Budget, StudySpec
 from optuna_deepweeds.tasks import ImageTask
 
 _DEMO_SECONDS = 240.0
 """Default time of a study on the demo images without a GPU: a first look, not a search."""
-_SECONDS = 6 * 3600.0
 _TRIALS = 100
 
 
@@ -31,30 +30,24 @@ _TRIALS = 100
 @click.option(
     "--dataset",
     default="auto",
-    show_default=True,
     help=f"Images: {', '.join(DATASETS)}; auto takes deepweeds-balanced where it is prepared, "
     "else demo.",
 )
-@click.option("--fold", default=0, show_default=True, help="Official fold of deepweeds, 0 to 4.")
+@click.option("--fold", default=0, help="Official fold of deepweeds, 0 to 4.")
 @click.option(
     "--space",
     default="auto",
-    show_default=True,
     help=f"One of {', '.join(SPACES)}; auto is course, and course-small on demo without a GPU.",
 )
-@click.option(
-    "--sampler", default="rf_ei", show_default=True, help=f"One of {', '.join(SAMPLERS)}."
-)
-@click.option("--pruner", default="dora", show_default=True, help=f"One of {', '.join(PRUNERS)}.")
+@click.option("--sampler", default="rf_ei", help=f"One of {', '.join(SAMPLERS)}.")
+@click.option("--pruner", default="dora", help=f"One of {', '.join(PRUNERS)}.")
 @click.option(
     "--thaw/--no-thaw",
     default=None,
     help="Whether stopped trials may be continued from their checkpoints; on for dora.",
 )
-@click.option("--seed", default=0, show_default=True, help="Seed of sampler and training.")
-@click.option(
-    "--epochs", default=MAX_EPOCHS, show_default=True, help="Epochs of a full training, up to 20."
-)
+@click.option("--seed", default=0, help="Seed of sampler and training.")
+@click.option("--epochs", default=MAX_EPOCHS, help="Epochs of a full training, up to 20.")
 @budget_options
 @click.option(
     "--priors",
@@ -63,7 +56,10 @@ _TRIALS = 100
     metavar="FILE",
     help="Earlier trials of the same task: a CSV file or URL#STUDY; may be given again.",
 )
-@click.option("--enqueue-best", default=0, metavar="K", help="Train the K best priors again.")
+@click.option(
+    "--enqueue-best", type=click.IntRange(0), default=0, metavar="K",
+    help="Train the K best priors again.",
+)  # fmt: skip
 @click.option(
     "--source",
     "sources",
@@ -106,8 +102,6 @@ def run(
         raise click.UsageError(f"NAME is {name!r}, but --name is {name_option!r}.")
     name = name if name_option is None else name_option
     check_engine(options.engine)
-    if enqueue_best < 0:
-        raise InvalidInputError(f"`enqueue-best >= 0` must hold, but got {enqueue_best}.")
     if enqueue_best and not prior_files:
         raise InvalidInputError("--enqueue-best takes the best of --priors, but none are given.")
     spec = StudySpec(
@@ -124,12 +118,7 @@ def run(
     priors = [prior for file in prior_files for prior in manager.read_source(file)]
     if name is not None:
         manager.check_name(name)
-    task, is_fallback = _make_task(spec, dataset == "auto", options)
-    if is_fallback:
-        info(
-            "DeepWeeds is not on this machine: this study runs on the demo images (generated "
-            "plants).\nTo get DeepWeeds (468 MiB): optuna-deepweeds data prepare"
-        )
+    task = _make_task(spec, dataset == "auto", options)
     # The machines of a cluster have their own devices. From here on torch is loaded, which takes
     # seconds.
     is_here = options.engine == "local"
@@ -147,7 +136,7 @@ def run(
     )
     if name is None:
         name = _default_name(spec)
-    default = Budget(trials=_TRIALS, seconds=_DEMO_SECONDS if is_first_look else _SECONDS)
+    default = Budget(trials=_TRIALS, seconds=_DEMO_SECONDS if is_first_look else MAX_SECONDS)
 
     if dry_run:
         _check_storage(name, spec, storage_url)
@@ -178,12 +167,7 @@ def run(
 @budget_options
 @worker_options()
 @storage_option
-def resume(
-    name: str,
-    budget: Budget,
-    options: WorkerOptions,
-    storage_url: str | None,
-) -> int:
+def resume(name: str, budget: Budget, options: WorkerOptions, storage_url: str | None) -> int:
     """Go on with study NAME: its name is all that is needed.
 
     Trials that were put back, or left by a killed process, are continued first.
@@ -220,16 +204,19 @@ def _check_storage(name: str, spec: StudySpec, storage_url: str | None) -> None:
     manager.check(name, spec, storage)
 
 
-def _make_task(spec: StudySpec, is_auto: bool, options: WorkerOptions) -> tuple[ImageTask, bool]:
-    """The task of a new study, and whether the demo images stand in for missing ones."""
-    if not is_auto:
-        return load_task(spec, options), False
+def _make_task(spec: StudySpec, is_auto: bool, options: WorkerOptions) -> ImageTask:
+    """The task of a new study; `is_auto` takes DeepWeeds where it is, before the demo images."""
     try:
-        return load_task(replace(spec, dataset="deepweeds-balanced"), options), False
+        return load_task(replace(spec, dataset="deepweeds-balanced") if is_auto else spec, options)
     except NotFoundError:
-        if options.data_dir is not None:  # Asked for: nothing else will do.
+        if not is_auto or options.data_dir is not None:  # Asked for: nothing else will do.
             raise
-        return load_task(replace(spec, dataset="demo"), options), True
+    task = load_task(spec, options)
+    info(
+        "DeepWeeds is not on this machine: this study runs on the demo images (generated "
+        "plants).\nTo get DeepWeeds (468 MiB): optuna-deepweeds data prepare"
+    )
+    return task
 
 
 def _default_name(spec: StudySpec) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from optuna_deepweeds import attributes
-from optuna_deepweeds.cli._output import (
-    emit,
-    emit_record,
-    format_option,
-    info,
-    storage_option,
-)
+from optuna_deepweeds.cli._output import emit, emit_record, format_option, info, storage_option
 from optuna_deepweeds.cli._values import Output, WorkerOptions, worker_options
 from optuna_deepweeds.errors import NotFoundError
 from optuna_deepweeds.priors import n_imported
@@ -27,7 +22,8 @@ from optuna_deepweeds.report.standing import duration
 from optuna_deepweeds.studies.accounting import best_trial, epochs_trained, progress
 from optuna_deepweeds.studies.ending import time_left
 from optuna_deepweeds.studies.spec import Budget, named_companions, refuse_old_form
-from optuna_deepweeds.trials import sign
+from optuna_deepweeds.studies.storage.reading import Reader, StudyRow, open_reader
+from optuna_deepweeds.trials import forecast, sign
 
 
 @click.command("list")
@@ -35,8 +31,6 @@ from optuna_deepweeds.trials import sign
 @storage_option
 def list_(fmt: str, storage_url: str | None) -> None:
     """List the studies of a storage."""
-    from optuna_deepweeds.studies.storage.reading import open_reader
-
     with open_reader(storage_url) as reader:
         studies = reader.studies()
         companions = named_companions(study.user_attrs.get(attributes.SPEC) for study in studies)
@@ -49,18 +43,11 @@ def list_(fmt: str, storage_url: str | None) -> None:
     for study, found in shown:
         state = progress(found, study.directions[0])
         # A damaged study must not hide the others.
-        spec, budget = (
-            value if isinstance(value, dict) else {}
-            for value in map(study.user_attrs.get, (attributes.SPEC, attributes.BUDGET))
-        )
+        spec, budget = (_stored(study, key) for key in (attributes.SPEC, attributes.BUDGET))
         rows.append(
             {
                 "name": study.name,
-                "dataset": spec.get("dataset"),
-                "space": spec.get("space"),
-                "sampler": spec.get("sampler"),
-                "pruner": spec.get("pruner"),
-                "seed": spec.get("seed"),
+                **{k: spec.get(k) for k in ("dataset", "space", "sampler", "pruner", "seed")},
                 "finished": state.finished,
                 "of": budget.get("trials"),
                 "running": state.running,
@@ -79,6 +66,21 @@ def list_(fmt: str, storage_url: str | None) -> None:
     emit(rows, columns=columns, fmt=fmt)
 
 
+@contextmanager
+def _opened(name: str, storage_url: str | None) -> Iterator[tuple[Reader, StudyRow]]:
+    """A reader of the storage, and the study that it is about."""
+    with open_reader(storage_url) as reader:
+        study = reader.study(name)
+        refuse_old_form(name, study.user_attrs)
+        yield reader, study
+
+
+def _stored(study: StudyRow, key: str) -> dict[str, Any]:
+    """A mapping among a study's attributes; empty where it is damaged or absent."""
+    value = study.user_attrs.get(key)
+    return value if isinstance(value, dict) else {}
+
+
 def _moments(trials: Iterable[FrozenTrial]) -> Iterator[datetime]:
     """When trials started or ended."""
     for trial in trials:
@@ -91,17 +93,12 @@ def _moments(trials: Iterable[FrozenTrial]) -> Iterator[datetime]:
 @storage_option
 def status(name: str, fmt: str, storage_url: str | None) -> None:
     """Where study NAME stands: trials, epochs, time, best, and how anticipation did."""
-    from optuna_deepweeds.studies.storage.reading import open_reader
-
-    with open_reader(storage_url) as reader:
-        study = reader.study(name)
-        refuse_old_form(name, study.user_attrs)
+    with _opened(name, storage_url) as (reader, study):
         found = reader.trials(study.study_id, params=False)
     state = progress(found, study.directions[0])
     record: dict[str, Any] = {"study": name}
     # Not `study_spec`, which refuses what another version wrote.
-    stored = study.user_attrs.get(attributes.SPEC)
-    spec = stored if isinstance(stored, dict) else {}
+    spec = _stored(study, attributes.SPEC)
     epochs = spec.get("epochs")
     if spec:
         thaw = " with thaw" if spec.get("thaw") else ""
@@ -111,12 +108,7 @@ def status(name: str, fmt: str, storage_url: str | None) -> None:
     record |= {
         "trials_finished": state.finished,
         "trials_total": budget.trials,
-        "complete": state.complete,
-        "pruned": state.pruned,
-        "continued": state.continued,
-        "running": state.running,
-        "waiting": state.waiting,
-        "failed": state.failed,
+        **{state_name: getattr(state, state_name) for state_name in _COUNTS},
         "priors": n_imported(study.user_attrs),
         "epochs_trained": state.epochs,
     }
@@ -157,17 +149,13 @@ def best(
     storage_url: str | None,
 ) -> None:
     """The best trial of study NAME, its parameters and, with --save, its network."""
-    from optuna_deepweeds.studies.storage.reading import open_reader
-
-    with open_reader(storage_url) as reader:
-        row = reader.study(name)
-        refuse_old_form(name, row.user_attrs)
+    with _opened(name, storage_url) as (reader, row):
         light = reader.trials(row.study_id, params=False, curves=False)
-        if number is None:
-            chosen = _best(name, light, row.directions[0])
-        else:
-            chosen = _by_number(name, light, number)
-        trial = reader.trial(chosen._trial_id)
+        chosen = _best(name, light, row.directions[0]) if number is None else number
+        ids = {trial.number: trial._trial_id for trial in light}
+        if chosen not in ids:
+            raise NotFoundError(f"study {name!r} has no trial {chosen}; it has {len(ids)} trials.")
+        trial = reader.trial(ids[chosen])
     if model_file is not None:
         from optuna_deepweeds.cli._work import load_task
         from optuna_deepweeds.studies import manager
@@ -181,6 +169,7 @@ def best(
     emit_record(_row(trial), fmt=fmt, params=trial.params)
 
 
+_COUNTS = ("complete", "pruned", "continued", "running", "waiting", "failed")
 _MAX_CALIBRATED = 2000
 """Finished trials up to which `status` judges anticipations, which takes 30 ms a thousand; reports
 always do."""
@@ -208,12 +197,8 @@ def trials(
     storage_url: str | None,
 ) -> None:
     """List the trials of study NAME."""
-    from optuna_deepweeds.studies.storage.reading import open_reader
-
     with_params = params or (fmt != "table" and not failed)
-    with open_reader(storage_url) as reader:
-        study = reader.study(name)
-        refuse_old_form(name, study.user_attrs)
+    with _opened(name, storage_url) as (reader, study):
         companions = named_companions([study.user_attrs.get(attributes.SPEC)] * priors)
         informing = [other for other in reader.studies() if other.name in companions]
         found = [
@@ -249,8 +234,7 @@ _COLUMNS = ("number", "state", "value", "epochs", "seconds", "expected", "origin
 
 def _row(trial: FrozenTrial) -> dict[str, Any]:
     attrs = trial.user_attrs
-    foreseen = attrs.get(attributes.ANTICIPATION)
-    foreseen = foreseen if isinstance(foreseen, dict) else {}
+    foreseen = forecast(trial)
     notes = []
     if attributes.ENQUEUED_PRIOR in attrs:
         notes.append("enqueued prior")
@@ -277,22 +261,16 @@ def _row(trial: FrozenTrial) -> dict[str, Any]:
     }
 
 
-def _best(name: str, trials: Sequence[FrozenTrial], direction: StudyDirection) -> FrozenTrial:
+def _best(name: str, trials: Sequence[FrozenTrial], direction: StudyDirection) -> int:
+    """Number of the best trial; of the best stopped one, and says so, if there is no other."""
     best = best_trial(trials, direction)
     if best is not None:
-        return best
+        return best.number
     stopped = [t for t in trials if t.state == TrialState.PRUNED and t.value is not None]
     if not stopped:
         raise NotFoundError(f"study {name!r} has no finished trial yet.")
     info("No trial has been trained to the end yet; this is the best of the stopped ones.")
-    return max(stopped, key=lambda t: sign(direction) * (t.value or 0.0))
-
-
-def _by_number(name: str, trials: Sequence[FrozenTrial], number: int) -> FrozenTrial:
-    for trial in trials:
-        if trial.number == number:
-            return trial
-    raise NotFoundError(f"study {name!r} has no trial {number}; it has {len(trials)} trials.")
+    return max(stopped, key=lambda t: sign(direction) * (t.value or 0.0)).number
 
 
 def _as_duration(seconds: float, fmt: str) -> str | float:

@@ -25,6 +25,13 @@ _PERCENT = 10.0
 """The largest of a source's values must be as large to be taken as percent."""
 
 
+class _Unusable(Exception):
+    """Why a prior cannot be used, as the fields of `Dropped`."""
+
+    def __init__(self, rule: str, reason: str = "") -> None:
+        self.rule, self.reason = rule, reason or rule
+
+
 @dataclass(frozen=True)
 class Dropped:
     """A prior that cannot be used: `rule` groups equal causes, `reason` tells the values."""
@@ -89,35 +96,30 @@ def match_priors(
     """
     kept: list[PriorTrial] = []
     dropped: list[Dropped] = []
-    ignored: Counter[str] = Counter()
     percent = _in_percent(priors)
     for prior in priors:
-        ignored.update(space.unknown(prior.params))
-        outcome = _checked(prior, max_epochs)
-        if not isinstance(outcome, Dropped):
+        try:
+            sound = _checked(prior, max_epochs)
             factor = 0.01 if prior.source in percent else 1.0
-            outcome = _converted(outcome, metric, direction, factor)
-        if not isinstance(outcome, Dropped):
-            outcome = _placed(outcome, space)
-        if isinstance(outcome, Dropped):
-            dropped.append(Dropped(prior, outcome.rule, outcome.reason))
-        else:
-            kept.append(outcome)
+            kept.append(_placed(_converted(sound, metric, direction, factor), space))
+        except _Unusable as problem:
+            dropped.append(Dropped(prior, problem.rule, problem.reason))
+    ignored = Counter(name for prior in priors for name in space.unknown(prior.params))
     return Matching(tuple(kept), tuple(dropped), dict(sorted(ignored.items())), tuple(percent))
 
 
-def _checked(prior: PriorTrial, max_epochs: int | None) -> PriorTrial | Dropped:
+def _checked(prior: PriorTrial, max_epochs: int | None) -> PriorTrial:
     """`prior` as it stood after `max_epochs`, as far as its curve tells."""
     if prior.problem:
-        return Dropped(prior, prior.problem, prior.problem)
+        raise _Unusable(prior.problem)
     if not math.isfinite(prior.value):
-        return Dropped(prior, "the value is not finite", f"the value is {prior.value}")
+        raise _Unusable("the value is not finite", f"the value is {prior.value}")
     curve = {k: v for k, v in sorted(prior.curve.items()) if math.isfinite(v)}
     if max_epochs is None or prior.epochs is None:
         return replace(prior, curve=curve)
     if prior.epochs < max_epochs:
         reason = f"trained {prior.epochs} of {max_epochs} epochs"
-        return Dropped(prior, f"trained fewer than {max_epochs} epochs", reason)
+        raise _Unusable(f"trained fewer than {max_epochs} epochs", reason)
     return replace(
         prior,
         value=curve.get(max_epochs, prior.value),
@@ -135,9 +137,7 @@ def _in_percent(priors: Sequence[PriorTrial]) -> list[str]:
     return [s for s, v in values.items() if 1 < min(v) and _PERCENT <= max(v) <= 100]
 
 
-def _converted(
-    prior: PriorTrial, metric: str, direction: Direction, factor: float
-) -> PriorTrial | Dropped:
+def _converted(prior: PriorTrial, metric: str, direction: Direction, factor: float) -> PriorTrial:
     """`prior` with value and curve in the study's metric; nothing is guessed."""
     ours, theirs = canonical_metric(metric), prior.metric
     what = f"{theirs or 'a metric without a name'} to {prior.direction}"
@@ -145,15 +145,15 @@ def _converted(
         if (ours, direction) == (theirs, prior.direction):
             return prior
         rule = f"the metric must be {metric} to {direction}; --metric names one"
-        return Dropped(prior, rule, f"{rule}, but is {what}")
+        raise _Unusable(rule, f"{rule}, but is {what}")
     if WAYS[theirs] != prior.direction:
         rule = f"an {theirs} must be there to {WAYS[theirs]}"
-        return Dropped(prior, rule, f"{rule}, but is to {prior.direction}")
+        raise _Unusable(rule, f"{rule}, but is to {prior.direction}")
     values = {epoch: factor * value for epoch, value in prior.curve.items()}
     final = factor * prior.value
     if not all(0 <= v <= 1 for v in (final, *values.values())):
         rule = f"an {theirs} must be from 0 to 1, or all of a source in percent"
-        return Dropped(prior, rule, f"{rule}, but is {prior.value:g}")
+        raise _Unusable(rule, f"{rule}, but is {prior.value:g}")
     if prior.direction != direction:
         final = 1 - final
         values = {epoch: 1 - value for epoch, value in values.items()}
@@ -161,12 +161,12 @@ def _converted(
     return replace(prior, value=final, curve=values, metric=theirs, direction=direction)
 
 
-def _placed(prior: PriorTrial, space: SearchSpace) -> PriorTrial | Dropped:
+def _placed(prior: PriorTrial, space: SearchSpace) -> PriorTrial:
     """`prior` as a point of `space`."""
     for name, constant in space.constants.items():
         if prior.params.get(name) is not None and prior.params[name] != constant:
-            reason = f"{name} must be {constant!r}, but is {prior.params[name]!r}"
-            return Dropped(prior, f"{name} must be {constant!r}", reason)
+            rule = f"{name} must be {constant!r}"
+            raise _Unusable(rule, f"{rule}, but is {prior.params[name]!r}")
     params: dict[str, Any] = {}
     for parameter in space.parameters:
         name = parameter.name
@@ -174,11 +174,11 @@ def _placed(prior: PriorTrial, space: SearchSpace) -> PriorTrial | Dropped:
             continue
         value = prior.params.get(name)
         if value is None:
-            return Dropped(prior, f"{name} is missing", f"{name} is missing")
+            raise _Unusable(f"{name} is missing")
         expressed = express(parameter.distribution, value)
         if expressed is None:
             rule = f"{name} must be {describe(parameter.distribution)}"
-            return Dropped(prior, rule, f"{rule}, but is {value!r}")
+            raise _Unusable(rule, f"{rule}, but is {value!r}")
         params[name] = expressed
     return replace(prior, params=params)
 

@@ -43,10 +43,6 @@ class PriorTrial:
     dataset: str | None = None
     problem: str = ""
 
-    def with_problem(self, problem: str) -> PriorTrial:
-        """This row as one that cannot be used, unless `problem` is empty."""
-        return replace(self, problem=problem)
-
     @property
     def loss(self) -> float:
         """`value` with its sign changed where needed: smaller is better."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from optuna_deepweeds.errors import InvalidInputError
@@ -69,12 +70,12 @@ def _from_run(source: str, where: str, run: Any, configs: Mapping[str, Any]) -> 
             status = status["__enum__"].rpartition(".")[2]
         word = str(_STATUS.get(status, status))
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
-        return PriorTrial({}, math.nan, "minimize", "error", source, where).with_problem(
-            "must hold config_id (one of `configs`), a single cost, budget and time"
-        )
+        problem = "must hold config_id (one of `configs`), a single cost, budget and time"
+        return PriorTrial({}, math.nan, "minimize", "error", source, where, problem=problem)
+    problem = LECTURE.states.get(word.lower(), f"status is {word or 'empty'}")
     if not epochs.is_integer():
-        return prior.with_problem(f"budget is {epochs:g}, no whole number of epochs")
-    return prior.with_problem(LECTURE.states.get(word.lower(), f"status is {word or 'empty'}"))
+        problem = f"budget is {epochs:g}, no whole number of epochs"
+    return replace(prior, problem=problem)
 
 
 def _fields(run: Any) -> Mapping[str, Any]:

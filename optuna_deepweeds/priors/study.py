@@ -23,12 +23,8 @@ def read_study(study: optuna.Study, *, with_imported: bool = True) -> list[Prior
     """The COMPLETE and PRUNED trials of `study`, the latter marked as stopped early.
 
     A trial that another one continues is left out, since the other carries its curve. No system
-    attribute is taken along: a copied rung would prune other trials.
-
-    Args:
-        study: A study with one objective.
-        with_imported: Whether to include those that were imported into its companion; they keep
-            the source they were imported from.
+    attribute is taken along: a copied rung would prune other trials. Those that were imported into
+    its companion come `with_imported`, and keep the source they were imported from.
 
     Raises:
         InvalidInputError: The study has several objectives.
@@ -89,16 +85,8 @@ def _seconds(trial: FrozenTrial, by_number: Mapping[int, FrozenTrial]) -> float 
 def export_priors(study: optuna.Study, path: Path, *, space: SearchSpace | None = None) -> int:
     """Write the finished and pruned trials that `study` ran itself as our CSV, with their curves.
 
-    The file appears whole or not at all.
-
-    Args:
-        study: A study with one objective.
-        path: The file to write; an existing one is replaced.
-        space: Gives the order of the columns and the constants; without it, the order in which
-            parameters first appear.
-
-    Returns:
-        The number of trials written.
+    The file appears whole or not at all. `space` gives the order of the columns; without it, it
+    is that in which parameters first appear. Returns the number of trials written.
 
     Raises:
         InvalidInputError: There is nothing to write, or the file cannot be written.

@@ -13,7 +13,7 @@ import csv
 import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.priors.record import (
@@ -85,12 +85,7 @@ class _Defect(Exception):
 
 
 def read_csv(path: str, source: str, text: str) -> list[PriorTrial]:
-    """Read a CSV file of one of `FORMATS`.
-
-    Args:
-        path: Name of the file for messages.
-        source: Name of the source for the trials.
-        text: The whole file.
+    """Read the text of a CSV file of one of `FORMATS`; the trials name `source`.
 
     Raises:
         InvalidInputError: It is of no format, a column is missing or occurs twice, or its quoting
@@ -156,7 +151,7 @@ def _read_row(
             raise _Defect(f"has {len(cells)} cells, the header {len(header)}")
         return _read_cells(form, row, empty)
     except _Defect as defect:
-        return empty.with_problem(str(defect))
+        return replace(empty, problem=str(defect))
 
 
 def _read_cells(form: Format, row: Mapping[str, str], empty: PriorTrial) -> PriorTrial:

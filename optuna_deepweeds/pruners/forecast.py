@@ -206,9 +206,7 @@ class PriorCurves:
         return [float(v) for v in np.quantile(sign * self._same[:, rung - 1], middles)]
 
 
-def as_curves(
-    curves: Sequence[ArrayLike], max_resource: int, name: str = "prior_curves"
-) -> NDArray[np.float64]:
+def as_curves(curves: Sequence[ArrayLike], max_resource: int, name: str) -> NDArray[np.float64]:
     """Return (n, max_resource) values of the curves that reach `max_resource`.
 
     Args:

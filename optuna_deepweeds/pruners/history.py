@@ -80,14 +80,7 @@ class History:
                 self.note(number, rung, self.sign * mark, curve)
 
     def note(self, number: int, rung: int, value: float, curve: Mapping[int, float]) -> None:
-        """Take an unfinished trial's value at a rung into account until the next update.
-
-        Args:
-            number: the trial's number.
-            rung: a rung that it has reached.
-            value: its value there.
-            curve: its reports by step.
-        """
+        """Take an unfinished trial's value at a rung into account until the next update."""
         self._set(number, rung, value, curve)
         self._live_marks.append((number, rung))
 
@@ -201,8 +194,6 @@ def store(
     """Store the values at rungs, and show what was foreseen; in the study's own direction.
 
     Args:
-        study: The trial's study.
-        standing: The trial.
         sign: Turns values into the study's direction.
         crossed: Its value at each rung just reached; system attributes, by which others decide.
         forecast: What is expected of its final value; None if nothing is.

@@ -139,13 +139,8 @@ def misleads(first: Mapping[int, float], second: Mapping[int, float]) -> bool:
 
     Spearman's correlation r of n independent ranks is nearly normal with variance 1 / (n - 1).
     That only leaders of the first rung came to the second draws r towards 0, not below it.
-
-    Args:
-        first: values at one rung by trial number.
-        second: values at the next rung by trial number.
+    Both map trial numbers to values.
     """
-    if len(second) < _MIN_PAIRS_TO_DISTRUST:
-        return False
     both = sorted(number for number in second if number in first)
     if len(both) < _MIN_PAIRS_TO_DISTRUST:
         return False
@@ -166,14 +161,12 @@ def _values(numbers: Sequence[int], values: Mapping[int, float]) -> NDArray[np.f
     return np.nan_to_num([values[number] for number in numbers], nan=-np.inf)
 
 
-def promotion_rates(
-    rungs: Sequence[int], max_resource: int, first_share: float, upper_share: float = _UPPER_SHARE
-) -> list[float]:
+def promotion_rates(rungs: Sequence[int], max_resource: int, first_share: float) -> list[float]:
     """Return m_i / n_0 for each rung: the share of the first rung's results promoted there."""
     rates = [first_share]
     ends = [*rungs[1:], max_resource]
     for rung, end in list(zip(rungs, ends, strict=True))[1:]:
-        rates.append(min(1.0, upper_share * rungs[0] / (end - rung)))
+        rates.append(min(1.0, _UPPER_SHARE * rungs[0] / (end - rung)))
     return rates[: len(rungs)]
 
 

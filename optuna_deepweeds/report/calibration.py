@@ -9,7 +9,7 @@ nothing and stores the last value without an interval; that is not judged.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,40 +52,25 @@ class Calibration:
     points: tuple[Foreseen, ...]
     sign: float = 1.0
 
-    @property
-    def surprise(self) -> float | None:
-        """Mean of outcome minus expectation; positive if trials turned out better."""
-        return _mean([self.sign * (p.outcome - p.expected) for p in self.points])
-
-    @property
-    def error(self) -> float | None:
-        """Mean absolute difference of outcome and expectation."""
-        return _mean([abs(p.outcome - p.expected) for p in self.points])
-
-    @property
-    def coverage(self) -> float | None:
-        """Share of outcomes inside their interval, its ends included."""
-        return _mean([float(p.low <= p.outcome <= p.high) for p in self.points])
-
-    @property
-    def correlation(self) -> float | None:
-        """Rank correlation of expectation and outcome; None below three points or if constant."""
-        expected = _ranks([p.expected for p in self.points])
-        outcome = _ranks([p.outcome for p in self.points])
-        if len(expected) < 3 or np.ptp(expected) == 0 or np.ptp(outcome) == 0:
-            return None
-        return float(np.corrcoef(expected, outcome)[0, 1])
-
     def summary(self) -> dict[str, Any]:
-        """The numbers by name; empty if nothing can be judged."""
+        """The numbers by name; empty if nothing can be judged.
+
+        Error is the mean absolute difference of outcome and expectation, surprise their mean
+        difference, positive if trials turned out better; inside is the share of outcomes in their
+        interval, its ends included. The rank correlation is None below three points or if one of
+        the two is constant.
+        """
         if not self.points:
             return {}
+        expected, low, high, outcome = np.array(
+            [(p.expected, p.low, p.high, p.outcome) for p in self.points]
+        ).T
         return {
             "anticipations_judged": len(self.points),
-            "anticipation_error": self.error,
-            "anticipation_surprise": self.surprise,
-            "anticipation_inside": self.coverage,
-            "anticipation_correlation": self.correlation,
+            "anticipation_error": float(np.mean(abs(outcome - expected))),
+            "anticipation_surprise": float(np.mean(self.sign * (outcome - expected))),
+            "anticipation_inside": float(np.mean((low <= outcome) & (outcome <= high))),
+            "anticipation_correlation": _rank_correlation(expected, outcome),
         }
 
     def by_epoch(self) -> list[dict[str, Any]]:
@@ -106,28 +91,32 @@ def calibration_of(trials: Iterable[FrozenTrial], direction: StudyDirection) -> 
             continue
         last = max(trial.intermediate_values, default=0)
         for link in chain(trial, by_number):
-            point = _judged(forecast(link), trial.number, trial.values[0])
+            point = _judged(link, trial)
             # What is said at the last epoch foresees nothing.
             if point is not None and point.epoch < last:
                 points.append(point)
     return Calibration(tuple(sorted(points, key=lambda p: (p.number, p.epoch))), sign(direction))
 
 
-def _judged(stored: Mapping[str, Any], number: int, outcome: float) -> Foreseen | None:
-    """A forecast as a point; None if there is none or one that is not finite."""
+def _judged(trial: FrozenTrial, outcome: FrozenTrial) -> Foreseen | None:
+    """What was foreseen for `trial`; None if that is nothing or anything is not finite."""
+    stored, value = forecast(trial), outcome.values[0]
     epoch = stored.get("epoch")
-    values = [stored.get(key) for key in ("expected", "low", "high")] + [outcome]
-    if not all(isinstance(v, (int, float)) and math.isfinite(v) for v in values):
+    numbers: list[Any] = [stored.get(key) for key in ("expected", "low", "high")]
+    are_finite = all(isinstance(v, (int, float)) and math.isfinite(v) for v in (*numbers, value))
+    if type(epoch) is not int or not are_finite:
         return None
-    expected, low, high = (float(stored[key]) for key in ("expected", "low", "high"))
-    return Foreseen(number, epoch, expected, low, high, outcome) if type(epoch) is int else None
+    expected, low, high = map(float, numbers)
+    return Foreseen(outcome.number, epoch, expected, low, high, value)
 
 
-def _mean(values: Sequence[float]) -> float | None:
-    return float(np.mean(values)) if values else None
+def _rank_correlation(x: Sequence[float], y: Sequence[float]) -> float | None:
+    if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return None
+    return float(np.corrcoef(_ranks(x), _ranks(y))[0, 1])
 
 
 def _ranks(values: Sequence[float]) -> np.ndarray:
     """Ranks of `values`, ties sharing their mean; importing scipy.stats costs half a second."""
-    _, group, counts = np.unique(np.asarray(values), return_inverse=True, return_counts=True)
+    _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
     return np.asarray((np.cumsum(counts) - (counts - 1) / 2)[group])

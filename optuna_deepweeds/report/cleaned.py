@@ -8,39 +8,22 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState
 
 from optuna_deepweeds import trials
 from optuna_deepweeds.report.view import StudyView
 
 
 class FixedStudy(optuna.Study):
-    """A study in memory that holds given trials under their own numbers; not to be written.
+    """A study in memory that holds given trials under their own numbers; not to be written."""
 
-    Optuna's plots take a trial's number for its place: numbers that are missing are filled with
-    failed trials without parameters.
-    """
-
-    def __init__(self, direction: optuna.study.StudyDirection, fixed: Sequence[FrozenTrial]):
+    def __init__(self, direction: optuna.study.StudyDirection, fixed: Iterable[FrozenTrial]):
         made = optuna.create_study(direction=direction)
         super().__init__(made.study_name, made._storage)
-        by_number = {trial.number: trial for trial in fixed}
-        numbers = range(max(by_number, default=-1) + 1)
-        self._fixed = [by_number.get(number) or _gap(number) for number in numbers]
-
-    @property
-    def complete(self) -> list[FrozenTrial]:
-        """Its complete trials."""
-        return self.get_trials(states=(TrialState.COMPLETE,))
-
-    def best(self, n: int) -> FixedStudy:
-        """The study of its best `n` complete trials."""
-        sign = trials.sign(self.direction)
-        ranked = sorted(self.complete, key=lambda t: -sign * t.values[0])
-        return FixedStudy(self.direction, ranked[:n])
+        self._fixed = list(fixed)
 
     def get_trials(
         self, deepcopy: bool = True, states: Container[TrialState] | None = None
@@ -49,24 +32,23 @@ class FixedStudy(optuna.Study):
         return [t for t in self._fixed if states is None or t.state in states]
 
 
-def cleaned(view: StudyView) -> FixedStudy:
-    """The study whose trials all count as complete, each with its final or expected value.
+def cleaned(view: StudyView) -> list[FrozenTrial]:
+    """The trials, all of them complete, each with its final or expected value.
 
     Trials without parameters or without an end are left out.
     """
-    found = []
-    for trial in view.trials:
-        if trial.number in view.replaced or not trial.params:
-            continue
-        value = end_of(trial)
-        if value is not None:
-            found.append(_bare(trial, TrialState.COMPLETE, value))
-    return FixedStudy(view.direction, found)
+    return [
+        _bare(trial, TrialState.COMPLETE, value)
+        for trial in view.trials
+        if trial.number not in view.replaced
+        and trial.params
+        and (value := end_of(trial)) is not None
+    ]
 
 
-def as_they_ran(view: StudyView) -> FixedStudy:
-    """All trials in their real states, those too that others continue or run again."""
-    return FixedStudy(view.direction, [_bare(t, t.state, t.value) for t in view.trials])
+def as_they_ran(chosen: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """The same trials in their real states."""
+    return [_bare(t, t.state, t.value) for t in chosen]
 
 
 def end_of(trial: FrozenTrial) -> float | None:
@@ -90,9 +72,3 @@ def _bare(trial: FrozenTrial, state: TrialState, value: float | None) -> FrozenT
     copied.state, copied.value = state, value
     copied.user_attrs, copied.system_attrs, copied.intermediate_values = {}, {}, {}
     return copied
-
-
-def _gap(number: int) -> FrozenTrial:
-    trial = create_trial(state=TrialState.FAIL)
-    trial.number = number
-    return trial

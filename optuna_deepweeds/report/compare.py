@@ -144,13 +144,11 @@ class Comparison:
         if not seeds or len(self.methods) < 2 or min(totals) <= 0:
             return np.empty(0), np.empty((0, len(self.methods)))
         grid = np.linspace(0.0, min(totals), n_points)
-        per_seed = [
-            average_ranks(
-                self.sign * np.column_stack([m.runs[s].at(grid, "epochs") for m in self.methods])
-            )
-            for s in seeds
-        ]
-        return grid, np.mean(per_seed, axis=0)
+        # (n_seeds, n_methods, n)
+        values = self.sign * np.array(
+            [[m.runs[s].at(grid, "epochs") for m in self.methods] for s in seeds]
+        )
+        return grid, average_ranks(values, axis=1).mean(axis=0).T
 
     def method_table(self) -> Table:
         """One row a method: medians over seeds, counts, mean rank over the whole budget."""
@@ -247,15 +245,9 @@ def compare(views: Sequence[StudyView], *, baseline: str | None = None) -> Compa
 
 
 def _default_baseline(labels: Sequence[str]) -> str:
-    for is_plain in (
-        lambda label: label.startswith("random + none"),
-        lambda label: label.startswith("random + "),
-        lambda label: label.endswith("+ none"),
-    ):
-        for label in labels:
-            if is_plain(label):
-                return label
-    return labels[0]
+    """Random search that stops nothing, else any random search, else one that stops nothing."""
+    plain = ("random + none", "random + ", " + none")
+    return next((name for part in plain for name in labels if part in name), labels[0])
 
 
 def _remarks(comparison: Comparison) -> list[str]:

@@ -24,11 +24,7 @@ _KEYS = ("learning-curves", "spending", "anticipation")
 
 
 def publish(
-    study: optuna.Study,
-    *,
-    with_figures: bool = True,
-    with_artifacts: bool = True,
-    task: ImageTask | None = None,
+    study: optuna.Study, *, task: ImageTask | None = None, note_only: bool = False
 ) -> None:
     """Write the study's note, and its key figures and files, for the dashboard.
 
@@ -36,9 +32,8 @@ def publish(
 
     Args:
         study: A study with one objective.
-        with_figures: Also save figures; needs Plotly and is left out without it.
-        with_artifacts: Also save files, see `artifacts`.
         task: The study's; without it its best network is not saved.
+        note_only: Leave out the figures, which need Plotly, and the files, see `artifacts`.
     """
     from optuna_dashboard import save_note
 
@@ -47,13 +42,13 @@ def publish(
 
     view = StudyView.of(study)
     save_note(study, note(view))
-    if with_figures:
-        _save_figures(study, view)
-    if with_artifacts:
-        try:
-            save_artifacts(study, task)
-        except (OSError, InvalidInputError) as error:
-            logger.warning("the artifacts of %r were not written: %s", study.study_name, error)
+    if note_only:
+        return
+    _save_figures(study, view)
+    try:
+        save_artifacts(study, task)
+    except (OSError, InvalidInputError) as error:
+        logger.warning("the artifacts of %r were not written: %s", study.study_name, error)
 
 
 def _save_figures(study: optuna.Study, view: StudyView) -> None:

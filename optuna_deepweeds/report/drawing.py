@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 COLOURS = {
     "finished": "#3f7fd4",
@@ -27,6 +27,10 @@ _METHODS = (
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 _GRID = "rgba(138,145,156,0.25)"
 _PLAIN = "#7a818c"  # Axis text.
+
+MAX_POINTS = 1000
+"""More in one plot cost seconds and show no more."""
+T = TypeVar("T")
 
 Values = Sequence[float | None]
 """Positions; None is a gap."""
@@ -49,6 +53,22 @@ class Drawing:
     figure: Any
     caption: str = ""
     min_width: int = 300
+
+
+def thinned(items: Sequence[T], keep: Iterable[int] = (), n: int | None = None) -> list[T]:
+    """About `n` of `items`, evenly spread, with the first, the last and those at `keep`."""
+    n = n or MAX_POINTS
+    if len(items) <= n:
+        return list(items)
+    spread = {i * (len(items) - 1) // (n - 1) for i in range(n)}
+    return [items[i] for i in sorted(spread.union(keep))]
+
+
+def some_of(shown: Sequence[Any], n: int, noun: str = "trials") -> str:
+    """What a caption says of `n` that were `thinned`; empty where nothing was left out."""
+    if len(shown) == n:
+        return ""
+    return f" {len(shown):,} of {n:,} {noun}, evenly spread, the best and the last among them."
 
 
 def method_colour(index: int) -> str:

@@ -7,15 +7,26 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from optuna.trial import FrozenTrial
 
 from optuna_deepweeds.report.cleaned import last_value
-from optuna_deepweeds.report.drawing import COLOURS, Drawing, axes, limits, line, points, styled
+from optuna_deepweeds.report.drawing import (
+    COLOURS,
+    Drawing,
+    axes,
+    limits,
+    line,
+    points,
+    some_of,
+    styled,
+    thinned,
+)
 from optuna_deepweeds.report.incumbent import trajectory
 from optuna_deepweeds.report.view import StudyView
 
 _KINDS = ("stopped", "failed", "running", "continued", "finished")
-_MAX_CURVES = 1500
+_MAX_CURVES = 500
 
 
 def study_figures(view: StudyView) -> dict[str, Drawing]:
@@ -33,13 +44,11 @@ def own_figures(view: StudyView) -> list[Drawing]:
 
 def learning_curves(view: StudyView) -> Drawing | None:
     """Every trial's curve; the parent of a continued trial is part of its successor's curve."""
-    trials = [t for t in view.trials if t.intermediate_values and t.number not in view.replaced]
-    if not trials:
+    found = [t for t in view.trials if t.intermediate_values and t.number not in view.replaced]
+    if not found:
         return None
-    caption = ""
-    if len(trials) > _MAX_CURVES:
-        caption = f"The last {_MAX_CURVES:,} of {len(trials):,} curves."
-        trials = trials[-_MAX_CURVES:]
+    trials = thinned(found, n=_MAX_CURVES)
+    caption = some_of(trials, len(found), "curves")  # The best one has a line of its own.
     opacity = 0.8 if len(trials) <= 30 else 0.5 if len(trials) <= 150 else 0.3
     best = view.progress.best
     traces = []
@@ -71,11 +80,11 @@ def _curves(
     y: list[float | None] = []
     texts: list[str] = []
     for trial in trials:
+        head = f"trial {trial.number} ({view.kind(trial)}), epoch"
         for epoch, value in sorted(trial.intermediate_values.items()):
             x.append(epoch)
             y.append(value if math.isfinite(value) else None)
-            kind = view.kind(trial)
-            texts.append(f"trial {trial.number} ({kind}), epoch {epoch}: {value:.4g}")
+            texts.append(f"{head} {epoch}: {value:.4g}")
         x.append(None)
         y.append(None)
         texts.append("")
@@ -97,12 +106,15 @@ def spending(view: StudyView) -> Drawing | None:
     run = trajectory(view)
     if not len(run.values):
         return None
-    values = run.values.tolist()
+    rises = np.flatnonzero(np.diff(run.values)) + 1
+    shown = thinned(range(len(run.values)), rises.tolist())
+    caption = some_of(shown, len(run.values), "finished trials")
+    values = run.values[shown].tolist()
     figure = make_subplots(cols=2, horizontal_spacing=0.11)
     for column, (x, end, label) in enumerate(
         (
-            (run.epochs, run.total_epochs, "epochs trained"),
-            (run.seconds / 60, run.total_seconds / 60, "minutes"),
+            (run.epochs[shown], run.total_epochs, "epochs trained"),
+            (run.seconds[shown] / 60, run.total_seconds / 60, "minutes"),
         ),
         1,
     ):
@@ -114,14 +126,16 @@ def spending(view: StudyView) -> Drawing | None:
     figure.update_yaxes(range=limits(figure.data))
     figure.update_yaxes(title_text=html.escape(f"best {view.metric}"), col=1)
     title = "Best network against what it cost"
-    return Drawing("spending", title, styled(figure, 300), min_width=420)
+    return Drawing("spending", title, styled(figure, 300), caption, 420)
 
 
 def anticipation(view: StudyView) -> Drawing | None:
     """Outcome against expectation with intervals, and the diagonal; None without any."""
-    found = view.calibration.points
-    if not found:
+    judged = view.calibration.points
+    if not judged:
         return None
+    numbers = [t.number for t in view.ranked[:1]]
+    found = thinned(judged, [i for i, f in enumerate(judged) if f.number in numbers])
     x: list[float | None] = []
     y: list[float | None] = []
     for f in found:
@@ -137,11 +151,11 @@ def anticipation(view: StudyView) -> Drawing | None:
     traces = (
         line(ends, ends, "as foreseen", color=COLOURS["grid"], dash="dash"),
         line(x, y, "interval", width=1.2, opacity=0.35),
-        points(expected, outcomes, f"anticipations ({len(found)})", texts),
+        points(expected, outcomes, f"anticipations ({len(judged)})", texts),
     )
     caption = (
         "Off the dashed line a trial ended otherwise than foreseen. Only trials that were let go "
         "on can be judged, so the picture is theirs alone."
-    )
+    ) + some_of(found, len(judged), "anticipations")
     figure = axes(traces, f"expected {view.metric}", f"final {view.metric}")
     return Drawing("anticipation", "Anticipation against outcome", figure, caption)

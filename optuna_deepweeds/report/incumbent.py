@@ -102,22 +102,22 @@ def _spent_until(times: Sequence[float], held: Sequence[_Spell]) -> tuple[Floats
 
     Of a trial under way then epochs count in proportion.
     """
-    epochs, seconds = np.zeros(len(times)), np.zeros(len(times))
-    done, busy, reached, n_begun = 0.0, 0.0, -float("inf"), 0
+    if not held:
+        return np.zeros(len(times)), np.zeros(len(times))
+    starts, ends, _ = np.array(held).T
+    reached = np.maximum.accumulate(ends)
+    idle = np.cumsum(np.maximum(starts - np.append(starts[0], reached[:-1]), 0.0))
+    last = np.searchsorted(starts, times, side="right") - 1  # The last that has begun.
+    seconds = np.minimum(times, reached[last]) - starts[0] - idle[last]
+    epochs, done, n_begun = np.zeros(len(times)), 0.0, 0
     under_way: list[_Spell] = []
     for i, time in enumerate(times):
-        while n_begun < len(held) and held[n_begun][0] <= time:
-            start, end, _ = held[n_begun]
-            busy += max(0.0, end - max(start, reached))
-            reached = max(reached, end)
-            under_way.append(held[n_begun])
-            n_begun += 1
+        under_way += held[n_begun : last[i] + 1]
+        n_begun = last[i] + 1
         done += sum(n for _, end, n in under_way if end <= time)
         under_way = [spell for spell in under_way if spell[1] > time]
-        parts = (n * (time - start) / (end - start) for start, end, n in under_way)
-        epochs[i] = done + sum(parts)
-        seconds[i] = busy - max(0.0, reached - time)
-    return epochs, seconds
+        epochs[i] = done + sum(n * (time - start) / (end - start) for start, end, n in under_way)
+    return epochs, np.where(last < 0, 0.0, seconds)
 
 
 @dataclass(frozen=True)

@@ -3,71 +3,93 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
-import optuna
 from optuna import visualization
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from optuna_deepweeds.report.cleaned import FixedStudy, as_they_ran, cleaned, end_of
-from optuna_deepweeds.report.drawing import COLOURS, Drawing, limits, points, styled
-from optuna_deepweeds.report.view import StudyView
+from optuna_deepweeds.report.drawing import (
+    COLOURS,
+    Drawing,
+    limits,
+    points,
+    some_of,
+    styled,
+    thinned,
+)
+from optuna_deepweeds.report.view import KINDS, StudyView
 
 MIN_TRIALS = 12
 """Fewer trials give no importance: the best tenth of them would be one."""
 _MAX_BARS = 1000
-_MAX_POINTS = 2000
-_MAX_THREADS = 300
+_MAX_JUDGED = 2000
+_MAX_THREADS = 200
 _SLICES_A_ROW = 4
-_STATES = {
-    "COMPLETE": "finished", "PRUNED": "stopped", "FAIL": "failed", "RUNNING": "running",
-    "WAITING": "waiting",
-}  # fmt: skip
 
 
 def optuna_plots(view: StudyView) -> list[Drawing]:
     """Every plot that there is something to draw for."""
-    ran, study = as_they_ran(view), cleaned(view)
-    found = study.complete
     plots = []
     if len(view.trials) > 1 and view.ranked:
-        plots.append(_history(view, ran))
+        plots.append(_history(view))
     if any(t.datetime_start for t in view.trials):
-        plots.append(_timeline(ran))
-    if not found:
+        plots.append(_timeline(view))
+    ended = cleaned(view)
+    if not ended:
         return plots
-    if len(found) >= MIN_TRIALS and len({t.value for t in found}) > 1:
-        plots.append(_importance(study, view.metric))
-    return [*plots, _slices(study, view.metric), _parallel(study, view.metric)]
+    best_first = sorted(ended, key=lambda t: -view.sign * t.values[0])
+    best = ended.index(best_first[0])
+    if len(ended) >= MIN_TRIALS and len({t.value for t in ended}) > 1:
+        plots.append(_importance(view, ended, best))
+    return [*plots, _slices(view, ended, best), _parallel(view, best_first)]
 
 
-def _n_params(study: optuna.Study) -> int:
-    return len({name for trial in study.trials for name in trial.params})
+def _n_params(trials: Sequence[FrozenTrial]) -> int:
+    return len({name for trial in trials for name in trial.params})
 
 
-def _history(view: StudyView, ran: optuna.Study) -> Drawing:
-    stopped = [
-        (t.number, value)
-        for t in view.trials
-        if t.state == TrialState.PRUNED and t.number not in view.replaced
-        and (value := end_of(t)) is not None
-    ]  # fmt: skip
-    figure = visualization.plot_optimization_history(ran, target_name=view.metric)
+def _history(view: StudyView) -> Drawing:
+    found: list[FrozenTrial] = []
+    incumbents, best = [], -math.inf
+    for trial in view.trials:
+        is_complete = trial.state == TrialState.COMPLETE
+        if is_complete or trial is view.trials[-1] or end_of(trial) is not None:
+            if is_complete and view.sign * trial.values[0] > best:
+                best = view.sign * trial.values[0]
+                incumbents.append(len(found))
+            found.append(trial)
+    shown = thinned(found, incumbents)
+    ran = as_they_ran(shown)
+    for place, trial in enumerate(ran):
+        trial.number = place  # Optuna looks up values by it.
+    study = FixedStudy(view.direction, ran)
+    figure = visualization.plot_optimization_history(study, target_name=view.metric)
+    for trace in figure.data:
+        trace.update(x=[shown[place].number for place in trace.x])
     figure.update_traces(marker_color=COLOURS["finished"])
     figure.update_traces(line={"color": COLOURS["best"], "shape": "hv"})
+    stopped = [
+        t for t in shown
+        if t.state == TrialState.PRUNED and t.number not in view.replaced
+        and end_of(t) is not None
+    ]  # fmt: skip
     if stopped:
-        x, y = zip(*stopped, strict=True)
+        x, y = [t.number for t in stopped], [end_of(t) for t in stopped]
         figure.add_trace(points(x, y, "stopped", color=COLOURS["stopped"], size=5))
     figure.update_yaxes(range=limits(figure.data))
     caption = "Stopped trials stand at the value expected of them." if stopped else ""
+    caption += some_of(shown, len(found))
     return Drawing("history", "Optimisation history", styled(figure, 340), caption)
 
 
-def _timeline(ran: optuna.Study) -> Drawing:
-    n = len(ran.trials)
-    figure = visualization.plot_timeline(ran, n_recent_trials=_MAX_BARS)
+def _timeline(view: StudyView) -> Drawing:
+    n = len(view.trials)
+    ran = FixedStudy(view.direction, as_they_ran(view.trials[-_MAX_BARS:]))
+    figure = visualization.plot_timeline(ran)
     for trace in figure.data:
-        word = _STATES[trace.name]
+        word = KINDS[trace.name]
         trace.update(name=word, marker_color=COLOURS[word])
     if n < 8:
         figure.update_yaxes(dtick=1)
@@ -75,25 +97,28 @@ def _timeline(ran: optuna.Study) -> Drawing:
     return Drawing("timeline", "Timeline", styled(figure, 340), caption)
 
 
-def _importance(study: FixedStudy, metric: str) -> Drawing:
-    n = len(study.complete)
-    figure = visualization.plot_param_importances(study, target_name=metric)
+def _importance(view: StudyView, ended: Sequence[FrozenTrial], best: int) -> Drawing:
+    judged = thinned(ended, [best], _MAX_JUDGED)
+    study = FixedStudy(view.direction, judged)
+    figure = visualization.plot_param_importances(study, target_name=view.metric)
     figure.update_traces(showlegend=False, marker_color=COLOURS["finished"])
     caption = (
-        f"How much each parameter decides whether one of these {n:,} trials is among their best "
-        "tenth, as shares of 1 (PED-ANOVA; parameters that not all trials have included)."
-    )
-    if n < 50:
+        f"How much each parameter decides whether one of these {len(judged):,} trials is among "
+        "their best tenth, as shares of 1 (PED-ANOVA; parameters that not all trials have "
+        "included)."
+    ) + some_of(judged, len(ended))
+    if len(judged) < 50:
         caption += " From so few trials the order is a hint, no more."
     height = 110 + 24 * len(figure.data[0].y)
     return Drawing("importance", "Parameter importance", styled(figure, height), caption)
 
 
-def _slices(study: FixedStudy, metric: str) -> Drawing:
-    figure = visualization.plot_slice(study.best(_MAX_POINTS), target_name=metric)
+def _slices(view: StudyView, ended: Sequence[FrozenTrial], best: int) -> Drawing:
+    shown = thinned(ended, [best])
+    figure = visualization.plot_slice(FixedStudy(view.direction, shown), target_name=view.metric)
     figure.update_traces(showlegend=False)
     figure.update_yaxes(range=limits(figure.data))
-    n_params = _n_params(study.best(_MAX_POINTS))
+    n_params = _n_params(shown)
     columns = min(n_params, _SLICES_A_ROW)
     n_rows = -(-n_params // columns)
     if n_params > 1:  # Optuna draws them in one row.
@@ -109,7 +134,7 @@ def _slices(study: FixedStudy, metric: str) -> Drawing:
     caption = (
         "Each trial at the value it reached or, stopped, at the one expected of it; a parameter "
         "that is inactive in a trial is left out there."
-    )
+    ) + some_of(shown, len(ended))
     return Drawing("slices", "Slices", styled(figure, 240 * n_rows), caption, 210 * columns)
 
 
@@ -120,9 +145,10 @@ def _few_ticks(figure: Any, axis: str) -> None:
     figure.layout[f"xaxis{axis}"].update(tickvals=ticks, ticktext=[f"{v:.3g}" for v in ticks])
 
 
-def _parallel(study: FixedStudy, metric: str) -> Drawing:
-    n, shown = len(study.complete), study.best(_MAX_THREADS)
-    figure = visualization.plot_parallel_coordinate(shown, target_name=metric)
+def _parallel(view: StudyView, best_first: Sequence[FrozenTrial]) -> Drawing:
+    n, shown = len(best_first), best_first[:_MAX_THREADS]
+    study = FixedStudy(view.direction, shown)
+    figure = visualization.plot_parallel_coordinate(study, target_name=view.metric)
     figure.update_xaxes(tickangle=-30)
     caption = f"The best {_MAX_THREADS} of {n:,} trials." if n > _MAX_THREADS else ""
     width = 78 * (_n_params(shown) + 1)

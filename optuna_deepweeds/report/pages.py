@@ -5,6 +5,7 @@ Every text that comes from a study is escaped as it enters a template; a page ma
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -60,10 +61,10 @@ def write_comparison(comparison: Comparison, path: Path, *, title: str = "Compar
         lead=f"{methods} in {counted(len(comparison.views), 'study', 'studies')}.",
         sentences=comparison.sentences(),
         measure=comparison.measure,
-        methods=_spaced(comparison.method_table()),
-        published=_spaced(comparison.published_table()),
+        methods=comparison.method_table(),
+        published=comparison.published_table(),
         split=split_sentence(),
-        tests=_spaced(comparison.test_table()),
+        tests=comparison.test_table(),
     )
     write_whole(path, page)
 
@@ -94,7 +95,7 @@ def _study(view: StudyView) -> dict[str, Any]:
         "standing": standing(view.progress, view.metric),
         "cards": tables.cards(view),
         "spec": tables.spec_table(view),
-        "resume": tables.resume_command(view),
+        "resume": f"optuna-deepweeds study resume {shlex.quote(view.name)}",
         "anticipation": tables.anticipation_sentence(view),
         "by_epoch": tables.anticipation_table(view),
         "priors": tables.prior_table(view),
@@ -161,8 +162,3 @@ def _code(text: str) -> Markup:
     pad = " " if len(ticks) > 1 else ""
     line = text.replace("\n", " ")
     return Markup(f"{ticks}{pad}{line}{pad}{ticks}")
-
-
-def _spaced(content: tables.Table) -> tables.Table:
-    """The same table with column names for people."""
-    return replace(content, columns=tuple(c.replace("_", " ") for c in content.columns))

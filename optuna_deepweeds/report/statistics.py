@@ -129,16 +129,12 @@ def shared_seeds(
     ]
 
 
-def average_ranks(table: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Rank of each method within each row, 1 for the largest; ties share their mean rank.
-
-    Args:
-        table: (n_rows, n_methods), larger is better; NaN ranks last.
-    """
+def average_ranks(values: NDArray[np.float64], axis: int = 1) -> NDArray[np.float64]:
+    """Ranks along `axis`, 1 for the largest and the last for NaN; ties share their mean rank."""
     from scipy import stats
 
-    ranks: NDArray[np.float64] = stats.rankdata(-np.where(np.isnan(table), -np.inf, table), axis=1)
-    return ranks
+    lowest = np.where(np.isnan(values), -np.inf, values)
+    return np.asarray(stats.rankdata(-lowest, axis=axis))
 
 
 def sentence(test: PairedTest, metric: str, sign: float, ratio: Estimate) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +11,6 @@ from optuna_deepweeds.report.published import published_rows
 from optuna_deepweeds.report.standing import counted, duration, saved_share
 from optuna_deepweeds.report.view import StudyView
 from optuna_deepweeds.studies.accounting import epochs_trained
-
-_DIGESTS = ("dataset_fingerprint",)  # Twelve digits tell them apart.
 
 
 @dataclass(frozen=True)
@@ -44,11 +41,6 @@ class Table:
         return Table(tuple(map(str, head)), tuple(rows))
 
 
-def resume_command(view: StudyView) -> str:
-    """The shell command that goes on with the study."""
-    return f"optuna-deepweeds study resume {shlex.quote(view.name)}"
-
-
 def cards(view: StudyView) -> list[tuple[str, str]]:
     """(label, figure) of the summary's head."""
     p = view.progress
@@ -67,14 +59,14 @@ def cards(view: StudyView) -> list[tuple[str, str]]:
 
 def spec_table(view: StudyView) -> Table:
     """The specification and the budget."""
-    rows: list[tuple[Any, ...]] = [
-        (name.replace("_", " "), _plain(str(value)[:12] if name in _DIGESTS else value))
+    rows = [
+        (name.replace("_", " "), cell(value, "g")[: 12 if name == "dataset_fingerprint" else None])
         for name, value in view.spec.items()
         if value not in (None, "", [], ()) and name not in ("direction", "metric")
     ]
     rows.append(("objective", f"{view.direction.name.lower()} {view.metric}"))
     budget = view.stored(attributes.BUDGET)
-    limits = [f"{_plain(v)} {k}" for k, v in budget.items() if v is not None]
+    limits = [f"{cell(v, 'g')} {k}" for k, v in budget.items() if v is not None]
     if limits:
         rows.append(("budget", ", ".join(limits)))
     return Table(("setting", "value"), tuple(rows))
@@ -119,18 +111,17 @@ def prior_table(view: StudyView) -> Table:
 
 def anticipation_sentence(view: StudyView) -> str:
     """How the anticipations turned out, or an empty text without any."""
-    judged = view.calibration
-    if judged.error is None or judged.surprise is None or judged.coverage is None:
+    if not view.calibration.points:
         return ""
-    n = len(judged.points)
+    n, error, surprise, inside, correlation = view.calibration.summary().values()
     text = (
         f"{counted(n, 'anticipation')} can be judged by a trial that was trained to its end: off "
-        f"by {judged.error:.3g} on average, and outcomes are {abs(judged.surprise):.3g} "
-        f"{'better' if judged.surprise > 0 else 'worse'} than expected. "
-        f"{judged.coverage:.0%} of the outcomes lie in their interval."
+        f"by {error:.3g} on average, and outcomes are {abs(surprise):.3g} "
+        f"{'better' if surprise > 0 else 'worse'} than expected. "
+        f"{inside:.0%} of the outcomes lie in their interval."
     )
-    if judged.correlation is not None:
-        text += f" Rank correlation {judged.correlation:.2f}."
+    if correlation is not None:
+        text += f" Rank correlation {correlation:.2f}."
     return text if n >= 10 else f"{text} This is little to go by."
 
 
@@ -176,30 +167,18 @@ def confusion_table(stored: Mapping[str, Any]) -> Table | None:
 
 
 def _pick(rows: Sequence[Mapping[str, Any]], keys: Sequence[str], heads: Sequence[str]) -> Table:
-    """`keys` of each row under `heads`; lists of numbers become text."""
-    return Table(tuple(heads), tuple(tuple(_figure(row.get(key)) for key in keys) for row in rows))
+    """`keys` of each row under `heads`."""
+    return Table(tuple(heads), tuple(tuple(row.get(key) for key in keys) for row in rows))
 
 
-def _figure(value: Any) -> Any:
-    if isinstance(value, (list, tuple)):
-        return ", ".join(f"{v:.4f}" if isinstance(v, float) else str(v) for v in value)
-    return value
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{k} {_plain(v)}" for k, v in value.items())
-    if isinstance(value, (list, tuple)):
-        return ", ".join(str(_plain(v)) for v in value)
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:g}" if isinstance(value, float) else value
-
-
-def cell(value: Any) -> str:
-    """A value as a cell's text."""
+def cell(value: Any, form: str = ".4g") -> str:
+    """A value as a cell's text; fractions in `form`, in lists all with four digits."""
     if value is None:
         return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{k} {cell(v, form)}" for k, v in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(cell(v, ".4f") for v in value)
+    return f"{value:{form}}" if isinstance(value, float) else str(value)

@@ -18,6 +18,12 @@ from optuna_deepweeds.report.calibration import Calibration, calibration_of
 from optuna_deepweeds.spaces import SPACES
 from optuna_deepweeds.studies.accounting import Progress, progress, ranked
 
+KINDS = {
+    "COMPLETE": "finished", "PRUNED": "stopped", "FAIL": "failed", "RUNNING": "running",
+    "WAITING": "waiting",
+}  # fmt: skip
+"""Name of a trial's state -> its word in legends."""
+
 
 @dataclass(frozen=True)
 class StudyView:
@@ -120,7 +126,6 @@ class StudyView:
 
     def kind(self, trial: FrozenTrial) -> str:
         """How a trial ended, in one word of the legend."""
-        if trial.state == TrialState.COMPLETE:
-            return "continued" if attributes.ORIGIN in trial.user_attrs else "finished"
-        words = {"PRUNED": "stopped", "FAIL": "failed", "RUNNING": "running"}
-        return words.get(trial.state.name, "waiting")
+        if trial.state == TrialState.COMPLETE and attributes.ORIGIN in trial.user_attrs:
+            return "continued"
+        return KINDS[trial.state.name]

@@ -102,7 +102,8 @@ class CandidateSpace:
                 codes = np.tile(grid, (len(active), 1))
             else:
                 stepped.append(j)
-                codes = full[active, j][:, None] + _steps((len(active), _N_STEPS), rng)
+                shape = (len(active), _N_STEPS)
+                codes = full[active, j][:, None] + _sizes(shape, rng) * rng.normal(size=shape)
             group = np.repeat(full[active], codes.shape[1], axis=0)
             group[:, j] = _reflect(codes.ravel())
             groups.append(group)
@@ -119,12 +120,9 @@ class CandidateSpace:
         return self._conditions.apply(self._encoder.snap(X))
 
 
-def _sizes(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+def _sizes(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """Standard deviations of steps."""
     return 10.0 ** rng.uniform(*_LOG10_STEP, size=shape)
-
-
-def _steps(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    return _sizes(shape, rng) * rng.normal(size=shape)
 
 
 def _reflect(codes: np.ndarray) -> np.ndarray:

@@ -75,20 +75,14 @@ class LearntConditions:
         order = np.argsort(n_absent, kind="stable")
         self._rules = []
         for position, j in enumerate(order):
-            if n_absent[j] == 0:
-                continue
-            features = order[:position]
-            if len(features) == 0 or n_absent[j] == len(X):
-                self._rules.append((j, features, None))
-                continue
-            tree = DecisionTreeClassifier(random_state=0)
-            tree.fit(X[:, features], ~absent[:, j])
-            self._rules.append((j, features, tree))
+            if position > 0 and 0 < n_absent[j] < len(X):
+                features = order[:position]
+                tree = DecisionTreeClassifier(random_state=0)
+                self._rules.append((j, features, tree.fit(X[:, features], ~absent[:, j])))
 
     def apply(self, X: np.ndarray) -> np.ndarray:
         """A copy of X: (n, d) full codes, with `MISSING` where a parameter is inactive."""
         X = X.copy()
         for j, features, tree in self._rules:
-            if tree is not None:
-                X[~tree.predict(X[:, features]).astype(bool), j] = MISSING
+            X[~tree.predict(X[:, features]).astype(bool), j] = MISSING
         return X

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
+from optuna_deepweeds.samplers.forest import VARIANCE_FLOOR
 from optuna_deepweeds.samplers.history import AtMilestones, Observations
 from optuna_deepweeds.samplers.model_based import ModelBasedSampler, OnFeatures, Surrogate
 from optuna_deepweeds.samplers.targets import normal_scores
@@ -19,7 +20,6 @@ from optuna_deepweeds.schema import require_whole
 from optuna_deepweeds.seeds import generator
 from optuna_deepweeds.spaces import SearchSpace
 
-VARIANCE_FLOOR = 1e-6
 _N_HIDDEN = 40
 _N_STEPS = 250
 _BATCH = 64
@@ -163,12 +163,7 @@ class DNGOSampler(ModelBasedSampler):
     anew whenever the study has grown by a fifth, their heads for every suggestion.
 
     Args:
-        seed: Makes the study reproducible across processes and interruptions; not with
-            `n_jobs > 1`.
-        n_startup_trials: Random trials before the first model, unless priors give one.
-        space: The searched space with its exact conditions; without it, which parameters are
-            conditional is learnt from the trials.
-        priors: Evaluations of other tasks, or earlier ones of the same task.
+        seed, n_startup_trials, space, priors: See `ModelBasedSampler`.
         n_networks: Networks of the ensemble.
 
     Source: Snoek et al. 2015, "Scalable Bayesian Optimization Using Deep Neural Networks".

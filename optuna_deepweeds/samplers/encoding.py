@@ -146,13 +146,8 @@ class Dimension:
         return (index + 0.5) / self.n_values
 
     def grid(self) -> np.ndarray:
-        """The codes of all k values, ascending.
-
-        Raises:
-            ValueError: The parameter is continuous.
-        """
-        if self.n_values is None:
-            raise ValueError(f"a grid needs a discrete parameter, but {self.name!r} is not.")
+        """The codes of all k values of a discrete parameter, ascending."""
+        assert self.n_values is not None
         if self._log:
             values = self._low + np.arange(self.n_values)
             return (np.log(values) - self._log_low) / self._log_range

@@ -75,6 +75,14 @@ class ModelBasedSampler(BaseSampler, abc.ABC):
     by the prediction and never suggested again; nor is any finished configuration.
 
     Subclasses say how the surrogate is fitted.
+
+    Args:
+        seed: Makes the study reproducible across processes and interruptions; not with
+            `n_jobs > 1`.
+        n_startup_trials: Random trials before the first model, unless priors give one.
+        space: The searched space with its exact conditions; without it, which parameters are
+            conditional is learnt from the trials.
+        priors: Evaluations of other tasks, or earlier ones of the same task.
     """
 
     def __init__(
@@ -172,18 +180,15 @@ class ModelBasedSampler(BaseSampler, abc.ABC):
         if is_control or (len(X) == 0 and not transfer.is_active):
             return maximise(lambda c: np.zeros(len(c)), space, X, taken, rng, n_rounds=0)
 
-        def expectation(points: np.ndarray) -> np.ndarray:
-            return transfer.predict(points) if transfer.is_active else np.zeros(len(points))
-
         if len(X) < 2:
-            return maximise(expectation, space, starts, taken, rng)
-        prior = expectation(X)
-        surrogate = self._fit_with_pending(seen, X, self._targets(seen)[rows] - prior, rng)
-        incumbent = float((surrogate.predict(best)[0] + expectation(best)).max())
+            return maximise(transfer.predict, space, starts, taken, rng)
+        residual = self._targets(seen)[rows] - transfer.predict(X)
+        surrogate = self._fit_with_pending(seen, X, residual, rng)
+        incumbent = float((surrogate.predict(best)[0] + transfer.predict(best)).max())
 
         def acquisition(points: np.ndarray) -> np.ndarray:
             mean, variance = surrogate.predict(points)
-            mean = mean + expectation(points)
+            mean = mean + transfer.predict(points)
             return log_expected_improvement(mean, np.sqrt(variance), incumbent)
 
         return maximise(acquisition, space, starts, taken, rng)
@@ -205,8 +210,7 @@ class ModelBasedSampler(BaseSampler, abc.ABC):
         Optuna drops what the objective does not ask for.
         """
         if self._space is None:
-            full = np.where(x == MISSING, rng.random(len(x)), x)
-            return encoder.decode(full)
+            x = np.where(x == MISSING, rng.random(len(x)), x)
         return encoder.decode(x)
 
 

@@ -38,12 +38,7 @@ class RandomForestEISampler(ModelBasedSampler):
     conditioned on every observation.
 
     Args:
-        seed: Makes the study reproducible across processes and interruptions; not with
-            `n_jobs > 1`.
-        n_startup_trials: Random trials before the first model, unless priors give one.
-        space: The searched space with its exact conditions; without it, which parameters are
-            conditional is learnt from the trials.
-        priors: Evaluations of other tasks, or earlier ones of the same task.
+        seed, n_startup_trials, space, priors: See `ModelBasedSampler`.
         n_trees: Trees of the forest.
 
     Source: Hutter, Hoos and Leyton-Brown 2011 (SMAC), with normal scores as targets and without

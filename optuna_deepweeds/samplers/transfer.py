@@ -10,7 +10,7 @@ wrong is turned around.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -53,7 +53,7 @@ class PriorSource:
     name: str
     params: Sequence[Mapping[str, Any]]
     values: Sequence[float]
-    weight: float = field(default=1.0)
+    weight: float = 1.0
 
     def __post_init__(self) -> None:
         if len(self.params) != len(self.values):

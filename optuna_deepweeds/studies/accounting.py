@@ -32,8 +32,9 @@ def spells(trial: FrozenTrial, now: datetime) -> list[Spell]:
     # Optuna hands out local times, between which an hour may be missing or come twice.
     found = _times(trial.user_attrs.get(attributes.SEGMENTS, ()))
     if trial.datetime_start is not None and trial.state != TrialState.WAITING:
-        died = _times([[trial.system_attrs.get(attributes.INTERRUPTED)] * 2])
-        end = died[0][1] if died else (trial.datetime_complete or now).astimezone(UTC)
+        died = trial.system_attrs.get(attributes.INTERRUPTED)
+        ends = _times([[died, died]]) if died else []
+        end = ends[0][1] if ends else (trial.datetime_complete or now).astimezone(UTC)
         start = trial.datetime_start.astimezone(UTC)
         found.append((start, max(start, end)))
     return found

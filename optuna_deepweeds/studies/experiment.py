@@ -23,13 +23,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
+from optuna.storages import BaseStorage
 
 from optuna_deepweeds import attributes
 from optuna_deepweeds.errors import InvalidInputError, NotFoundError
 from optuna_deepweeds.schema import choose, load, require
 from optuna_deepweeds.studies.accounting import best_trial, progress
 from optuna_deepweeds.studies.ending import is_over
-from optuna_deepweeds.studies.manager import check_name, study_budget
+from optuna_deepweeds.studies.manager import check_name, load_plain, study_budget, study_names
 from optuna_deepweeds.studies.spec import MAX_EPOCHS, Budget, StudySpec
 from optuna_deepweeds.tasks.evaluation import RECIPES
 
@@ -97,6 +98,19 @@ class Experiment:
     name: str
     cells: tuple[Cell, ...]
     evaluation: EvaluationPlan | None = None
+
+    def studies(self, storage: BaseStorage) -> dict[str, optuna.Study]:
+        """Its studies that exist, by name, in the order of the cells."""
+        there = set(study_names(storage))
+        names = [cell.name for cell in self.cells if cell.name in there]
+        return {name: load_plain(name, storage) for name in names}
+
+    def state(self, study: optuna.Study) -> str:
+        """How far one of its studies is: "begun", "done", or "tested" as well."""
+        if not is_finished(study):
+            return "begun"
+        is_tested = self.evaluation is not None and self.evaluation.is_done(study)
+        return "tested" if is_tested else "done"
 
 
 @dataclass(frozen=True)
@@ -189,12 +203,7 @@ def is_finished(study: optuna.Study) -> bool:
 
 
 def cost_sentence(grid: Experiment, studies: Mapping[str, optuna.Study]) -> str:
-    """What the grid may spend, and what is left at the pace so far.
-
-    Args:
-        grid: The grid.
-        studies: Its studies that exist, by name.
-    """
+    """What the grid may spend, and what is left at the pace of its `studies` so far."""
     first = grid.cells[0]
     limits = [f"{first.budget.trials:,} trials"] if first.budget.trials else []
     limits += [f"{first.budget.epochs:,} epochs"] if first.budget.epochs else []
@@ -218,12 +227,8 @@ def cost_sentence(grid: Experiment, studies: Mapping[str, optuna.Study]) -> str:
     else:
         finished = sum(s.finished for s in states)
         n_open = (n * (first.budget.trials or 0) - finished) * epochs / max(1, finished)
-    n_evaluated = sum(
-        grid.evaluation.seeds
-        for s in studies.values()
-        if grid.evaluation is not None and grid.evaluation.is_done(s)
-    )
-    n_open += (n_tests - n_evaluated) * first.spec.epochs
+    n_tested = sum(grid.state(study) == "tested" for study in studies.values())
+    n_open += n_tests * (1 - n_tested / n) * first.spec.epochs
     rest = _hours(max(0.0, n_open * pace))
     return f"{text} About {rest} left at {pace:.2g} s an epoch, one study after another."
 

@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from optuna_deepweeds import attributes
 from optuna_deepweeds.errors import InvalidInputError
-from optuna_deepweeds.studies.spec import companion_name, named_companions
+from optuna_deepweeds.studies.spec import COMPANION_SUFFIX, named_companions
 from optuna_deepweeds.trials import sign
 
 if TYPE_CHECKING:
@@ -23,16 +23,11 @@ if TYPE_CHECKING:
 
 
 def free_companion(name: str, uid: str, names: Sequence[str]) -> str:
-    """Name of the study that is to hold the imported trials of study `name`.
-
-    Args:
-        name: The study's name.
-        uid: The study's identity.
-        names: Of the studies in the storage.
-    """
-    usual = companion_name(name)
+    """Name of the study that is to hold the imported trials of study `name`, of identity `uid`;
+    none of `names`, which are in the storage already."""
+    usual = name + COMPANION_SUFFIX
     # One that is there belongs to a study that was renamed or deleted by another program.
-    return usual if usual not in names else companion_name(f"{name}-{uid}")
+    return usual if usual not in names else f"{name}-{uid}{COMPANION_SUFFIX}"
 
 
 def companion(study: optuna.Study) -> optuna.Study | None:

@@ -31,13 +31,7 @@ from optuna_deepweeds.pruners import make_pruner
 from optuna_deepweeds.samplers import make_sampler
 from optuna_deepweeds.studies import informants
 from optuna_deepweeds.studies.checkpoints import CheckpointFolder, default_base, new_uid
-from optuna_deepweeds.studies.spec import (
-    COMPANION_SUFFIX,
-    Budget,
-    StudySpec,
-    companion_name,
-    refuse_old_form,
-)
+from optuna_deepweeds.studies.spec import COMPANION_SUFFIX, Budget, StudySpec, refuse_old_form
 from optuna_deepweeds.studies.storage import ResilientStorage, open_storage
 from optuna_deepweeds.studies.storage.bulk import bulk_add_trials
 from optuna_deepweeds.studies.storage.locks import backend, run_locked
@@ -50,30 +44,13 @@ _NEW_STUDIES = -1
 """Id of the lock under which studies are created; real studies have positive ids."""
 
 
-def create_or_continue(
-    name: str, spec: StudySpec, budget: Budget, storage: RDBStorage
-) -> tuple[optuna.Study, bool]:
-    """Create the study `name`, or open it if it exists with the same specification.
-
-    Limits set in `budget` replace those of an existing study.
-
-    Returns:
-        The study, and whether it is new.
+def check(name: str, spec: StudySpec, storage: RDBStorage) -> None:
+    """Refuse what `create` would refuse, and change nothing.
 
     Raises:
         InvalidInputError: If the name cannot be used.
         NotFoundError: If a source of the specification is not in the storage.
         SpecMismatchError: If the study exists with another specification.
-    """
-    study, is_new = create(name, spec, budget, storage)
-    return equip(study), is_new
-
-
-def check(name: str, spec: StudySpec, storage: RDBStorage) -> None:
-    """Refuse what `create` would refuse, and change nothing.
-
-    Raises:
-        As `create_or_continue`.
     """
     check_name(name)
     for source in spec.sources:
@@ -90,9 +67,17 @@ def create(
     *,
     default: Budget | None = None,
 ) -> tuple[optuna.Study, bool]:
-    """As `create_or_continue`, without sampler and pruner: priors that come next inform them.
+    """Create the study `name`, or open it if it exists with the same specification.
 
-    A new study has the limits of `default` where `budget` sets none.
+    It gets its sampler and pruner by `equip`, which the priors that come next inform. Limits set
+    in `budget` replace those of an existing study; a new one has the limits of `default` where
+    `budget` sets none.
+
+    Returns:
+        The study, and whether it is new.
+
+    Raises:
+        As `check`.
     """
     check(name, spec, storage)
 
@@ -101,7 +86,7 @@ def create(
         is_new = name not in names
         if is_new:
             study = optuna.create_study(
-                study_name=name, storage=storage, direction=_direction(spec)
+                study_name=name, storage=storage, direction=StudyDirection[spec.direction.upper()]
             )
         else:
             study = load_plain(name, storage)
@@ -116,6 +101,14 @@ def create(
         return study, is_new
 
     return run_locked(storage, _NEW_STUDIES, make)
+
+
+def create_or_continue(
+    name: str, spec: StudySpec, budget: Budget, storage: RDBStorage
+) -> tuple[optuna.Study, bool]:
+    """As `create`, with sampler and pruner at once."""
+    study, is_new = create(name, spec, budget, storage)
+    return equip(study), is_new
 
 
 def set_budget(study: optuna.Study, budget: Budget) -> Budget:
@@ -137,9 +130,7 @@ def open_study(name: str, storage_url: str | None, *, wait: float = 0.0) -> optu
         StorageError: If the storage cannot be reached.
     """
     study = load_plain(name, open_storage(storage_url, must_exist=True, wait=wait))
-    if attributes.SPEC not in study.user_attrs:
-        return study
-    return equip(study)
+    return equip(study) if attributes.SPEC in study.user_attrs else study
 
 
 def load_plain(name: str, storage: BaseStorage, *, with_old_form: bool = False) -> optuna.Study:
@@ -162,12 +153,7 @@ def load_plain(name: str, storage: BaseStorage, *, with_old_form: bool = False) 
 def find(
     name: str, storage_url: str | None, *, single: bool = False, with_old_form: bool = False
 ) -> optuna.Study:
-    """`load_plain` from a storage that must exist; `single` refuses several objectives.
-
-    Raises:
-        NotFoundError: If there is no such storage or study.
-        InvalidInputError: If it has several objectives, and must not.
-    """
+    """`load_plain` from a storage that must exist; `single` refuses several objectives."""
     storage = open_storage(storage_url, must_exist=True)
     study = load_plain(name, storage, with_old_form=with_old_form)
     if single:
@@ -238,9 +224,7 @@ def equip(study: optuna.Study) -> optuna.Study:
 def read_source(source: str, *, metric: str | None = None) -> list[PriorTrial]:
     """Prior trials of a file or of a study, given as `URL#STUDY`; creates nothing.
 
-    Args:
-        source: The file, or the study with its storage.
-        metric: What the values are, in place of what the source says.
+    `metric` is what the values are, in place of what the source says.
 
     Raises:
         NotFoundError: No such file, storage or study.
@@ -279,7 +263,7 @@ def add_priors(
 
 def _make_companion(study: optuna.Study, spec: StudySpec) -> optuna.Study:
     if not spec.priors:  # Made by the version before.
-        spec = replace(spec, priors=companion_name(study.study_name))
+        spec = replace(spec, priors=study.study_name + COMPANION_SUFFIX)
         study.set_user_attr(attributes.SPEC, spec.to_json())
     made = optuna.create_study(
         study_name=spec.priors, storage=study._storage, direction=study.direction
@@ -297,12 +281,7 @@ def source_summary(study: optuna.Study, spec: StudySpec) -> list[SourceMatch]:
 
 
 def check_name(name: str) -> None:
-    """Refuse names that cannot be told apart or typed again.
-
-    Raises:
-        InvalidInputError: If `name` is empty, too long, has control characters, or looks like an
-            option or like the companion of another study.
-    """
+    """Refuse, as invalid input, names that cannot be told apart or typed again."""
     if not name.strip() or len(name) > 200 or not name.isprintable():
         raise InvalidInputError(
             f"a study's name must have 1 to 200 printable characters, but got {name!r:.60}."
@@ -323,10 +302,6 @@ def _name_metric(study: optuna.Study, metric: str) -> None:
         # Metric names only label figures; the class of warning is about their interface.
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study.set_metric_names([metric])
-
-
-def _direction(spec: StudySpec) -> StudyDirection:
-    return StudyDirection.MINIMIZE if spec.direction == "minimize" else StudyDirection.MAXIMIZE
 
 
 def _adopt_or_refuse(study: optuna.Study, spec: StudySpec) -> None:

@@ -20,6 +20,7 @@ MAX_EPOCHS = 20
 MAX_SECONDS = 6 * 3600.0
 """Seconds a study may take."""
 COMPANION_SUFFIX = ":priors"
+"""Follows a study's name in that of the study that holds its imported trials."""
 
 
 @dataclass(frozen=True)
@@ -143,11 +144,6 @@ class Budget:
         return replace(self, **{k: v for k, v in asdict(other).items() if v is not None})
 
 
-def companion_name(name: str) -> str:
-    """The usual name of the study that holds the imported trials of study `name`."""
-    return name + COMPANION_SUFFIX
-
-
 def named_companions(specs: Iterable[Any]) -> set[str]:
     """Names of the companions in stored specifications, damaged ones included."""
     return {
@@ -155,21 +151,15 @@ def named_companions(specs: Iterable[Any]) -> set[str]:
     }
 
 
-def is_of_old_form(user_attrs: Mapping[str, Any]) -> bool:
-    """Whether a study with these attributes was made by the version before and holds its imported
-    trials itself, among its own."""
-    spec = user_attrs.get(attributes.SPEC)
-    summary = user_attrs.get(attributes.PRIOR_SUMMARY)
-    return isinstance(spec, Mapping) and "priors" not in spec and bool(summary)
-
-
 def refuse_old_form(name: str, user_attrs: Mapping[str, Any]) -> None:
-    """Refuse a study that holds imported trials among its own.
+    """Refuse a study of the version before, which holds imported trials among its own.
 
     Raises:
         SpecMismatchError: It does; names the command that brings it over.
     """
-    if is_of_old_form(user_attrs):
+    spec = user_attrs.get(attributes.SPEC)
+    has_priors = bool(user_attrs.get(attributes.PRIOR_SUMMARY))
+    if has_priors and isinstance(spec, Mapping) and "priors" not in spec:
         quoted = shlex.quote(name)
         raise SpecMismatchError(
             f"study {name!r} is of an earlier version, which kept priors among its trials; "

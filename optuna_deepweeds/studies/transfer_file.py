@@ -54,10 +54,7 @@ class _Header:
 
 
 def export_study(study: optuna.Study, path: Path) -> int:
-    """Write `study` to `path`, replacing the file once it is complete.
-
-    Returns:
-        The number of trials written.
+    """Write `study` to `path`, replacing the file once it is complete; returns how many trials.
 
     Raises:
         InvalidInputError: The file cannot be written.
@@ -72,7 +69,7 @@ def export_study(study: optuna.Study, path: Path) -> int:
         system_attrs=content.system_attrs,
     )
     distributions: dict[BaseDistribution, Any] = {}
-    with whole(path) as part, _open_text(part, "wt", is_gzip=_is_gzip(path)) as file:
+    with whole(path) as part, _open_text(part, "wt", is_gzip=path.suffix == ".gz") as file:
         file.write(json.dumps(asdict(header)) + "\n")
         for trial in content.trials:
             file.write(json.dumps(_trial_to_json(trial, distributions)) + "\n")
@@ -81,12 +78,7 @@ def export_study(study: optuna.Study, path: Path) -> int:
 
 
 def import_study(path: Path, storage: BaseStorage, *, name: str | None = None) -> optuna.Study:
-    """Create the study of `path` in `storage`, equal in everything but its identity.
-
-    Args:
-        path: A file that `export_study` wrote.
-        storage: Where to create it.
-        name: Its new name; that in the file by default.
+    """Create the study of `path` in `storage`, equal in everything but its identity and `name`.
 
     Raises:
         NotFoundError: There is no such file.
@@ -117,8 +109,8 @@ def _trial_to_json(
         "number": trial.number,
         "state": trial.state.name,
         "values": trial.values,
-        "datetime_start": _time_to_json(trial.datetime_start),
-        "datetime_complete": _time_to_json(trial.datetime_complete),
+        "datetime_start": trial.datetime_start and trial.datetime_start.isoformat(),
+        "datetime_complete": trial.datetime_complete and trial.datetime_complete.isoformat(),
         "params": trial.params,
         "distributions": {k: distributions[d] for k, d in trial.distributions.items()},
         "user_attrs": trial.user_attrs,
@@ -136,13 +128,17 @@ def _trial_from_json(data: dict[str, Any], cache: dict[str, BaseDistribution]) -
         distributions[name] = cache[text]
     if set(data["params"]) != set(distributions):
         raise ValueError("parameters and distributions must have the same names")
+    start, end = (
+        None if data[key] is None else datetime.fromisoformat(data[key])
+        for key in ("datetime_start", "datetime_complete")
+    )
     return FrozenTrial(
         number=int(data["number"]),
         state=TrialState[data["state"]],
         value=None,
         values=None if data["values"] is None else _numbers(data["values"]),
-        datetime_start=_time_from_json(data["datetime_start"]),
-        datetime_complete=_time_from_json(data["datetime_complete"]),
+        datetime_start=start,
+        datetime_complete=end,
         params=dict(data["params"]),
         distributions=distributions,
         user_attrs=dict(data["user_attrs"]),
@@ -164,7 +160,7 @@ def _read(path: Path) -> tuple[_Header, list[FrozenTrial]]:
     cache: dict[str, BaseDistribution] = {}
     number = 1
     try:
-        with _open_text(path, "rt", is_gzip=_is_gzip(path)) as file:
+        with _open_text(path, "rt", is_gzip=path.suffix == ".gz") as file:
             header = load(_Header, json.loads(file.readline()), f"{path}, line 1")
             total: int | None = None
             for line in file:
@@ -196,19 +192,5 @@ def _read(path: Path) -> tuple[_Header, list[FrozenTrial]]:
     return header, trials
 
 
-def _is_gzip(path: Path) -> bool:
-    return path.name.endswith(".gz")
-
-
 def _open_text(path: Path, mode: Literal["rt", "wt"], *, is_gzip: bool) -> TextIO:
-    if is_gzip:
-        return gzip.open(path, mode, encoding="utf-8")
-    return open(path, mode, encoding="utf-8")
-
-
-def _time_to_json(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.isoformat()
-
-
-def _time_from_json(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)
+    return (gzip.open if is_gzip else open)(path, mode, encoding="utf-8")

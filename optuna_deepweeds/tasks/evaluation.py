@@ -147,11 +147,9 @@ class Evaluation:
             | {"config": trial.config, "failures": list(trial.failures)}
             for trial in self.trials
         ]
+        kept = ("study", "dataset", "protocol", "recipe")
         return {
-            "study": self.study,
-            "dataset": self.dataset,
-            "protocol": self.protocol,
-            "recipe": self.recipe,
+            **{name: getattr(self, name) for name in kept},
             "classes": list(self.classes),
             "trials": details,
         }

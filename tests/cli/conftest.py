@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from optuna_deepweeds.cli import main
+from optuna_deepweeds.studies import manager
+from optuna_deepweeds.studies.spec import Budget, StudySpec
+from optuna_deepweeds.studies.storage import open_storage
 
 
 @dataclass(frozen=True)
@@ -18,6 +25,18 @@ class Result:
     code: int
     out: str
     err: str
+
+    @property
+    def json(self) -> Any:
+        """The data of `-f json`."""
+        assert self.code == 0, self.err
+        return json.loads(self.out)
+
+    @property
+    def csv(self) -> list[dict[str, str]]:
+        """The rows of `-f csv`."""
+        assert self.code == 0, self.err
+        return list(csv.DictReader(io.StringIO(self.out)))
 
 
 Command = Callable[..., Result]
@@ -33,11 +52,19 @@ def command(
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
-    def run(*args: str) -> Result:
+    def run(*args: object) -> Result:
         capsys.readouterr()
         with pytest.raises(SystemExit) as stop:
-            main(args)
+            main([str(arg) for arg in args])
         output = capsys.readouterr()
         return Result(int(stop.value.code or 0), output.out, output.err)
 
     return run
+
+
+@pytest.fixture
+def studied(command: Command) -> Command:
+    """`command` with an empty study `mine` in its storage."""
+    spec = StudySpec(dataset="demo")
+    manager.create_or_continue("mine", spec, Budget(trials=5), open_storage())
+    return command

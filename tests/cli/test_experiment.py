@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
+from functools import partial
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
-from optuna_deepweeds.cli.experiment import experiment
-from optuna_deepweeds.errors import InvalidInputError, NotFoundError
+from tests.cli.conftest import Command
 
 GRID = """
 name = "tiny"
@@ -26,63 +24,48 @@ trials = 1
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("OPTUNA_STORAGE", f"sqlite:///{tmp_path}/s.db")
-    (tmp_path / "grid.toml").write_text(GRID)
-    return tmp_path
+def grid(command: Command) -> Command:
+    """`experiment` beside the file grid.toml."""
+    Path("grid.toml").write_text(GRID)
+    return partial(command, "experiment")
 
 
-def run(*args: str) -> Result:
-    result = CliRunner().invoke(experiment, args)
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
-
-
-def test_plan_changes_nothing(here: Path) -> None:
-    rows = json.loads(run("plan", "grid.toml", "-f", "json").stdout)
-    assert [(r["study"], r["state"]) for r in rows] == [
+def test_plan_tells_studies_and_cost_and_changes_nothing(grid: Command) -> None:
+    plan = grid("plan", "grid.toml", "-f", "json")
+    assert [(r["study"], r["state"]) for r in plan.json] == [
         ("tiny-random-none-seed1", "to do"),
         ("tiny-random-none-seed2", "to do"),
     ]
-    assert [p.name for p in here.iterdir()] == ["grid.toml"]
+    assert "2 studies of at most 1 trials, 1 epochs a network, then 2 trainings" in plan.err
+    assert "At most 36.0 h left" in grid("plan", "published").err
+    assert [p.name for p in Path().iterdir()] == ["grid.toml"]
 
 
-def test_report_before_the_first_study_says_so(here: Path) -> None:
-    with pytest.raises(NotFoundError, match="experiment run grid.toml"):
-        run("report", "grid.toml")
-
-
-def test_plan_tells_the_cost(here: Path) -> None:
-    assert "2 studies of at most 1 trials, 1 epochs a network, then 2 trainings" in (
-        run("plan", "grid.toml").stderr
-    )
-    assert "At most 36.0 h left" in run("plan", "published").stderr
-
-
-def test_plan_refuses_an_unknown_data_set(here: Path) -> None:
-    Path("grid.toml").write_text(Path("grid.toml").read_text().replace('"demo"', '"demi"'))
-    with pytest.raises(InvalidInputError, match="Did you mean 'demo'"):
-        run("plan", "grid.toml")
-
-
-def test_jobs_and_workers_exclude_each_other(here: Path) -> None:
-    result = run("run", "grid.toml", "--jobs", "2", "--workers", "2")
-    assert result.exit_code == 2 and "cannot both be more than 1" in result.stderr
+@pytest.mark.parametrize(
+    ("args", "code", "says"),
+    [
+        (("report", "grid.toml"), 3, "experiment run grid.toml"),
+        (("plan", "demi.toml"), 2, "Did you mean 'demo'"),
+        (("run", "grid.toml", "--jobs", "2", "--workers", "2"), 2, "cannot both be more than 1"),
+    ],
+)
+def test_what_cannot_be_done_is_told(
+    grid: Command, args: tuple[str, ...], code: int, says: str
+) -> None:
+    Path("demi.toml").write_text(GRID.replace('"demo"', '"demi"'))
+    result = grid(*args)
+    assert result.code == code and says in result.err
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("jobs", ["1", "2"])
-def test_run_goes_on_and_reports(here: Path, jobs: str) -> None:
+def test_run_goes_on_and_reports(grid: Command, jobs: str) -> None:
     once = ("run", "grid.toml", "--device", "cpu", "--jobs", jobs)
-    assert "All 2 studies are done" in run(*once).stderr
-    assert "2 of 2 studies are done already" in run(*once).stderr
-    rows = json.loads(run("plan", "grid.toml", "-f", "json").stdout)
-    assert {r["state"] for r in rows} == {"tested"}
-    result = run("report", "grid.toml", "-f", "json")
-    (method,) = json.loads(result.stdout)
+    assert "All 2 studies are done" in grid(*once).err
+    assert "2 of 2 studies are done already" in grid(*once).err
+    assert {r["state"] for r in grid("plan", "grid.toml", "-f", "json").json} == {"tested"}
+    (method,) = grid("report", "grid.toml", "-f", "json").json
     assert method["seeds"] == 2 and 0 < method["test"] < 1
-    assert (here / "reports" / "tiny.html").exists()
+    assert Path("reports/tiny.html").exists()
     # A network, a confusion matrix and its picture of each study.
-    assert len(list((here / "artifacts").iterdir())) == 6
+    assert len(list(Path("storage/artifacts").iterdir())) == 6

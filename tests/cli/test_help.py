@@ -12,19 +12,20 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from optuna_deepweeds.cli import cli
 from tests.cli.conftest import Command
 
 
-def _commands(command: click.Command, ctx: click.Context) -> Iterator[click.Context]:
+def _members(command: click.Command, ctx: click.Context) -> Iterator[click.Context]:
     """Contexts of a command and of everything under it."""
     yield ctx
     if isinstance(command, click.Group):
         for name in command.list_commands(ctx):
             member = command.get_command(ctx, name)
             assert member is not None
-            yield from _commands(member, click.Context(member, info_name=name, parent=ctx))
+            yield from _members(member, click.Context(member, info_name=name, parent=ctx))
 
 
 def _pages() -> dict[str, str]:
@@ -32,7 +33,7 @@ def _pages() -> dict[str, str]:
     root = click.Context(cli, info_name="optuna-deepweeds", max_content_width=80)
     root.terminal_width = 80
     pages = {}
-    for ctx in _commands(cli, root):
+    for ctx in _members(cli, root):
         ctx.terminal_width = ctx.max_content_width = 80
         pages[ctx.command_path] = ctx.get_help()
     return pages
@@ -74,18 +75,18 @@ def test_examples_can_be_parsed(line: str) -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["stu"], ["study"]),
-        (["study", "re"], ["resume", "report", "reap"]),
-        (["study", "run", "--sam"], ["--sampler"]),
-        (["study", "trials", "x", "--state", "comp"], ["complete"]),
-        (["experiment", "pl"], ["plan"]),
+        ("stu", ["study"]),
+        ("study re", ["resume", "report", "reap"]),
+        ("study run --sam", ["--sampler"]),
+        ("study trials x --state comp", ["complete"]),
+        ("experiment pl", ["plan"]),
     ],
 )
-def test_bash_completes_commands_and_options(words: list[str], expected: list[str]) -> None:
+def test_bash_completes_commands_and_options(words: str, expected: list[str]) -> None:
     environment = os.environ | {
         "_OPTUNA_DEEPWEEDS_COMPLETE": "bash_complete",
-        "COMP_WORDS": " ".join(["optuna-deepweeds", *words]),
-        "COMP_CWORD": str(len(words)),
+        "COMP_WORDS": f"optuna-deepweeds {words}",
+        "COMP_CWORD": str(len(words.split())),
     }
     program = Path(sys.executable).with_name("optuna-deepweeds")
     result = subprocess.run([program], env=environment, capture_output=True, text=True, timeout=60)
@@ -93,10 +94,8 @@ def test_bash_completes_commands_and_options(words: list[str], expected: list[st
 
 
 def test_the_line_for_bash_is_what_the_help_says() -> None:
-    assert (
-        'eval "$(_OPTUNA_DEEPWEEDS_COMPLETE=bash_source optuna-deepweeds)"'
-        in (PAGES["optuna-deepweeds"])
-    )
+    line = 'eval "$(_OPTUNA_DEEPWEEDS_COMPLETE=bash_source optuna-deepweeds)"'
+    assert line in PAGES["optuna-deepweeds"]
 
 
 @pytest.mark.parametrize(
@@ -123,3 +122,28 @@ def test_module_runs_like_the_command_and_prints_no_colours() -> None:
     )  # fmt: skip
     assert "Usage: optuna-deepweeds" in result.stdout
     assert "\x1b" not in result.stdout + result.stderr
+
+
+_ROOT = Path(__file__).parents[2]
+_FILES = ("README.md", "storage/README.md", "priors/README.md", "storage/compose.yaml")
+
+
+def _documented() -> list[str]:
+    found = []
+    for name in _FILES:
+        text = (_ROOT / name).read_text().replace("\\\n", " ")
+        for line in re.findall(r"(?:^|[\s`/;])optuna-deepweeds +([a-z][^`#\n]*)", text):
+            # Alternatives and further commands stand behind a bar or an ampersand.
+            found.append(re.split(r"\s(?:\||&&|>)\s", line)[0].strip())
+    assert len(found) > 20
+    return sorted(set(found))
+
+
+@pytest.mark.parametrize("line", _documented())
+def test_documented_command_is_understood(line: str) -> None:
+    result = CliRunner().invoke(cli, [*shlex.split(line), "--help"])
+    assert result.exit_code == 0, result.output
+
+
+def test_documented_were_found() -> None:
+    assert len(_documented()) > 20

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 from PIL import Image
 
-from optuna_deepweeds.cli.predict import predict
 from optuna_deepweeds.datasets.photographs import decode
-from optuna_deepweeds.errors import DeepWeedsError, InvalidInputError, NotFoundError
 from optuna_deepweeds.training import TrainedNetwork, train
+from tests.cli.conftest import Command
 from tests.training.conftest import SMALL, make_squares
 
 
@@ -25,15 +21,15 @@ def network() -> TrainedNetwork:
 
 
 @pytest.fixture
-def model(network: TrainedNetwork, tmp_path: Path) -> Path:
-    network.save(tmp_path / "model.pt")
-    return tmp_path / "model.pt"
+def predict(command: Command, network: TrainedNetwork) -> Command:
+    """`predict` beside the network model.pt and the folder photographs."""
+    network.save(Path("model.pt"))
+    _photographs(Path("photographs"))
+    return partial(command, "predict")
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def _photographs(folder: Path) -> None:
     """A photograph of each kind, in the one colour that says what it is."""
-    folder = tmp_path / "photographs"
     (folder / "deeper").mkdir(parents=True)
     Image.new("RGB", (400, 300), (250, 0, 0)).save(folder / "a.jpg")
     Image.new("RGBA", (31, 90), (0, 250, 0, 255)).save(folder / "b.PNG")
@@ -44,17 +40,11 @@ def folder(tmp_path: Path) -> Path:
     Image.new("RGB", (2000, 2000), (0, 0, 250)).save(folder / "deeper" / "g.webp")
     (folder / "notes.txt").write_text("no photograph")
     (folder / ".hidden.jpg").write_text("no photograph either")
-    return folder
+    (folder / "empty").mkdir()
 
 
-def run(*arguments: Any) -> Result:
-    return CliRunner().invoke(predict, [str(a) for a in arguments])
-
-
-def test_folder_is_classified_in_one_call(model: Path, folder: Path) -> None:
-    result = run(model, folder, "-f", "json")
-    assert result.exit_code == 0, result.output
-    rows = json.loads(result.stdout)
+def test_folder_is_classified_in_one_call(predict: Command) -> None:
+    rows = predict("model.pt", "photographs", "-f", "json").json
     names = [Path(row["image"]).name for row in rows]
     assert names == ["a.jpg", "b.PNG", "c.bmp", "d.gif", "g.webp", "e.tiff", "f.png"]
     for row in rows:
@@ -64,69 +54,54 @@ def test_folder_is_classified_in_one_call(model: Path, folder: Path) -> None:
         assert 0 <= shares[-1] <= shares[0] <= 1
 
 
-def test_formats_agree(model: Path, folder: Path) -> None:
-    photograph = folder / "a.jpg"
-    (row,) = json.loads(run(model, photograph, "-f", "json", "--top", 2).stdout)
-    (line,) = csv.DictReader(io.StringIO(run(model, photograph, "-f", "csv", "--top", 2).stdout))
+def test_formats_agree(predict: Command) -> None:
+    answer = partial(predict, "model.pt", "photographs/a.jpg")
+    (row,) = answer("-f", "json", "--top", 2).json
+    (line,) = answer("-f", "csv", "--top", 2).csv
     assert line["class_1"] == row["top"][0]["class"]
     assert float(line["probability_2"]) == row["top"][1]["probability"]
     assert "class_3" not in line
-    table = run(model, photograph, "--top", 99).stdout
+    table = answer("--top", 99).out
     assert row["top"][0]["class"] in table
     assert "class 4" in table and "class 5" not in table
 
 
-def test_unreadable_photographs_are_named_and_the_others_printed(
-    model: Path, folder: Path
-) -> None:
-    (folder / "z.jpg").write_bytes((folder / "a.jpg").read_bytes()[:200])
-    result = run(model, folder / "notes.txt", folder / "a.jpg", folder / "z.jpg", "-f", "json")
-    assert isinstance(result.exception, DeepWeedsError) and result.exception.exit_code == 1
-    assert "2 of 3 could not be read" in str(result.exception)
-    assert "notes.txt must be a photograph" in result.stderr
-    assert "z.jpg must be a photograph, but: " in result.stderr
-    assert [Path(row["image"]).name for row in json.loads(result.stdout)] == ["a.jpg"]
+def test_unreadable_photographs_are_named_and_the_others_printed(predict: Command) -> None:
+    Path("z.jpg").write_bytes(Path("photographs/a.jpg").read_bytes()[:200])
+    files = ("photographs/notes.txt", "photographs/a.jpg", "z.jpg")
+    result = predict("model.pt", *files, "-f", "json")
+    assert result.code == 1
+    assert "2 of 3 could not be read" in result.err
+    assert "notes.txt must be a photograph" in result.err
+    assert "z.jpg must be a photograph, but: " in result.err
+    assert [Path(row["image"]).name for row in json.loads(result.out)] == ["a.jpg"]
+    result = predict("model.pt", files[0])
+    assert result.out == "" and "notes.txt must be a photograph" in result.err
 
 
 @pytest.mark.parametrize(
-    ("arguments", "kind", "words"),
+    ("arguments", "code", "words"),
     [
-        (("model.pt", "absent.jpg"), NotFoundError, "no file or folder"),
-        (("absent.pt", "photographs"), NotFoundError, "absent.pt"),
-        (("photographs/a.jpg", "photographs"), InvalidInputError, "must be of the kind"),
-        (("photographs", "photographs"), NotFoundError, "photographs"),
-        (("model.pt", "photographs/empty"), InvalidInputError, "at least one photograph"),
+        (("model.pt", "absent.jpg"), 3, "no file or folder"),
+        (("absent.pt", "photographs"), 3, "absent.pt"),
+        (("photographs/a.jpg", "photographs"), 2, "must be of the kind"),
+        (("photographs", "photographs"), 3, "photographs"),
+        (("model.pt", "photographs/empty"), 2, "at least one photograph"),
+        (("model.pt",), 2, "IMAGE"),
     ],
 )
 def test_wrong_arguments_are_one_line(
-    model: Path, folder: Path, arguments: tuple[str, str], kind: type[Exception], words: str
+    predict: Command, arguments: tuple[str, ...], code: int, words: str
 ) -> None:
-    (folder / "empty").mkdir()
-    result = run(*(model.parent / argument for argument in arguments))
-    assert isinstance(result.exception, kind)
-    assert words in str(result.exception)
-    assert "\n" not in str(result.exception)
+    result = predict(*arguments)
+    assert result.code == code and words in result.err
+    assert len(result.err.splitlines()) == 1
 
 
-def test_image_is_required(model: Path) -> None:
-    assert run(model).exit_code == 2
-
-
-def test_no_table_is_printed_where_nothing_can_be_read(model: Path, folder: Path) -> None:
-    result = run(model, folder / "notes.txt")
-    assert result.stdout == ""
-    assert "notes.txt must be a photograph" in result.stderr
-
-
-def test_network_of_larger_images_sees_photographs_at_its_size(
-    folder: Path, tmp_path: Path
-) -> None:
-    data = make_squares(size=64)
-    trained = train(SMALL, data, seed=0, epochs=1, device="cpu")
-    trained.save(tmp_path / "large.pt")
-    assert TrainedNetwork.load(tmp_path / "large.pt").image_size == 64
-    result = run(tmp_path / "large.pt", folder / "a.jpg", "-f", "json")
-    assert result.exit_code == 0, result.output
-    (row,) = json.loads(result.stdout)
-    pixels = decode(folder / "a.jpg", 64)
-    assert row["top"][0]["probability"] == pytest.approx(trained.predict_proba(pixels[None]).max())
+def test_network_of_larger_images_sees_photographs_at_its_size(predict: Command) -> None:
+    trained = train(SMALL, make_squares(size=64), seed=0, epochs=1, device="cpu")
+    trained.save(Path("large.pt"))
+    assert TrainedNetwork.load(Path("large.pt")).image_size == 64
+    (row,) = predict("large.pt", "photographs/a.jpg", "-f", "json").json
+    expected = trained.predict_proba(decode(Path("photographs/a.jpg"), 64)[None]).max()
+    assert row["top"][0]["probability"] == pytest.approx(expected)

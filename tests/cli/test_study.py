@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import importlib.util
 import io
-import json
 import re
 import sqlite3
 import subprocess
@@ -20,25 +18,16 @@ from optuna_deepweeds import attributes
 from optuna_deepweeds.studies.storage import open_storage
 from optuna_deepweeds.studies.storage.identity import this_worker
 from tests.cli.conftest import Command
+from tests.priors.conftest import history
 
 QUICK = "--trials 2 --epochs 1 --sampler random --pruner none --seed 4".split()
 
 
+_CROSS = ("--protocol", "cv3", "--output", "x.pt")
 _IDENTITY = (
     "from optuna_deepweeds.studies.storage.identity import this_worker\n"
     "print(this_worker(), end='')"
 )
-
-
-@pytest.fixture
-def studied(command: Command) -> Command:
-    """A storage with an empty study `mine` in it."""
-    from optuna_deepweeds.studies import manager
-    from optuna_deepweeds.studies.spec import Budget, StudySpec
-
-    storage = open_storage()
-    manager.create_or_continue("mine", StudySpec(dataset="demo"), Budget(trials=5), storage)
-    return command
 
 
 def test_a_study_runs_is_shown_resumed_and_deleted(command: Command) -> None:
@@ -52,17 +41,17 @@ def test_a_study_runs_is_shown_resumed_and_deleted(command: Command) -> None:
     assert len(re.findall(r"^trial +\d finished at epoch 1 with 0\.\d+$", done.err, re.M)) == 2
     assert "Next: optuna-deepweeds study resume mine --trials 4\n" in done.err
 
-    row = json.loads(command("study", "list", "-f", "json").out)[0]
+    row = command("study", "list", "-f", "json").json[0]
     assert (row["name"], row["finished"], row["sampler"]) == ("mine", 2, "random")
-    rows = list(csv.DictReader(io.StringIO(command("study", "trials", "mine", "-f", "csv").out)))
+    rows = command("study", "trials", "mine", "-f", "csv").csv
     assert [r["state"] for r in rows] == ["complete", "complete"]
     assert rows[0]["learning_rate_init"]
 
-    status = json.loads(command("study", "status", "mine", "-f", "json").out)
+    status = command("study", "status", "mine", "-f", "json").json
     assert (status["trials_finished"], status["epochs_trained"]) == (2, 2)
     assert command("study", "resume", "mine").err.startswith("Going on with study mine")
     best = command("study", "best", "mine", "-f", "json", "--save", "net.pt")
-    assert json.loads(best.out)["value"] == status["best_value"]
+    assert best.json["value"] == status["best_value"]
     assert Path("net.pt").exists()
 
     assert command("study", "delete", "mine", "--yes").code == 0
@@ -125,26 +114,21 @@ def test_a_name_that_is_made_tells_every_specification_apart(command: Command) -
     assert len(names) == len(variants)
 
 
-def test_nothing_is_expected_of_a_trial_before_a_forecast_is_possible(studied: Command) -> None:
+def test_stopped_trials_show_their_forecast_and_the_best_stands_in_until_one_is_complete(
+    studied: Command,
+) -> None:
     study = optuna.load_study(study_name="mine", storage=open_storage())
-    for low, high in ((None, None), (0.5, 0.7)):
-        trial = study.ask()
-        trial.report(0.4, 1)
-        foreseen = {"epoch": 1, "expected": 0.6, "low": low, "high": high, "reason": "slow"}
-        trial.set_user_attr("deepweeds:anticipation", foreseen)
-        study.tell(trial, state=optuna.trial.TrialState.PRUNED)
-    rows = json.loads(studied("study", "trials", "mine", "-f", "json").out)
-    assert [row["expected"] for row in rows] == [None, 0.6]
-
-
-def test_the_best_stopped_trial_stands_in_until_one_is_complete(studied: Command) -> None:
-    study = optuna.load_study(study_name="mine", storage=open_storage())
-    for value in (0.4, 0.6, 0.5):
+    for value, low, high in ((0.4, None, None), (0.6, 0.5, 0.7)):
         trial = study.ask()
         trial.report(value, 1)
+        # Nothing is expected of a trial before a forecast is possible.
+        foreseen = {"epoch": 1, "expected": 0.6, "low": low, "high": high, "reason": "slow"}
+        trial.set_user_attr(attributes.ANTICIPATION, foreseen)
         study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+    rows = studied("study", "trials", "mine", "-f", "json").json
+    assert [row["expected"] for row in rows] == [None, 0.6]
     best = studied("study", "best", "mine", "-f", "json")
-    assert (best.code, json.loads(best.out)["number"]) == (0, 1)
+    assert best.json["number"] == 1
     assert "the best of the stopped ones" in best.err
 
 
@@ -152,12 +136,10 @@ def test_a_failed_trial_tells_why(studied: Command) -> None:
     none = studied("study", "trials", "mine", "--failed")
     assert (none.out, none.err) == ("", "No trial of study mine has failed.\n")
     study = optuna.load_study(study_name="mine", storage=open_storage())
-    trial = study.ask()
-    trial.set_user_attr("deepweeds:failure", "the training loss must stay finite")
+    trial, why = study.ask(), "the training loss must stay finite"
+    trial.set_user_attr(attributes.FAILURE, why)
     study.tell(trial, state=optuna.trial.TrialState.FAIL)
-    assert (
-        "the training loss must stay finite" in studied("study", "trials", "mine", "--failed").out
-    )
+    assert why in studied("study", "trials", "mine", "--failed").out
 
 
 def test_deleting_asks_first(studied: Command, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,14 +174,10 @@ def test_reaping_tells_what_it_leaves_alone(studied: Command) -> None:
     assert studied("study", "reap", "mine").err.startswith("0 trials of dead workers queued again")
 
 
-def test_an_exported_study_comes_back(studied: Command, tmp_path: Path) -> None:
+def test_an_exported_study_comes_back(studied: Command) -> None:
     assert studied("study", "export", "mine", "mine.jsonl.gz").code == 0
-    done = studied("study", "import", "mine.jsonl.gz", "--name", "yours")
-    assert done.code == 0
-    assert [r["name"] for r in json.loads(studied("study", "list", "-f", "json").out)] == [
-        "mine",
-        "yours",
-    ]
+    assert studied("study", "import", "mine.jsonl.gz", "--name", "yours").code == 0
+    assert [r["name"] for r in studied("study", "list", "-f", "json").json] == ["mine", "yours"]
 
 
 @pytest.mark.parametrize(
@@ -241,6 +219,16 @@ def test_an_exported_study_comes_back(studied: Command, tmp_path: Path) -> None:
         (("worker", "nothing"), 3, "no study 'nothing'"),
         (("dashboard", "--storage", "sqlite:///missing.db"), 3, "no study to show yet"),
         (("dashboard", "--port", "99999"), 1, "99999"),
+        (("study", "evaluate", "yours"), 3, "no study 'yours'"),
+        (("study", "evaluate", "mine", *_CROSS), 2, "--protocol holdout"),
+        (("study", "evaluate", "mine", "--recipe", "secre"), 2, "Invalid value for '--recipe'"),
+        (("priors", "list", "--storage", "mistyped.db"), 3, "no file mistyped.db"),
+        (("priors", "show", "none.csv"), 3, "does not exist"),
+        (("priors", "import", "good.csv", "--study", "frist"), 3, "frist"),
+        (("priors", "import", "noise.bin", "--study", "mine"), 2, "must be UTF-8 text"),
+        (("data", "prepare", "--mirror", "images.zip"), 2, "mirror"),
+        (("data", "info", "deepweeds"), 3, "data prepare"),
+        (("data", "info", "nothing"), 2, "nothing"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
@@ -248,6 +236,7 @@ def test_bad_input_gets_one_line_and_changes_nothing(
     studied: Command, tmp_path: Path, args: tuple[str, ...], code: int, says: str
 ) -> None:
     Path("noise.bin").write_bytes(bytes(range(256)) * 4)
+    Path("good.csv").write_text(history({}))
     before = _snapshot()
     done = studied(*args)
     assert (done.code, done.out) == (code, ""), done.err
@@ -263,10 +252,5 @@ def test_bad_input_gets_one_line_and_changes_nothing(
 
 def _snapshot() -> list[tuple[str, dict[str, object], int]]:
     """Every study with attributes and number of trials."""
-    return [
-        (s.study_name, s.user_attrs, len(s.get_trials()))
-        for s in (
-            optuna.load_study(study_name=name, storage=open_storage())
-            for name in optuna.get_all_study_names(storage=open_storage())
-        )
-    ]
+    studies = optuna.get_all_study_summaries(storage=open_storage())
+    return [(s.study_name, s.user_attrs, s.n_trials) for s in studies]

@@ -7,6 +7,7 @@ import io
 import os
 import threading
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -41,6 +42,18 @@ def photograph(seed: int, side: int = 40) -> bytes:
     file = io.BytesIO()
     Image.fromarray(pixels).resize((side, side)).save(file, "JPEG")
     return file.getvalue()
+
+
+def png_chunk(kind: bytes, content: bytes) -> bytes:
+    checksum = zlib.crc32(kind + content).to_bytes(4, "big")
+    return len(content).to_bytes(4, "big") + kind + content + checksum
+
+
+def png(side: int, bits: int, rows: bytes, *more: bytes) -> bytes:
+    """A PNG whose header claims `side` by `side` colours; `more` chunks behind the rows."""
+    header = side.to_bytes(4, "big") * 2 + bytes([bits, 2, 0, 0, 0])
+    chunks = [png_chunk(b"IHDR", header), png_chunk(b"IDAT", zlib.compress(rows)), *more]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks) + png_chunk(b"IEND", b"")
 
 
 def names(n: int) -> list[str]:

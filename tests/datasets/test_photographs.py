@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from optuna_deepweeds.datasets.photographs import (
     decode_all,
     find_photographs,
 )
+from tests.datasets.support import png, png_chunk
 
 
 def test_photograph_is_seen_upright_by_its_central_square_on_white(tmp_path: Path) -> None:
@@ -72,17 +72,9 @@ def test_values_of_unknown_range_are_refused(
         decode(tmp_path / "odd.tiff")
 
 
-def _chunk(kind: bytes, content: bytes) -> bytes:
-    checksum = zlib.crc32(kind + content).to_bytes(4, "big")
-    return len(content).to_bytes(4, "big") + kind + content + checksum
-
-
 def _deep_png(value: int, *more: bytes) -> bytes:
-    """A PNG of 16 bits a colour, which pillow reads but does not write; `more` chunks behind."""
-    header = (40).to_bytes(4, "big") * 2 + bytes([16, 2, 0, 0, 0])
-    rows = (b"\0" + value.to_bytes(2, "big") * 3 * 40) * 40
-    chunks = [_chunk(b"IHDR", header), _chunk(b"IDAT", zlib.compress(rows)), *more]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks) + _chunk(b"IEND", b"")
+    """A PNG of 16 bits a colour, which pillow reads but does not write."""
+    return png(40, 16, (b"\0" + value.to_bytes(2, "big") * 3 * 40) * 40, *more)
 
 
 def test_colours_of_12_bits_in_a_file_of_16_are_refused() -> None:
@@ -93,7 +85,7 @@ def test_colours_of_12_bits_in_a_file_of_16_are_refused() -> None:
 
 def test_whatever_pillow_raises_is_about_one_photograph(tmp_path: Path) -> None:
     (tmp_path / "0.png").write_bytes(_deep_png(25_700))
-    (tmp_path / "1.png").write_bytes(_deep_png(25_700, _chunk(b"iCCP", b"")))  # IndexError
+    (tmp_path / "1.png").write_bytes(_deep_png(25_700, png_chunk(b"iCCP", b"")))  # IndexError
     (tmp_path / "2.dds").write_bytes(b"DDS " + (124).to_bytes(4, "little") + bytes(120))
     (tmp_path / "3.blp").write_bytes(b"BLP2" + bytes(100))
     (tmp_path / "4.eps").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 99 99\n")

@@ -25,21 +25,15 @@ def _nothing(folder: Path) -> None:
 
 @dataclass(frozen=True)
 class Case:
-    """One bad input.
-
-    Attributes:
-        label: What is wrong.
-        args: The command line, given in the folder.
-        prepare: Makes the folder's files.
-        tolerated: The command may also make the best of it and succeed.
-        writes: A success of the command changes the studies.
-    """
+    """One bad input: what is wrong, the command line, and what makes the files it finds."""
 
     label: str
     args: tuple[str, ...]
     prepare: Callable[[Path], None] = _nothing
     tolerated: bool = False
+    """The command may also make the best of it and succeed."""
     writes: bool = False
+    """A success of the command changes the studies."""
 
     def __str__(self) -> str:
         return self.label
@@ -61,27 +55,19 @@ def damaged(generator: random.Random, content: bytes) -> Iterator[tuple[str, byt
         yield f"flipped bytes {i}", bytes(broken)
 
 
+_MINE = ("resume", "stop", "status", "best", "trials", "report", "evaluate", "reap")
 _BASE: dict[str, tuple[str, ...]] = {
+    **{f"study {command}": ("mine",) for command in _MINE},
     "study run": ("--dataset", "demo", "--name", "new"),
-    "study resume": ("mine",),
-    "study stop": ("mine",),
-    "study status": ("mine",),
-    "study best": ("mine",),
-    "study trials": ("mine",),
     "study compare": ("mine", "other"),
-    "study report": ("mine",),
-    "study evaluate": ("mine",),
     "study export": ("mine", "out.jsonl"),
     "study import": ("good.jsonl",),
-    "study reap": ("mine",),
     "study delete": ("mine", "--yes"),
     "worker": ("mine",),
     "priors import": ("good.csv", "--study", "mine"),
     "priors show": ("good.csv",),
     "priors export": ("mine", "out.csv"),
-    "experiment plan": ("good.toml",),
-    "experiment run": ("good.toml",),
-    "experiment report": ("good.toml",),
+    **{f"experiment {command}": ("good.toml",) for command in ("plan", "run", "report")},
     "data info": ("demo",),
     "predict": ("good.pt", "good.png"),
     "bench pruners": ("--curves", "x.npz"),
@@ -110,7 +96,7 @@ _WRONG_NAMES = (
     "rf_ei,tpe",
     "\u202e",
     "a\nb",
-    "'; DROP TABLE x",
+    "'; DROP x",
     "x" * 5000,
 )
 _NAMED = {"--dataset", "--space", "--sampler", "--pruner", "--source", "--device"}
@@ -151,19 +137,17 @@ def options(generator: random.Random) -> Iterator[Case]:
     for value in ("", "  ", "a\tb", "x" * 201, "\udcff", "\x1b[31mred", "a\u2028b"):
         base = (*_BASE["study run"][:2], "--name", value)
         yield Case(f"study run --name {value!r:.30}", ("study", "run", *base))
-        yield Case(
-            f"study import --name {value!r:.30}",
-            ("study", "import", "good.jsonl", "--name", value),
-        )
-    for args in (
-        ("stduy",),
-        ("study", "rnu"),
-        ("data",) * 5,
-        ("-x",),
-        ("--storage", "x"),
-        ("study", "list", "x"),
+        copied = ("study", "import", "good.jsonl", "--name", value)
+        yield Case(f"study import --name {value!r:.30}", copied)
+    for line in (
+        "stduy",
+        "study rnu",
+        "data data data data data",
+        "-x",
+        "--storage x",
+        "study list x",
     ):
-        yield Case(f"no such command {args}", args)
+        yield Case(f"no such command {line}", tuple(line.split()))
 
 
 def _leaves(

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from tests.datasets.support import png
 from tests.fuzz.cases import Case, damaged
 
 Prepare = Callable[[Path], None]
@@ -69,12 +70,10 @@ def priors(generator: random.Random) -> Iterator[Case]:
             yield from case(f"{name} {label}", name, content)
         for encoding in ("utf-16", "utf-32", "utf-8-sig", "cp037"):
             yield from case(f"{name} in {encoding}", name, text.encode(encoding))
-        yield from case(
-            f"{name} with a lone byte", name, text.encode().replace(b"0.001", b"0.00\xff")
-        )
-        yield from case(
-            f"{name} with a zero byte", name, text.encode().replace(b"0.001", b"0.00\x00")
-        )
+        for byte in (b"\xff", b"\x00"):
+            yield from case(
+                f"{name} with {byte!r}", name, text.encode().replace(b"0.001", b"0.00" + byte)
+            )
         for old, new in (("0.4", "nan"), ("0.4", "inf"), ("0.75", "1e999"), ("20.0", "-1"), ("20.0", "x"), ("0.001", "nan"), ("0.001", "-1"), ("True", "maybe"), ("64", "9" * 5000), ("32", "1e400"), ("12.5", "x"), ("complete", "happy"), ("maximize", "sideways"), ("0.5", "abc"), ("0.75", "")):  # fmt: skip
             if old in text:
                 yield from case(
@@ -84,11 +83,9 @@ def priors(generator: random.Random) -> Iterator[Case]:
         header, *rows = text.splitlines()
         columns = header.split(",")
         for i in generator.sample(range(len(columns)), 5):
-            kept = [
-                ",".join(c for j, c in enumerate(line.split(",")) if j != i)
-                for line in (header, *rows)
-            ]
-            yield from case(f"{name} without {columns[i]}", name, "\n".join(kept) + "\n")
+            cells = [line.split(",") for line in (header, *rows)]
+            kept = "".join(",".join([*row[:i], *row[i + 1 :]]) + "\n" for row in cells)
+            yield from case(f"{name} without {columns[i]}", name, kept)
         yield from case(f"{name} header alone", name, header + "\n")
         yield from case(f"{name} twice a column", name, text.replace(columns[1], columns[2], 1))
         yield from case(f"{name} row too long", name, text + rows[0] + ",1,2,3\n")
@@ -239,67 +236,35 @@ def images(generator: random.Random) -> Iterator[Case]:
     for label, content in damaged(generator, packed({})):
         if not label.startswith(("doubled", "flipped bytes 1", "flipped bytes 2")):
             yield from case(label, content)
-    objects = np.array([_Command("images")] * 10, dtype=object)
-    changes: tuple[tuple[str, dict[str, Any]], ...] = (
-        ("too few", {}),
-        *((f"without {key}", {key: None}) for key in good),
-        ("of objects", {"images": objects}),
-        ("with names of objects", {"filenames": objects}),
-        ("grey", {"images": np.zeros((10, 32, 32), np.uint8)}),
-        ("of floats", {"images": np.zeros((10, 32, 32, 3), np.float32)}),
-        ("of another size", {"images": np.zeros((10, 16, 16, 3), np.uint8)}),
-        ("with other labels", {"labels": np.full(10, 99, np.uint8)}),
-        ("with text labels", {"labels": names}),
-        ("with too few labels", {"labels": np.zeros(3, np.uint8)}),
-        ("with wrong folds", {"folds": np.full((5, 10), 7, np.uint8)}),
-        ("with one fold", {"folds": np.zeros((1, 10), np.uint8)}),
-        ("with equal names", {"filenames": np.array(["x"] * 10)}),
-        ("with numbers for names", {"filenames": np.arange(10)}),
+    # Arrays of other forms: tests/datasets/test_load.py.
+    yield from case(
+        "of objects", packed({"images": np.array([_Command("images")] * 10, dtype=object)})
     )
-    for label, change in changes:
-        yield from case(label, packed(change))
+    for key in good:
+        yield from case(f"without {key}", packed({key: None}))
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as file:
-        file.writestr("../../outside.jpg", b"x")
-        file.writestr("/tmp/outside.jpg", b"x")
-        file.writestr("a.jpg", b"no picture")
-    labels = {"labels.csv": "Filename,Label,Species\na.jpg,0,Chinee apple\n"}
-    for fold in range(5):
-        for split in ("train", "val", "test"):
-            labels[f"{split}_subset{fold}.csv"] = "Filename,Label\na.jpg,0\n"
+        for name in ("../../outside.jpg", "/tmp/outside.jpg", "a.jpg"):
+            file.writestr(name, b"no picture")
+    labels = {f"{split}_subset{fold}.csv": "Filename,Label\na.jpg,0\n" for fold in range(5) for split in ("train", "val", "test")}  # fmt: skip
+    labels["labels.csv"] = "Filename,Label,Species\na.jpg,0,Chinee apple\n"
 
-    def prepare_case(label: str, content: bytes, changes: dict[str, str]) -> Case:
+    def prepare_case(label: str, content: bytes) -> Case:
         def prepare(folder: Path) -> None:
             (folder / "i.zip").write_bytes(content)
             (folder / "l").mkdir()
-            for name, text in {**labels, **changes}.items():
+            for name, text in labels.items():
                 (folder / "l" / name).write_text(text)
 
         args = ("data", "prepare", "--data-dir", "new", "--images", "i.zip", "--labels", "l")
         return Case(f"photographs {label}", args, prepare)
 
     for label, content in damaged(generator, archive.getvalue()):
-        yield prepare_case(label, content, {})
-    yield prepare_case("with paths outside", archive.getvalue(), {})
-    for text in ("", "x\n", "Filename,Label,Species\n", "Filename,Label,Species\n../../x.jpg,0,y\n", "Filename,Label,Species\na.jpg,99,y\n", "Filename,Label,Species\na.jpg,x,y\n", "Filename,Label,Species\na.jpg\n"):  # fmt: skip
-        yield prepare_case(f"with labels {text!r:.40}", archive.getvalue(), {"labels.csv": text})
-    for label, picture in (("empty", b""), ("random", generator.randbytes(300)), ("cut png", _png()[:40]), ("huge png", _png(60_000)), ("text", b"hello")):  # fmt: skip
+        yield prepare_case(label, content)
+    yield prepare_case("with paths outside", archive.getvalue())
+    # Wrong label files: tests/datasets/test_prepare.py.
+    for label, picture in (("empty", b""), ("random", generator.randbytes(300)), ("cut png", png(4, 8, bytes(64))[:40]), ("huge png", png(60_000, 8, bytes(64))), ("text", b"hello")):  # fmt: skip
         yield Case(f"photograph {label}", ("predict", "good.pt", "p.png"), _file("p.png", picture), writes=True)  # fmt: skip
-
-
-def _png(size: int = 4) -> bytes:
-    """A PNG whose header claims `size` by `size` pixels."""
-    import struct
-    import zlib
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
-
-    header = struct.pack(">IIBBBBB", size, size, 8, 2, 0, 0, 0)
-    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(64))) + chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + body
 
 
 class _Command:

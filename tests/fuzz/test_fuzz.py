@@ -7,7 +7,6 @@ import contextlib
 import io
 import json
 import logging
-import os
 import random
 import shutil
 import signal
@@ -20,7 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from optuna_deepweeds import attributes, datasets
+from optuna_deepweeds import datasets
 from optuna_deepweeds.cli import main
 from optuna_deepweeds.studies import manager
 from optuna_deepweeds.studies.spec import Budget, StudySpec
@@ -198,16 +197,12 @@ def _spoil_study() -> None:
                 query = (
                     "SELECT value_json FROM study_user_attributes WHERE study_id = 1 AND key = ?"
                 )
-                value = {
-                    **json.loads(connection.execute(query, (key,)).fetchone()[0]),
-                    inner: value,
-                }
-            table, column = ("study_user_attributes", "study_id") if level == "study" else ("trial_user_attributes", "trial_id")  # fmt: skip
+                whole = json.loads(connection.execute(query, (key,)).fetchone()[0])
+                value = {**whole, inner: value}
+            table, column = f"{level}_user_attributes", f"{level}_id"
             connection.execute(f"DELETE FROM {table} WHERE {column} = 1 AND key = ?", (key,))
-            connection.execute(
-                f"INSERT INTO {table} ({column}, key, value_json) VALUES (1, ?, ?)",
-                (key, json.dumps(value)),
-            )
+            insert = f"INSERT INTO {table} ({column}, key, value_json) VALUES (1, ?, ?)"
+            connection.execute(insert, (key, json.dumps(value)))
             connection.commit()
     checkpoint = Path("checkpoint.bin")
     if checkpoint.exists():
@@ -230,8 +225,3 @@ def _difference(before: dict[str, Any]) -> str:
     after = _contents()
     changed = [name for name in {**before, **after} if before.get(name) != after.get(name)]
     return f"changed: {', '.join(sorted(changed))}" if changed else ""
-
-
-def test_keys_that_are_spoilt_are_those_in_use() -> None:
-    assert attributes.SPEC == "deepweeds:spec"
-    assert os.sep not in SECRET

@@ -51,11 +51,10 @@ def counts(summary: ImportSummary) -> tuple[int, int, int]:
 
 
 def rows() -> list[PriorTrial]:
-    values = (0.3, 0.6, 0.5, 0.6)
-    sizes = (8, 16, 32, 64)
+    sizes_and_values = {8: 0.3, 16: 0.6, 32: 0.5, 64: 0.6}
     return [
-        prior(v, f"line {i}", batch_size=b)
-        for i, (v, b) in enumerate(zip(values, sizes, strict=True), 2)
+        prior(value, f"line {line}", batch_size=size)
+        for line, (size, value) in enumerate(sizes_and_values.items(), 2)
     ]
 
 
@@ -148,12 +147,9 @@ def test_summary_counts_and_stays_in_the_study_by_source() -> None:
     assert found == {"runs": (4, 3, 1, {}), "b": (1, 0, 0, {rule: 1})}
 
 
-def test_negative_count_is_refused_and_nothing_changes() -> None:
+def test_negative_count_is_refused_and_no_priors_are_fine() -> None:
     both = pair()
     with pytest.raises(InvalidInputError, match="enqueue_best >= 0"):
         both.take(rows(), enqueue_best=-1)
     assert not both.study.trials and not both.companion.trials
-
-
-def test_no_priors_is_fine() -> None:
-    assert pair().take([]).lines() == ["0 prior trials read: 0 added, 0 enqueued, 0 dropped."]
+    assert both.take([]).lines() == ["0 prior trials read: 0 added, 0 enqueued, 0 dropped."]

@@ -44,10 +44,14 @@ def test_published_file_matches_whole(course_file: Path) -> None:
         assert tuple(kept.params) == COURSE.active(kept.params)
 
 
-def test_values_take_the_types_of_the_space() -> None:
-    (kept,) = match_priors([prior()], COURSE).kept
+def test_values_take_the_types_of_the_space_and_other_parameters_are_left_out() -> None:
+    changes = {"n_channels_conv_2": 4, "kernel_size": 3.0, "gpu": "a"}
+    matching = match_priors([prior(**changes)], COURSE)
+    (kept,) = matching.kept
     assert kept.params["n_channels_conv_1"] == 128
     assert type(kept.params["n_channels_conv_1"]) is int
+    assert "n_channels_conv_2" not in kept.params and "kernel_size" not in kept.params
+    assert matching.ignored == {"gpu": 1}
 
 
 @pytest.mark.parametrize(
@@ -69,13 +73,6 @@ def test_row_outside_the_space_is_dropped_with_reason(changes: Any, reason: str)
     assert len(matching.kept) == 1
     (drop,) = matching.dropped
     assert reason in drop.reason
-
-
-def test_inactive_and_unknown_parameters_are_left_out() -> None:
-    matching = match_priors([prior(n_channels_conv_2=4, kernel_size=3.0, gpu="a")], COURSE)
-    (kept,) = matching.kept
-    assert "n_channels_conv_2" not in kept.params and "kernel_size" not in kept.params
-    assert matching.ignored == {"gpu": 1}
 
 
 def test_epochs_short_and_long() -> None:
@@ -144,9 +141,8 @@ def test_a_metric_is_never_guessed(
 
 def test_a_metric_of_the_study_itself_needs_no_conversion() -> None:
     row = replace(prior(2.5), metric="log loss", direction="minimize")
-    options: Any = {"metric": "log loss", "direction": "minimize"}
-    assert [p.value for p in match_priors([row], COURSE, **options).kept] == [2.5]
-    assert not match_priors([prior()], COURSE, **options).kept
+    matching = match_priors([row, prior()], COURSE, metric="log loss", direction="minimize")
+    assert [p.value for p in matching.kept] == [2.5]
 
 
 def test_a_source_in_percent_is_converted_and_said_so() -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import optuna
 import pytest
+from numpy.typing import ArrayLike
 from optuna.pruners import BasePruner
 from optuna.study import Study
-from optuna.trial import TrialState, create_trial
+from optuna.trial import Trial, TrialState, create_trial
 
 Make = Callable[[], BasePruner]
 MAX_RESOURCE = 9
@@ -22,21 +23,39 @@ def new_study(pruner: BasePruner, direction: str = "maximize") -> Study:
     )
 
 
-def run_trial(
-    study: Study, reports: Mapping[int, float], final: float | None = None
-) -> list[bool]:
+def reports_of(curve: Mapping[int, float] | ArrayLike) -> dict[int, float]:
+    """Reports by step; bare values are those of consecutive steps from 1 on."""
+    if isinstance(curve, Mapping):
+        return dict(curve)
+    return dict(enumerate(np.asarray(curve, dtype=float).tolist(), start=1))
+
+
+def started(study: Study, *values: float) -> Trial:
+    """A new trial that has reported these values and asked for nothing."""
+    trial = study.ask()
+    for step, value in reports_of(values).items():
+        trial.report(value, step)
+    return trial
+
+
+def run_trial(study: Study, curve: Mapping[int, float] | ArrayLike) -> list[bool]:
     """Report in the given order, ask each time, tell the end; return the answers."""
     trial = study.ask()
     answers = []
-    value = math.nan
-    for step, value in reports.items():
+    for step, value in reports_of(curve).items():
         trial.report(value, step)
         answers.append(trial.should_prune())
         if answers[-1]:
             study.tell(trial, state=TrialState.PRUNED)
             return answers
-    study.tell(trial, value if final is None else final)
+    study.tell(trial, value)
     return answers
+
+
+def run_trials(
+    study: Study, curves: Iterable[Mapping[int, float]] | np.ndarray
+) -> list[list[bool]]:
+    return [run_trial(study, curve) for curve in curves]
 
 
 def random_curves(n: int, length: int = MAX_RESOURCE, seed: int = 0) -> np.ndarray:
@@ -49,35 +68,23 @@ def random_curves(n: int, length: int = MAX_RESOURCE, seed: int = 0) -> np.ndarr
 class PrunerTestCase:
     """Behaviour of any pruner of a single-objective study."""
 
-    is_strict_bool = True
-
-    def test_keeps_a_trial_without_reports(self, make: Make) -> None:
-        study = new_study(make())
-        assert not study.ask().should_prune()
-
-    def test_never_loses_the_first_trial_before_its_first_rung(self, make: Make) -> None:
-        study = new_study(make())
-        trial = study.ask()
+    def test_keeps_a_trial_without_reports_or_before_its_first_rung(self, make: Make) -> None:
+        assert not new_study(make()).ask().should_prune()
+        trial = new_study(make()).ask()
         trial.report(0.5, 0)
         assert not trial.should_prune()
 
     @pytest.mark.parametrize("seed", range(3))
     def test_mirrored_values_give_mirrored_decisions(self, make: Make, seed: int) -> None:
-        answers: dict[str, list[list[bool]]] = {}
-        for direction, sign in (("maximize", 1.0), ("minimize", -1.0)):
-            study = new_study(make(), direction)
-            answers[direction] = [
-                run_trial(study, {s + 1: float(sign * v) for s, v in enumerate(curve)})
-                for curve in random_curves(40, seed=seed)
-            ]
-        assert answers["maximize"] == answers["minimize"]
-        flat = [answer for trial in answers["maximize"] for answer in trial]
+        curves = random_curves(40, seed=seed)
+        answers = run_trials(new_study(make()), curves)
+        assert answers == run_trials(new_study(make(), "minimize"), -curves)
+        flat = [answer for trial in answers for answer in trial]
         assert any(flat) and not all(flat)
 
     def test_takes_a_bad_report_without_raising(self, make: Make) -> None:
         study = new_study(make())
-        for curve in random_curves(8):
-            run_trial(study, {s + 1: float(v) for s, v in enumerate(curve)})
+        run_trials(study, random_curves(8))
         for bad in (math.nan, math.inf, -math.inf):
             trial = study.ask()
             for step in range(1, MAX_RESOURCE):
@@ -92,41 +99,31 @@ class PrunerTestCase:
     )
     def test_takes_gaps_and_disorder_in_steps(self, make: Make, steps: tuple[int, ...]) -> None:
         study = new_study(make())
-        for curve in random_curves(30):
-            run_trial(study, {step: float(curve[i]) for i, step in enumerate(steps)})
+        run_trials(
+            study, [dict(zip(steps, map(float, c), strict=False)) for c in random_curves(30)]
+        )
         finished = [t for t in study.trials if t.state == TrialState.COMPLETE]
         assert finished, "some trial must get through"
 
-    def test_takes_finished_trials_without_curves(self, make: Make) -> None:
-        study = new_study(make())
-        for value in (0.1, 0.9, 0.5, 0.7):
-            study.add_trial(create_trial(value=value))
-        for curve in random_curves(5):
-            run_trial(study, {s + 1: float(v) for s, v in enumerate(curve)})
-
-    def test_takes_failed_trials(self, make: Make) -> None:
+    def test_takes_failed_trials_and_finished_ones_without_curves(self, make: Make) -> None:
         study = new_study(make())
         for curve in random_curves(10):
-            trial = study.ask()
-            trial.report(float(curve[0]), 1)
+            study.add_trial(create_trial(value=float(curve[-1])))
+            trial = started(study, curve[0])
             trial.should_prune()
             study.tell(trial, state=TrialState.FAIL)
-        run_trial(study, {s + 1: float(v) for s, v in enumerate(random_curves(1)[0])})
+        run_trials(study, random_curves(5))
 
     def test_answers_with_a_bool(self, make: Make) -> None:
-        study = new_study(make())
-        kinds = set()
-        for curve in random_curves(20):
-            for answer in run_trial(study, {s + 1: float(v) for s, v in enumerate(curve)}):
-                kinds.add(type(answer))
-        assert kinds <= ({bool} if self.is_strict_bool else {bool, np.bool_})
+        answers = run_trials(new_study(make()), random_curves(20))
+        assert {type(answer) for trial in answers for answer in trial} == {bool}
 
     def test_same_question_has_the_same_answer(self, make: Make) -> None:
         study = new_study(make())
         for curve in random_curves(20):
             trial = study.ask()
-            for step, value in enumerate(curve, start=1):
-                trial.report(float(value), step)
+            for step, value in reports_of(curve).items():
+                trial.report(value, step)
                 answer = trial.should_prune()
                 assert trial.should_prune() == answer
                 if answer:

@@ -2,47 +2,45 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import optuna
 import pytest
 
 from optuna_deepweeds.pruners import DoraPruner, make_pruner
 from tests.pruners.contract import MAX_RESOURCE, Make, PrunerTestCase, random_curves
 
+CURVES = random_curves(10, seed=5) - 0.5
+
 
 class TestDora(PrunerTestCase):
-    @pytest.fixture
-    def make(self) -> Make:
-        return lambda: DoraPruner(max_resource=MAX_RESOURCE)
-
-
-class TestDoraWithPriorCurves(PrunerTestCase):
-    @pytest.fixture
-    def make(self) -> Make:
-        # Symmetric around zero, so that mirrored studies may share them.
-        curves = random_curves(10, seed=5) - 0.5
-        return lambda: DoraPruner(
-            max_resource=MAX_RESOURCE, related_curves=[[*curves, *(-curves)]]
-        )
-
-
-class TestDoraWithFineRungs(PrunerTestCase):
-    @pytest.fixture
-    def make(self) -> Make:
-        return lambda: DoraPruner(max_resource=MAX_RESOURCE, min_resource=2, reduction_factor=2)
+    @pytest.fixture(
+        params=[
+            {},
+            # Symmetric around zero, so that mirrored studies may share them.
+            {"related_curves": [[*CURVES, *(-CURVES)]]},
+            {"min_resource": 2, "reduction_factor": 2},
+        ],
+        ids=["plain", "related curves", "fine rungs"],
+    )
+    def make(self, request: pytest.FixtureRequest) -> Make:
+        options: dict[str, Any] = request.param
+        return partial(DoraPruner, max_resource=MAX_RESOURCE, **options)
 
 
 class TestMedian(PrunerTestCase):
-    is_strict_bool = False  # Optuna returns numpy.bool here; `make_pruner` mends it.
-
     @pytest.fixture
     def make(self) -> Make:
-        return lambda: optuna.pruners.MedianPruner()
+        return optuna.pruners.MedianPruner
+
+    test_answers_with_a_bool = None  # type: ignore[assignment] # Optuna returns numpy.bool here.
 
 
 class TestAsha(PrunerTestCase):
     @pytest.fixture
     def make(self) -> Make:
-        return lambda: make_pruner("asha", max_resource=MAX_RESOURCE)
+        return partial(make_pruner, "asha", max_resource=MAX_RESOURCE)
 
     # Optuna marks a rung at the first question and lets the trial pass at the second.
     test_same_question_has_the_same_answer = None  # type: ignore[assignment]

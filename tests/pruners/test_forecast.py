@@ -9,6 +9,7 @@ from scipy import stats
 
 from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.pruners.forecast import (
+    Forecast,
     GainPrior,
     PriorCurves,
     anticipation_bound,
@@ -22,25 +23,25 @@ from optuna_deepweeds.pruners.forecast import (
 GAINS = np.array([0.1, 0.2, 0.15, 0.3])
 
 
+def foreseen(value: float, gains: np.ndarray, prior: GainPrior | None = None) -> Forecast:
+    forecast = forecast_final(value, gains, prior)
+    assert forecast is not None
+    return forecast
+
+
 def test_interval_is_the_student_t_prediction_interval() -> None:
-    forecast = forecast_final(0.5, GAINS)
+    forecast = foreseen(0.5, GAINS)
     n = len(GAINS)
     spread = stats.t.ppf(0.97, n - 1) * GAINS.std(ddof=1) * np.sqrt(1 + 1 / n)
-    assert forecast is not None
     assert forecast.expected == pytest.approx(0.5 + GAINS.mean())
     assert forecast.high == pytest.approx(0.5 + GAINS.mean() + spread)
     assert forecast.low == pytest.approx(0.5 + GAINS.mean() - spread)
 
 
 def test_upper_end_is_exceeded_as_rarely_as_promised() -> None:
-    generator = np.random.default_rng(0)
-    exceeded = 0
-    for _ in range(4000):
-        draws = generator.normal(0.1, 0.05, size=6)
-        forecast = forecast_final(0.0, draws[:5])
-        assert forecast is not None
-        exceeded += draws[5] > forecast.high
-    assert exceeded / 4000 == pytest.approx(0.03, abs=0.008)
+    draws = np.random.default_rng(0).normal(0.1, 0.05, size=(4000, 6))
+    exceeded = [draw[5] > foreseen(0.0, draw[:5]).high for draw in draws]
+    assert np.mean(exceeded) == pytest.approx(0.03, abs=0.008)
 
 
 @pytest.mark.parametrize("gains", [[], [0.1], [0.1, 0.2], [0.1, 0.2, np.nan], [np.inf] * 5])
@@ -49,46 +50,43 @@ def test_fewer_than_three_finite_gains_foresee_nothing(gains: list[float]) -> No
 
 
 def test_bound_never_falls_below_the_present_value() -> None:
-    forecast = forecast_final(0.5, np.array([-0.2, -0.2, -0.2001]))
-    assert forecast is not None and forecast.high < 0.5
+    forecast = foreseen(0.5, np.array([-0.2, -0.2, -0.2001]))
+    assert forecast.high < 0.5
     assert anticipation_bound(0.5, forecast) == 0.5
 
 
 def test_prior_of_k_gains_equals_k_real_gains_of_that_mean_and_spread() -> None:
     earlier = np.array([0.05, 0.1, 0.3, 0.2])
     prior = GainPrior(earlier.mean(), earlier.std(ddof=1), worth=len(earlier))
-    with_prior = forecast_final(0.5, GAINS, prior)
-    pooled = forecast_final(0.5, np.concatenate([earlier, GAINS]))
-    assert with_prior is not None and pooled is not None
+    with_prior = foreseen(0.5, GAINS, prior)
+    pooled = foreseen(0.5, np.concatenate([earlier, GAINS]))
     assert with_prior.expected == pytest.approx(pooled.expected)
     assert with_prior.high == pytest.approx(pooled.high)
 
 
 def test_prior_speaks_alone_and_fades() -> None:
     prior = gain_prior(np.full(100, 0.5) + np.linspace(-0.01, 0.01, 100))
-    alone = forecast_final(0.0, np.empty(0), prior)
-    assert alone is not None and alone.expected == pytest.approx(0.5)
+    assert foreseen(0.0, np.empty(0), prior).expected == pytest.approx(0.5)
     own = np.resize([0.09, 0.11], 60)
-    late = forecast_final(0.0, own, prior)
-    assert late is not None and late.expected == pytest.approx(0.1, abs=0.03)
+    assert foreseen(0.0, own, prior).expected == pytest.approx(0.1, abs=0.03)
 
 
 def test_prior_that_contradicts_the_gains_widens_the_interval() -> None:
-    agreeing = forecast_final(0.0, GAINS, GainPrior(GAINS.mean(), 0.05, 4))
-    contradicting = forecast_final(0.0, GAINS, GainPrior(-1.0, 0.05, 4))
-    assert agreeing is not None and contradicting is not None
+    agreeing, contradicting = (
+        foreseen(0.0, GAINS, GainPrior(mean, 0.05, 4)) for mean in (GAINS.mean(), -1.0)
+    )
     assert contradicting.high - contradicting.low > agreeing.high - agreeing.low
 
 
 def test_short_and_broken_prior_curves_are_left_out() -> None:
-    curves = as_curves([[1, 2, 3], [1, 2], [1, np.nan, 3], [4, 5, 6, 7]], 3)
+    curves = as_curves([[1, 2, 3], [1, 2], [1, np.nan, 3], [4, 5, 6, 7]], 3, "prior_curves")
     assert curves.tolist() == [[1, 2, 3], [4, 5, 6]]
 
 
 @pytest.mark.parametrize("curve", [["a", "b"], [[1, 2], [3, 4]], 3.0])
 def test_prior_curve_that_is_no_curve_is_refused(curve: object) -> None:
     with pytest.raises(InvalidInputError, match="prior_curves.*number 1"):
-        as_curves([[1, 2, 3], curve], 3)  # type: ignore[list-item]
+        as_curves([[1, 2, 3], curve], 3, "prior_curves")  # type: ignore[list-item]
 
 
 def test_gains_are_those_of_the_leading_third() -> None:
@@ -107,12 +105,11 @@ def test_curves_of_another_task_are_brought_to_the_study_s_units() -> None:
     generator = np.random.default_rng(0)
     first = generator.normal(0, 1, size=40)
     task = np.stack([first, first + 1, first + 2], axis=1)
-    priors = PriorCurves((), [10 * task + 5], 3)
-    expected = priors.gains(1, 1.0, first.tolist())
-    assert expected is not None and expected.mean == pytest.approx(2.0)
-    assert priors.gains(1, 1.0, first[:4].tolist()) is None
-    mirrored = PriorCurves((), [-10 * task], 3).gains(1, -1.0, first.tolist())
-    assert mirrored is not None and mirrored.mean == pytest.approx(2.0)
+    for sign, units in ((1.0, 10 * task + 5), (-1.0, -10 * task)):
+        priors = PriorCurves((), [units], 3)
+        expected = priors.gains(1, sign, first.tolist())
+        assert expected is not None and expected.mean == pytest.approx(2.0)
+        assert priors.gains(1, sign, first[:4].tolist()) is None
 
 
 def test_without_prior_curves_nothing_is_expected() -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 
 from optuna_deepweeds.pruners.rungs import (
-    RungValues,
     first_trusted,
-    is_in_top,
     misleads,
+    promotion_rates,
     rung_steps,
     value_at,
 )
@@ -50,42 +50,12 @@ def test_value_at(curve: dict[int, float], rung: int, window: int, expected: flo
     assert value_at(curve, rung, window) == pytest.approx(expected, nan_ok=True)
 
 
-@pytest.mark.parametrize(
-    ("value", "others", "share", "expected"),
-    [
-        (0.1, [], 1 / 3, True),
-        (0.1, [0.2], 1 / 3, False),
-        (0.2, [0.3, 0.1, 0.1], 1 / 3, False),
-        (0.2, [0.3, 0.1, 0.1, 0.1, 0.1], 1 / 3, True),
-        (0.2, [0.2], 1 / 3, False),
-        (0.2, [NAN, NAN], 1 / 3, True),
-        (NAN, [], 1 / 3, False),
-        (0.1, [0.2, 0.3], 1.0, True),
-    ],
-)
-def test_is_in_top(value: float, others: list[float], share: float, expected: bool) -> None:
-    assert is_in_top(value, others, share) is expected
-
-
-@pytest.mark.parametrize(
-    ("values", "expected"),
-    [
-        ({0: 0.1, 1: 0.3, 2: 0.2}, [1, 2, 0]),
-        ({2: 0.4, 1: 0.3, 0: 0.3}, [2, 0, 1]),
-        ({0: float("nan"), 1: -5.0, 2: 0.0}, [2, 1, 0]),
-    ],
-)
-def test_rung_values_stay_in_order(values: dict[int, float], expected: list[int]) -> None:
-    rung = RungValues()
-    for number, value in values.items():
-        rung.set(number, 7.0)
-        rung.set(number, value)
-    assert rung.best() == expected
-    assert rung.best(2) == expected[:2]
-    rung.discard(expected[0])
-    rung.discard(expected[0])
-    assert rung.best() == expected[1:]
-    assert len(rung) == 2
+def test_quotas_give_every_upper_rung_equal_epochs() -> None:
+    rungs, end = [1, 3, 9, 27], 50
+    rates = promotion_rates(rungs, end, 0.25)
+    assert rates[0] == 0.25
+    spans = np.diff([*rungs, end])[1:]
+    assert np.array(rates[1:]) * spans == pytest.approx([0.25] * 3)
 
 
 def _at(values: list[float]) -> dict[int, float]:
@@ -114,8 +84,5 @@ def test_rung_misleads_when_the_order_turns_round(
 
 def test_rungs_up_to_the_last_misleading_one_are_not_trusted() -> None:
     rising, falling = _at(RISING), _at(RISING[::-1])
-    assert first_trusted([]) == 0
-    assert first_trusted([rising]) == 0
-    assert first_trusted([rising, rising, rising]) == 0
-    assert first_trusted([rising, falling, falling]) == 1
-    assert first_trusted([rising, rising, falling]) == 2
+    rungs = ([], [rising] * 3, [rising, falling, falling], [rising, rising, falling])
+    assert [first_trusted(values) for values in rungs] == [0, 0, 1, 2]

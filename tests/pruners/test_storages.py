@@ -7,36 +7,36 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import optuna
 import pytest
 from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
-from optuna.study import Study
-from optuna.trial import Trial, TrialState
+from optuna.trial import TrialState
 
 from optuna_deepweeds.attributes import ANTICIPATION, ORIGIN, RUNG
 from optuna_deepweeds.pruners import DoraPruner
-from optuna_deepweeds.studies.resume import continue_trial
 from optuna_deepweeds.studies.storage import open_storage
 from tests.postgres import LocalPostgres
 from tests.pruners.contract import MAX_RESOURCE, random_curves
+from tests.pruners.workers import Workers
 
-Open = Callable[[Path], BaseStorage]
-
-STORAGES: dict[str, Open] = {
+STORAGES: dict[str, Callable[[Path], BaseStorage]] = {
     "plain sqlite": lambda folder: RDBStorage(f"sqlite:///{folder}/plain.db"),
     "our sqlite": lambda folder: open_storage(f"sqlite:///{folder}/ours.db"),
     "journal": lambda folder: JournalStorage(JournalFileBackend(str(folder / "journal.log"))),
 }
 
 
-def create(
-    storage: BaseStorage, direction: Literal["maximize", "minimize"], thaw: bool
-) -> list[Study]:
-    """One study as two workers see it, each with a pruner of its own."""
+def decisions(
+    storage: BaseStorage,
+    thaw: bool,
+    direction: Literal["maximize", "minimize"],
+    *,
+    is_fresh: bool = False,
+) -> list[tuple[Any, ...]]:
+    """What is stored of 36 trials by two workers, each with a pruner of its own."""
     study = optuna.create_study(direction=direction, storage=storage)
-    return [
+    views = [
         optuna.load_study(
             study_name=study.study_name,
             storage=storage,
@@ -45,35 +45,12 @@ def create(
         )
         for _ in range(2)
     ]
-
-
-def run(workers: list[Study], curves: np.ndarray, n: int) -> list[tuple[Any, ...]]:
-    """Run `n` trials, the workers taking turns after every report; return what is stored."""
-    idle, started = list(workers), 0
-    busy: list[tuple[Study, Trial, int]] = []
-    rows: dict[int, int] = {}
-    while busy or started < n:
-        for study in idle if started < n else []:
-            assert isinstance(study.pruner, DoraPruner)
-            parent = study.pruner.next_continuation(study)
-            if parent is not None:
-                continue_trial(study, parent)
-            trial = study.ask()
-            rows[trial.number] = started if parent is None else rows[parent.number]
-            inherited = parent.intermediate_values if parent is not None else {}
-            busy.append((study, trial, max(inherited, default=0)))
-            started += 1
-        study, trial, step = busy.pop(0)
-        value = float(curves[rows[trial.number], step])
-        trial.report(value, step + 1)
-        idle = [study]
-        if step + 1 == MAX_RESOURCE:
-            study.tell(trial, value)
-        elif trial.should_prune():
-            study.tell(trial, state=TrialState.PRUNED)
-        else:
-            busy.append((study, trial, step + 1))
-            idle = []
+    curves = random_curves(40, seed=5)
+    curves[3, 0] = math.nan
+    curves[9, 4] = math.inf
+    Workers(curves if direction == "maximize" else 1 - curves, *views, is_fresh=is_fresh).run(36)
+    stored = study.get_trials(deepcopy=False)
+    assert {t.state for t in stored} == {TrialState.COMPLETE, TrialState.PRUNED}
     return [
         (
             t.state,
@@ -82,24 +59,11 @@ def run(workers: list[Study], curves: np.ndarray, n: int) -> list[tuple[Any, ...
             t.user_attrs.get(ANTICIPATION),
             {k: v for k, v in t.system_attrs.items() if k.startswith(RUNG)},
         )
-        for t in workers[0].get_trials(deepcopy=False)
+        for t in stored
     ]
 
 
-def decisions(
-    storage: BaseStorage, thaw: bool, direction: Literal["maximize", "minimize"]
-) -> list[tuple[Any, ...]]:
-    curves = random_curves(40, seed=5)
-    curves[3, 0] = math.nan
-    curves[9, 4] = math.inf
-    workers = create(storage, direction, thaw)
-    stored = run(workers, curves if direction == "maximize" else 1 - curves, 36)
-    assert [trial[0] for trial in stored].count(TrialState.COMPLETE) >= 1
-    return stored
-
-
 @pytest.mark.parametrize(("thaw", "direction"), [(False, "maximize"), (True, "minimize")])
-@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_every_storage_sees_the_same_decisions(
     tmp_path: Path, thaw: bool, direction: Literal["maximize", "minimize"]
 ) -> None:
@@ -109,12 +73,18 @@ def test_every_storage_sees_the_same_decisions(
         assert repr(found) == repr(expected), name  # NaN equals nothing, but reads alike
 
 
+@pytest.mark.parametrize("thaw", [False, True])
+def test_a_fresh_pruner_for_each_question_decides_alike(thaw: bool) -> None:
+    kept, fresh = (
+        decisions(InMemoryStorage(), thaw, "maximize", is_fresh=fresh) for fresh in (False, True)
+    )
+    assert repr(kept) == repr(fresh)
+
+
 @pytest.mark.postgres
 def test_postgresql_sees_the_same_decisions(postgres: LocalPostgres) -> None:
-    expected = decisions(InMemoryStorage(), True, "maximize")
-    assert repr(decisions(open_storage(postgres.new_database()), True, "maximize")) == repr(
-        expected
-    )
+    found = decisions(open_storage(postgres.new_database()), True, "maximize")
+    assert repr(found) == repr(decisions(InMemoryStorage(), True, "maximize"))
 
 
 def test_a_deleted_study_s_trial_is_not_decided_on(tmp_path: Path) -> None:

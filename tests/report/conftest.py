@@ -8,7 +8,7 @@ from typing import Any
 
 import optuna
 import pytest
-from optuna.distributions import BaseDistribution
+from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from optuna_deepweeds import attributes
@@ -18,7 +18,6 @@ from optuna_deepweeds.spaces import SPACES
 
 START = datetime(2026, 1, 1)
 EPOCHS = 4
-optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 def objective(trial: optuna.Trial) -> float:
@@ -37,9 +36,13 @@ def objective(trial: optuna.Trial) -> float:
     return value
 
 
-def make_study(
-    n: int = 18, *, seed: int = 0, direction: str = "maximize", **spec: Any
-) -> optuna.Study:
+def specification(seed: int, **changes: Any) -> dict[str, Any]:
+    """The specification of a study, as stored."""
+    settings = {"dataset": "demo", "space": "course", "sampler": "random", "pruner": "none"}
+    return {**settings, "seed": seed, "epochs": EPOCHS, "sources": [], **changes}
+
+
+def make_study(n: int = 18, *, seed: int = 0, direction: str = "maximize") -> optuna.Study:
     """A study of `n` trials of `objective`, with a specification."""
     study = optuna.create_study(
         study_name=f"study <{seed}> & more",
@@ -47,10 +50,7 @@ def make_study(
         sampler=optuna.samplers.RandomSampler(seed),
     )
     study.set_metric_names(["validation accuracy"])
-    settings = {"dataset": "demo", "space": "course", "sampler": "random", "pruner": "none"}
-    study.set_user_attr(
-        attributes.SPEC, {**settings, "seed": seed, "epochs": EPOCHS, "sources": [], **spec}
-    )
+    study.set_user_attr(attributes.SPEC, specification(seed))
     study.optimize(objective, n_trials=n)
     return study
 
@@ -65,16 +65,12 @@ def trial_at(
     **user_attrs: Any,
 ) -> FrozenTrial:
     """A trial that ran from `start` to `end` seconds after START and reported `n_epochs`."""
-    distributions: dict[str, BaseDistribution] = {
-        "x": optuna.distributions.FloatDistribution(0, 1)
-    }
-    final = 0.5 if value is None else value
     trial = create_trial(
         state=state,
         value=value,
         params={"x": 0.5},
-        distributions=distributions,
-        intermediate_values={e: final for e in range(1, n_epochs + 1)},
+        distributions={"x": FloatDistribution(0, 1)},
+        intermediate_values=dict.fromkeys(range(1, n_epochs + 1), 0.5 if value is None else value),
         user_attrs={getattr(attributes, k): v for k, v in user_attrs.items()},
     )
     trial.datetime_start = START + timedelta(seconds=start)

@@ -24,50 +24,51 @@ def files(study: optuna.Study) -> dict[str, str]:
     return {e["filename"]: e["artifact_id"] for e in entries if e}
 
 
-def evaluation(trial: int, accuracy: float) -> dict[str, Any]:
-    tested = {"trial": trial, "mean": accuracy, "seeds": [accuracy], "confusion": [[3, 1], [0, 4]]}
-    tested["recall"] = {"dark": 0.75, "bright": 1.0}
-    return {"dataset": "demo", "protocol": "holdout", "classes": ["dark", "bright"],
-            "trials": [tested]}  # fmt: skip
+def publish_tested(study: optuna.Study, accuracy: float = 0.875, **changes: Any) -> None:
+    """Publish the study once its first trial has been tested."""
+    tested = {"trial": 0, "mean": accuracy, "seeds": [accuracy], "confusion": [[3, 1], [0, 4]],
+              "recall": {"dark": 0.75, "bright": 1.0}}  # fmt: skip
+    stored = {"dataset": "demo", "protocol": "holdout", "classes": ["dark", "bright"]}
+    study.set_user_attr(attributes.EVALUATION, {**stored, "trials": [tested], **changes})
+    publish(study)
 
 
-def test_network_and_confusion_are_kept_once_and_replaced(
-    tmp_path: Path, tiny_images: Dataset
-) -> None:
+@pytest.fixture
+def bench(tmp_path: Path, tiny_images: Dataset) -> Bench:
+    return Bench(tmp_path, tiny_images)
+
+
+def test_network_and_confusion_are_kept_once_and_replaced(tmp_path: Path, bench: Bench) -> None:
     from optuna_deepweeds.training import TrainedNetwork
 
-    bench = Bench(tmp_path, tiny_images)
     study = bench.study(trials=1, epochs=1)
     bench.work(study)
     for _ in range(2):
         publish(study, task=bench.task(study))
     assert list(files(study)) == ["network-trial-0.pt"]
-    network = TrainedNetwork.load(tmp_path / "artifacts" / files(study)["network-trial-0.pt"])
-    assert network.predict_proba(tiny_images.images[:2]).shape == (2, 2)
+    folder = tmp_path / "artifacts"
+    network = TrainedNetwork.load(folder / files(study)["network-trial-0.pt"])
+    assert network.predict_proba(bench.images.images[:2]).shape == (2, 2)
 
-    study.set_user_attr(attributes.EVALUATION, evaluation(0, 0.875))
-    publish(study)
+    publish_tested(study, 0.875)
     first = files(study)
     assert set(first) == {
         "network-trial-0.pt", "confusion-trial-0-8750.csv", "confusionmatrix-trial-0-8750.png",
     }  # fmt: skip
-    csv = (tmp_path / "artifacts" / first["confusion-trial-0-8750.csv"]).read_text()
-    assert csv.splitlines() == ["class,recall,dark,bright", "dark,0.75,3,1", "bright,1.0,0,4"]
-    picture = tmp_path / "artifacts" / first["confusionmatrix-trial-0-8750.png"]
+    table = (folder / first["confusion-trial-0-8750.csv"]).read_text()
+    assert table.splitlines() == ["class,recall,dark,bright", "dark,0.75,3,1", "bright,1.0,0,4"]
+    picture = folder / first["confusionmatrix-trial-0-8750.png"]
     assert picture.read_bytes().startswith(b"\x89PNG")
 
-    study.set_user_attr(attributes.EVALUATION, evaluation(0, 0.5))
-    publish(study)
+    publish_tested(study, 0.5)
     assert sorted(files(study).values()) == sorted(first.values())
     assert "confusion-trial-0-5000.csv" in files(study)
-    assert len(list((tmp_path / "artifacts").iterdir())) == 3
+    assert len(list(folder.iterdir())) == 3
 
 
-def test_names_of_classes_are_quoted(tmp_path: Path, tiny_images: Dataset) -> None:
-    study = Bench(tmp_path, tiny_images).study()
-    stored = evaluation(0, 0.875) | {"classes": ['lantana, "pink"', "$x^2$"]}
-    study.set_user_attr(attributes.EVALUATION, stored)
-    publish(study)
+def test_names_of_classes_are_quoted(tmp_path: Path, bench: Bench) -> None:
+    study = bench.study()
+    publish_tested(study, classes=['lantana, "pink"', "$x^2$"])
     table = tmp_path / "artifacts" / files(study)["confusion-trial-0-8750.csv"]
     with table.open(newline="") as file:
         rows = list(csv.reader(file))
@@ -75,10 +76,9 @@ def test_names_of_classes_are_quoted(tmp_path: Path, tiny_images: Dataset) -> No
     assert [len(row) for row in rows] == [4, 4, 4]
 
 
-def test_file_deleted_in_the_dashboard_comes_back(tmp_path: Path, tiny_images: Dataset) -> None:
-    study = Bench(tmp_path, tiny_images).study()
-    study.set_user_attr(attributes.EVALUATION, evaluation(0, 0.875))
-    publish(study)
+def test_file_deleted_in_the_dashboard_comes_back(tmp_path: Path, bench: Bench) -> None:
+    study = bench.study()
+    publish_tested(study)
     for artifact_id in files(study).values():
         (tmp_path / "artifacts" / artifact_id).unlink()
         study._storage.set_study_system_attr(study._study_id, f"artifacts:{artifact_id}", "null")
@@ -86,42 +86,37 @@ def test_file_deleted_in_the_dashboard_comes_back(tmp_path: Path, tiny_images: D
     assert len(files(study)) == 2
 
 
-def test_deleting_a_study_leaves_the_files_of_others(tmp_path: Path, tiny_images: Dataset) -> None:
-    bench = Bench(tmp_path, tiny_images)
-    studies = [bench.study(name) for name in ("one", "two")]
-    for study in studies:
-        study.set_user_attr(attributes.EVALUATION, evaluation(0, 0.875))
-        publish(study)
-    shared = next(iter(files(studies[1]).values()))
-    entry = studies[1]._storage.get_study_system_attrs(studies[1]._study_id)[f"artifacts:{shared}"]
-    studies[0]._storage.set_study_system_attr(studies[0]._study_id, f"artifacts:{shared}", entry)
-    delete_artifacts(studies[0])
+def test_deleting_a_study_leaves_the_files_of_others(tmp_path: Path, bench: Bench) -> None:
+    one, two = bench.study("one"), bench.study("two")
+    for study in (one, two):
+        publish_tested(study)
+    key = f"artifacts:{next(iter(files(two).values()))}"
+    shared = two._storage.get_study_system_attrs(two._study_id)[key]
+    one._storage.set_study_system_attr(one._study_id, key, shared)
+    delete_artifacts(one)
     left = {path.name for path in (tmp_path / "artifacts").iterdir()}
-    assert left == set(files(studies[1]).values())
+    assert left == set(files(two).values())
 
 
-def test_no_attribute_leads_out_of_the_folder(tmp_path: Path, tiny_images: Dataset) -> None:
-    study = Bench(tmp_path, tiny_images).study()
+def test_no_attribute_leads_out_of_the_folder(tmp_path: Path, bench: Bench) -> None:
+    study = bench.study()
     victim = tmp_path / "victim"
     victim.write_text("untouched")
     entry = {"artifact_id": "../victim", "filename": "confusion-trial-0-1.csv"}
     for key, value in (("x", json.dumps(entry)), ("y", "junk"), ("z", "[1]"), ("null", "null")):
         study._storage.set_study_system_attr(study._study_id, f"artifacts:{key}", value)
-    study.set_user_attr(attributes.EVALUATION, evaluation(0, 0.875))
-    publish(study)
+    publish_tested(study)
     delete_artifacts(study)
     assert victim.read_text() == "untouched"
     assert list((tmp_path / "artifacts").iterdir()) == []
 
 
 def test_folder_that_cannot_be_written_costs_no_study(
-    tmp_path: Path, tiny_images: Dataset, monkeypatch: pytest.MonkeyPatch, caplog: Any
+    tmp_path: Path, bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path / "file" / "artifacts"))
-    study = Bench(tmp_path, tiny_images).study()
-    study.set_user_attr(attributes.EVALUATION, evaluation(0, 0.875))
-    publish(study)
+    publish_tested(bench.study())
     assert "were not written" in caplog.text
 
 

@@ -67,7 +67,7 @@ def test_numbers_of_a_small_study_are_those_computed_by_hand() -> None:
 
 def test_surprise_is_positive_for_a_better_outcome_when_minimising() -> None:
     study = _study(_trial(expected=0.5, value=0.2), direction="minimize")
-    assert calibration(study).surprise == pytest.approx(0.3)
+    assert calibration(study).summary()["anticipation_surprise"] == pytest.approx(0.3)
 
 
 def test_a_continuation_is_judged_by_what_its_origins_foresaw() -> None:
@@ -126,4 +126,4 @@ def test_a_study_run_with_dora_can_be_judged() -> None:
     result = calibration(study)
     assert result.points
     assert all(0 < p.epoch < 9 for p in result.points)
-    assert result.error is not None and result.error < 9
+    assert result.summary()["anticipation_error"] < 9

@@ -10,13 +10,14 @@ import pytest
 
 from optuna_deepweeds import attributes
 from optuna_deepweeds.errors import InvalidInputError
-from optuna_deepweeds.report.compare import compare
+from optuna_deepweeds.report.compare import Comparison, compare
 from optuna_deepweeds.report.compare_figures import compare_figures
 from optuna_deepweeds.report.pages import write_comparison, write_pngs
 from optuna_deepweeds.report.view import StudyView
 from tests.report.conftest import (
     assert_every_name_has_something_to_see,
     odd_studies,
+    specification,
     trial_at,
 )
 
@@ -28,26 +29,46 @@ def study(
 ) -> StudyView:
     """A study whose trials end with `values`, 5 epochs and 1 s each."""
     made = optuna.create_study(direction=direction, study_name=f"{spec} {seed} {values}")
-    settings = {"dataset": "demo", "space": "course", "sampler": "random", "pruner": "none"}
-    made.set_user_attr(attributes.SPEC, {**settings, "seed": seed, "epochs": 5, **spec})
+    made.set_user_attr(attributes.SPEC, specification(seed, **{"epochs": 5} | spec))
     made.add_trials([trial_at(i, i + 1, v, 5) for i, v in enumerate(values)])
     return StudyView.of(made)
 
 
-def grid(n_seeds: int = 3) -> list[StudyView]:
+def given(view: StudyView, key: str, stored: object) -> StudyView:
+    """The same study with an attribute."""
+    return replace(view, user_attrs={**view.user_attrs, key: stored})
+
+
+def scored(view: StudyView, accuracy: float, recipe: str = "study") -> StudyView:
+    """The same study with its best network tested."""
+    stored = {"trials": [{"trial": 0, "mean": accuracy}], "recipe": recipe}
+    return given(view, attributes.EVALUATION, stored)
+
+
+def grid() -> list[StudyView]:
+    """Three seeds of two methods, the second of which is ahead."""
     views = []
-    for seed in range(n_seeds):
+    for seed in range(3):
         views.append(study([0.3, 0.4, 0.5 + seed / 100], seed))
         views.append(study([0.5 + seed / 100, 0.6, 0.7], seed, sampler="rf_ei"))
     return views
 
 
+def methods(n: int, n_seeds: int) -> Comparison:
+    """Studies of `n` samplers over as many seeds."""
+    samplers = ("random", "tpe", "gp", "rf_ei", "dngo")[:n]
+    views = [
+        study([0.5 + i / 50 + seed * i / 1000], seed, sampler=name)
+        for seed in range(n_seeds)
+        for i, name in enumerate(samplers)
+    ]
+    return compare(views)
+
+
 def test_seeds_of_one_specification_are_one_method() -> None:
     comparison = compare(grid())
-    assert [(m.label, list(m.views)) for m in comparison.methods] == [
-        ("random + none", [0, 1, 2]),
-        ("rf_ei + none", [0, 1, 2]),
-    ]
+    seeds = {m.label: list(m.views) for m in comparison.methods}
+    assert seeds == {"random + none": [0, 1, 2], "rf_ei + none": [0, 1, 2]}
     assert comparison.baseline == "random + none"
 
 
@@ -100,12 +121,7 @@ def test_unequal_budgets_are_said() -> None:
 
 
 def test_many_methods_are_tested_against_the_baseline_and_corrected() -> None:
-    views = [
-        study([0.5 + i / 50 + seed / 1000], seed, sampler=name)
-        for seed in range(6)
-        for i, name in enumerate(("random", "tpe", "gp", "rf_ei", "dngo"))
-    ]
-    comparison = compare(views)
+    comparison = methods(5, n_seeds=6)
     assert {t.second for t in comparison.tests} == {"random + none"}
     assert all(t.p_holm == pytest.approx(4 * t.p) for t in comparison.tests)
 
@@ -117,12 +133,6 @@ def test_wrong_input_is_refused() -> None:
         compare([study([0.5], 0), study([0.5], 0, "minimize")])
     with pytest.raises(InvalidInputError, match="the baseline must be one of random \\+ none"):
         compare([study([0.5], 0)], baseline="best")
-
-
-def scored(view: StudyView, accuracy: float, recipe: str = "study") -> StudyView:
-    """The same study with its best network tested."""
-    stored = {"trials": [{"trial": 0, "mean": accuracy}], "recipe": recipe}
-    return replace(view, user_attrs={**view.user_attrs, attributes.EVALUATION: stored})
 
 
 def test_methods_are_compared_by_test_accuracy_where_there_is_one() -> None:
@@ -145,12 +155,7 @@ def test_without_tests_of_one_recipe_values_are_called_optimistic() -> None:
 
 
 def test_few_sentences_for_four_methods() -> None:
-    views = [
-        study([0.5 + i / 50 + seed * i / 1000], seed, sampler=name)
-        for seed in range(3)
-        for i, name in enumerate(("random", "tpe", "gp", "rf_ei"))
-    ]
-    comparison = compare(views)
+    comparison = methods(4, n_seeds=3)
     assert len(comparison.tests) == 6
     sentences = comparison.sentences()
     assert len(sentences) == 5 and not any("-0 " in s or "-0.0 " in s for s in sentences)
@@ -165,22 +170,16 @@ def test_the_remark_on_budgets_counts_epochs_as_the_table_does() -> None:
     assert f"trained {epochs[0]:.0f} to {epochs[1]:.0f} epochs" in " ".join(comparison.sentences())
 
 
-def balanced(seed: int, tested: float | None = None, **spec: object) -> StudyView:
-    """A study on the published task, its best network tested."""
-    made = optuna.create_study(direction="maximize", study_name=f"{spec} {seed}")
-    settings = {"dataset": "deepweeds-balanced", "sampler": "random", "pruner": "none"}
-    made.set_user_attr(attributes.SPEC, {**settings, "seed": seed, "epochs": 5, **spec})
-    made.add_trials([trial_at(0, 1, 0.6, 5)])
-    if spec.get("sampler") == "rf_ei":
-        made.set_user_attr(attributes.PRIOR_SUMMARY, {"runs.csv": {"added": 1}})
-    if tested is not None:
-        made.set_user_attr(attributes.EVALUATION, {"trials": [{"trial": 0, "mean": tested}]})
-    return StudyView.of(made)
+def balanced(seed: int, **spec: object) -> StudyView:
+    """A study on the published task."""
+    return study([0.6], seed, dataset="deepweeds-balanced", **spec)
 
 
 def test_published_values_stand_beside_ours_on_their_task(tmp_path: Path) -> None:
-    views = [balanced(seed, 0.5 + seed / 10) for seed in (0, 1)]
-    views += [balanced(seed, 0.6, sampler="rf_ei", pruner="dora") for seed in (0, 1)]
+    views = [scored(balanced(seed), 0.5 + seed / 10) for seed in (0, 1)]
+    with_priors = [balanced(seed, sampler="rf_ei", pruner="dora") for seed in (0, 1)]
+    summary = {"runs.csv": {"added": 1}}
+    views += [scored(given(v, attributes.PRIOR_SUMMARY, summary), 0.6) for v in with_priors]
     comparison = compare(views)
     assert [m.label for m in comparison.methods] == ["random + none", "rf_ei with priors + dora"]
     rows = {row["method"]: row for row in comparison.published_table().records}

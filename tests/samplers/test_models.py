@@ -47,8 +47,7 @@ def test_log_expected_improvement_stays_finite_and_ordered_in_the_far_tail() -> 
 
 
 def _data(n: int = 60) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(3)
-    X = rng.random((n, 4))
+    X = np.random.default_rng(3).random((n, 4))
     return X, _truth(X)
 
 

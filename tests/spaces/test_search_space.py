@@ -83,28 +83,18 @@ def test_the_course_space_is_the_published_one() -> None:
         for name, d in space.distributions.items()
         if isinstance(d, IntDistribution | FloatDistribution)
     }
+    first, later = (32, 512, True), (16, 512, True)
     assert ranges == {
         "n_conv_layers": (1, 3, False),
-        "n_channels_conv_0": (32, 512, True),
-        "n_channels_conv_1": (16, 512, True),
-        "n_channels_conv_2": (16, 512, True),
+        **{f"n_channels_conv_{i}": first if i == 0 else later for i in range(3)},
         "n_fc_layers": (1, 3, False),
-        "n_channels_fc_0": (32, 512, True),
-        "n_channels_fc_1": (16, 512, True),
-        "n_channels_fc_2": (16, 512, True),
+        **{f"n_channels_fc_{i}": first if i == 0 else later for i in range(3)},
         "batch_size": (1, 1000, True),
         "learning_rate_init": (1e-5, 1.0, True),
     }
-    assert space.active({"n_conv_layers": 2, "n_fc_layers": 1}) == (
-        "n_conv_layers",
-        "use_BN",
-        "global_avg_pooling",
-        "n_channels_conv_0",
-        "n_channels_conv_1",
-        "n_fc_layers",
-        "n_channels_fc_0",
-        "batch_size",
-        "learning_rate_init",
+    assert " ".join(space.active({"n_conv_layers": 2, "n_fc_layers": 1})) == (
+        "n_conv_layers use_BN global_avg_pooling n_channels_conv_0 n_channels_conv_1 "
+        "n_fc_layers n_channels_fc_0 batch_size learning_rate_init"
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from datetime import datetime, timedelta
 
-import optuna
 import pytest
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
@@ -57,33 +56,21 @@ def dead_trial(start: float, end: float, until: float) -> FrozenTrial:
 PUT_BACK = [NOW.isoformat(), (NOW + timedelta(seconds=7)).isoformat()]
 
 
-@pytest.mark.parametrize(
-    ("trials", "expected"),
-    [
-        ([], 0),
-        ([make_trial(0, start=0, end=10), make_trial(1, start=20, end=25)], 15),
-        ([make_trial(0, start=0, end=10), make_trial(1, start=5, end=12)], 12),
-        ([make_trial(0, start=0, end=10), make_trial(1, start=2, end=3)], 10),
-        ([make_trial(0, TrialState.RUNNING, start=10, end=None)], 20),
-        ([make_trial(0, TrialState.WAITING, start=10, end=None)], 0),
-        ([make_trial(0, TrialState.WAITING, start=None, end=None, segments=[PUT_BACK])], 7),
-        ([make_trial(0, start=20, end=25, segments=[PUT_BACK])], 12),
-        ([make_trial(0, start=0, end=10, segments=["junk"])], 10),
-        ([dead_trial(start=0, end=29, until=5)], 5),
-    ],
-    ids=[
-        "none",
-        "apart",
-        "overlapping",
-        "nested",
-        "running",
-        "waiting",
-        "put back",
-        "claimed anew",
-        "junk",
-        "found dead later",
-    ],  # fmt: skip
-)
+RUNS: dict[str, tuple[list[FrozenTrial], float]] = {
+    "none": ([], 0),
+    "apart": ([make_trial(0, start=0, end=10), make_trial(1, start=20, end=25)], 15),
+    "overlapping": ([make_trial(0, start=0, end=10), make_trial(1, start=5, end=12)], 12),
+    "nested": ([make_trial(0, start=0, end=10), make_trial(1, start=2, end=3)], 10),
+    "running": ([make_trial(0, TrialState.RUNNING, start=10, end=None)], 20),
+    "waiting": ([make_trial(0, TrialState.WAITING, start=10, end=None)], 0),
+    "put back": ([make_trial(0, TrialState.WAITING, None, None, segments=[PUT_BACK])], 7),
+    "claimed anew": ([make_trial(0, start=20, end=25, segments=[PUT_BACK])], 12),
+    "junk": ([make_trial(0, start=0, end=10, segments=["junk"])], 10),
+    "found dead later": ([dead_trial(start=0, end=29, until=5)], 5),
+}
+
+
+@pytest.mark.parametrize(("trials", "expected"), RUNS.values(), ids=RUNS)
 def test_time_counts_once_while_anything_runs(trials: list[FrozenTrial], expected: float) -> None:
     assert active_seconds(trials, NOW + timedelta(seconds=30)) == expected
 
@@ -106,13 +93,10 @@ def test_an_hour_that_comes_twice_or_never_does_not_count(
         time.tzset()
 
 
-def test_inherited_epochs_do_not_count() -> None:
+def test_all_epochs_count_but_those_inherited() -> None:
     assert epochs_trained(make_trial(0, epochs=5)) == 5
     assert epochs_trained(make_trial(1, epochs=9, origin=0, inherited=5)) == 4
-
-
-def test_every_report_of_another_program_counts() -> None:
-    from_zero = make_trial(0)
+    from_zero = make_trial(0)  # As other programs report.
     from_zero.intermediate_values = {step: 0.5 for step in range(5)}
     assert epochs_trained(from_zero) == 5
 
@@ -142,27 +126,19 @@ def test_ranking_follows_the_direction(direction: StudyDirection, expected: list
     assert [t.number for t in ranked(trials, direction)] == expected
 
 
-def test_an_empty_study_has_no_best() -> None:
-    study = optuna.create_study()
-    assert progress(study.get_trials(), study.direction).best is None
+STOPPED = make_trial(1, TrialState.PRUNED, epochs=1)
+STANDINGS: dict[str, tuple[list[FrozenTrial], bool]] = {
+    "none": ([], True),
+    "nothing finished": ([STOPPED], True),
+    "behind": ([make_trial(0, value=0.6), STOPPED], False),
+    "ahead": ([make_trial(0, value=0.4), STOPPED], True),
+    "no report": ([make_trial(0, value=0.4), make_trial(1, TrialState.PRUNED)], False),
+    "continued": ([STOPPED, make_trial(2, value=0.4, origin=1)], False),
+    "put back": ([make_trial(0, value=0.4), make_trial(1, TrialState.WAITING, epochs=1)], True),
+}
 
 
-@pytest.mark.parametrize(
-    ("trials", "expected"),
-    [
-        ([], True),
-        ([make_trial(0, TrialState.PRUNED, epochs=1)], True),
-        ([make_trial(0, value=0.6), make_trial(1, TrialState.PRUNED, epochs=1)], False),
-        ([make_trial(0, value=0.4), make_trial(1, TrialState.PRUNED, epochs=1)], True),
-        ([make_trial(0, value=0.4), make_trial(1, TrialState.PRUNED)], False),
-        (
-            [make_trial(0, TrialState.PRUNED, epochs=1), make_trial(1, value=0.4, origin=0)],
-            False,
-        ),
-        ([make_trial(0, value=0.4), make_trial(1, TrialState.WAITING, epochs=1)], True),
-    ],
-    ids=["none", "nothing finished", "behind", "ahead", "no report", "continued", "put back"],
-)
+@pytest.mark.parametrize(("trials", "expected"), STANDINGS.values(), ids=STANDINGS)
 def test_the_best_is_unfinished_if_a_stopped_trial_is_ahead(
     trials: list[FrozenTrial], expected: bool
 ) -> None:

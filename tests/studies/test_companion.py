@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -13,13 +12,8 @@ import pytest
 from optuna.trial import TrialState, create_trial
 
 from optuna_deepweeds import attributes
-from optuna_deepweeds.errors import (
-    DeepWeedsError,
-    InvalidInputError,
-    NotFoundError,
-    SpecMismatchError,
-)
-from optuna_deepweeds.priors import PriorTrial, n_imported
+from optuna_deepweeds.errors import InvalidInputError, NotFoundError, SpecMismatchError
+from optuna_deepweeds.priors import PriorTrial, export_priors, n_imported
 from optuna_deepweeds.samplers import RandomForestEISampler
 from optuna_deepweeds.spaces import SPACES
 from optuna_deepweeds.studies import informants, manager
@@ -92,15 +86,10 @@ def test_only_full_curves_inform_the_pruner(bench: Bench) -> None:
 def test_four_processes_that_import_one_file_add_each_row_once(
     bench: Bench, tmp_path: Path
 ) -> None:
-    study = bench.study()
-    names = list(priors()[0].params)
-    lines = [",".join(["state,value,metric,direction", *(f"param:{name}" for name in names)])]
-    lines += [
-        ",".join(["complete", str(p.value), "accuracy", "maximize", *map(str, p.params.values())])
-        for p in priors(1)
-    ]
+    bench.work(bench.study("first", trials=1))
     file = tmp_path / "runs.csv"
-    file.write_text("\n".join(lines) + "\n")
+    assert export_priors(manager.open_study("first", bench.url), file) == 1
+    study = bench.study()
     command = [sys.executable, "-m", "optuna_deepweeds", "priors", "import", str(file)]
     command += ["--study", "study", "--storage", bench.url]
     processes = [subprocess.Popen(command) for _ in range(4)]
@@ -136,12 +125,10 @@ def test_a_copy_has_the_priors_and_an_identity_of_its_own(
 
 
 def test_a_name_is_taken_whatever_lies_there(bench: Bench) -> None:
-    for name, rule in (
-        ("mine:priors", "must not end with ':priors'"),
-        ("-x", "begin with a dash"),
-    ):
-        with pytest.raises(InvalidInputError, match=rule):
-            bench.study(name)
+    with pytest.raises(InvalidInputError, match="must not end with ':priors'"):
+        bench.study("mine:priors")
+    with pytest.raises(InvalidInputError, match="begin with a dash"):
+        bench.study("-x")
     left = optuna.create_study(study_name="study:priors", storage=open_storage(bench.url))
     study = bench.study()
     manager.add_priors(study, priors())
@@ -166,12 +153,6 @@ def test_a_study_is_read_as_prior_with_its_companion_and_nothing_is_created(
     assert not (tmp_path / "none.db").exists()
     with pytest.raises(InvalidInputError, match="URL#STUDY"):
         manager.read_source(bench.url)
-    with sqlite3.connect(tmp_path / "app.db") as foreign:
-        foreign.execute("CREATE TABLE users (name TEXT)")
-    before = (tmp_path / "app.db").read_bytes()
-    with pytest.raises(DeepWeedsError):
-        manager.read_source(f"sqlite:///{tmp_path}/app.db#x")
-    assert (tmp_path / "app.db").read_bytes() == before
 
 
 def test_a_copy_of_another_programs_study_keeps_all_its_trials(bench: Bench) -> None:

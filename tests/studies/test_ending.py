@@ -177,19 +177,13 @@ SITUATIONS: dict[str, tuple[Budget, Progress, dict[str, bool], Any]] = {
 
 
 @pytest.mark.parametrize("name", SITUATIONS)
-def test_what_a_free_worker_does(name: str) -> None:
+def test_what_a_free_worker_does_and_that_it_leaves_exactly_at_a_limit(name: str) -> None:
     budget, progress, known, expected = SITUATIONS[name]
     found = verdict(budget, progress, full=FULL, **known)
     assert (type(found), found) == (type(expected), expected)
-
-
-@pytest.mark.parametrize("name", SITUATIONS)
-def test_a_worker_leaves_exactly_when_a_limit_is_reached(name: str) -> None:
-    budget, progress, known, expected = SITUATIONS[name]
-    if known.get("asked_to_stop"):
-        return
-    assert (reached(budget, progress) is not None) == isinstance(expected, Ending)
-    assert is_over(budget, progress) == (isinstance(expected, Ending) and not progress.running)
+    if not known.get("asked_to_stop"):
+        assert (reached(budget, progress) is not None) == isinstance(expected, Ending)
+        assert is_over(budget, progress) == (isinstance(expected, Ending) and not progress.running)
 
 
 @pytest.mark.parametrize(

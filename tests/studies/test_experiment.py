@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
+import optuna
 import pytest
 
 from optuna_deepweeds import attributes
 from optuna_deepweeds.errors import InvalidInputError, NotFoundError
 from optuna_deepweeds.studies.experiment import (
     EvaluationPlan,
+    Experiment,
     is_finished,
     read_experiment,
     shipped_experiments,
@@ -40,6 +43,13 @@ def write(folder: Path, text: str) -> Path:
     return path
 
 
+def begun(grid: Experiment, folder: Path) -> optuna.Study:
+    """The study of the grid's first cell."""
+    cell = grid.cells[0]
+    storage = open_storage(f"sqlite:///{folder}/s.db")
+    return create_or_continue(cell.name, cell.spec, cell.budget, storage)[0]
+
+
 def test_grid_has_a_cell_for_every_combination(tmp_path: Path) -> None:
     cells = read_experiment(write(tmp_path, GRID)).cells
     assert len({cell.name for cell in cells}) == 8
@@ -51,10 +61,15 @@ def test_grid_has_a_cell_for_every_combination(tmp_path: Path) -> None:
     assert cells[0].priors == () and not cells[0].spec.thaw
 
 
-@pytest.mark.parametrize("name", ["published", "published-cpu", "small"])
-def test_shipped_grids_can_be_read(name: str) -> None:
-    cells = read_experiment(Path(name)).cells
-    assert len(cells) == {"published": 18, "published-cpu": 12, "small": 12}[name]
+def test_shipped_grids_and_their_priors_are_there_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    grids = {name: read_experiment(Path(name)).cells for name in shipped_experiments()}
+    n_cells = {"published": 18, "published-cpu": 12, "small": 12}
+    assert {name: len(grids[name]) for name in n_cells} == n_cells
+    for cell in itertools.chain(*grids.values()):
+        assert all(Path(source).exists() for source in cell.priors)
 
 
 @pytest.mark.parametrize(
@@ -89,9 +104,7 @@ def test_missing_file(tmp_path: Path) -> None:
 
 
 def test_cell_is_finished_when_its_budget_is_spent(tmp_path: Path) -> None:
-    cell = read_experiment(write(tmp_path, GRID)).cells[0]
-    storage = open_storage(f"sqlite:///{tmp_path}/s.db")
-    study, _ = create_or_continue(cell.name, cell.spec, cell.budget, storage)
+    study = begun(read_experiment(write(tmp_path, GRID)), tmp_path)
     for _ in range(3):
         assert not is_finished(study)
         trial = study.ask()
@@ -100,22 +113,11 @@ def test_cell_is_finished_when_its_budget_is_spent(tmp_path: Path) -> None:
     assert is_finished(study)
 
 
-def test_priors_of_shipped_grids_are_there_from_any_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    for name in shipped_experiments():
-        for cell in read_experiment(Path(name)).cells:
-            assert all(Path(source).exists() for source in cell.priors)
-
-
 def test_tests_are_done_for_the_best_trial_alone(tmp_path: Path) -> None:
     text = GRID.replace("[priors]", "[evaluate]\nseeds = 2\n\n[priors]")
     grid = read_experiment(write(tmp_path, text))
     assert grid.evaluation == EvaluationPlan(2)
-    storage = open_storage(f"sqlite:///{tmp_path}/s.db")
-    cell = grid.cells[0]
-    study, _ = create_or_continue(cell.name, cell.spec, cell.budget, storage)
+    study = begun(grid, tmp_path)
     study.tell(study.ask(), 0.5)
     assert not grid.evaluation.is_done(study)
     tested = {"trial": 0, "seeds": [0.4], "failures": ["trial 0, seed 1: diverged"]}

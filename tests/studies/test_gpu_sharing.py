@@ -14,6 +14,7 @@ import pytest
 from optuna_deepweeds.studies.launch import gpu_sharing
 from optuna_deepweeds.studies.launch.gpu_sharing import shared_gpu
 
+PIPES = "CUDA_MPS_PIPE_DIRECTORY"
 _PROGRAM = """#!/bin/sh
 if [ "$1" = -f ]; then
     echo "devices ${CUDA_VISIBLE_DEVICES-all}" >> "$LOG"
@@ -44,72 +45,54 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_runs_while_the_workers_do(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
-    with shared_gpu(2) as environment:
-        folder = Path(environment["CUDA_MPS_PIPE_DIRECTORY"])
+    with pytest.raises(KeyError), shared_gpu(2) as environment:
+        folder = Path(environment[PIPES])
         assert (folder / "control").exists()
         assert log.read_text() == "devices all\n"
+        raise KeyError  # It also ends where the workers fail.
     assert log.read_text() == "devices all\nquit\n"
     assert not folder.exists()
 
 
-def test_stops_when_the_workers_fail(log: Path) -> None:
-    with pytest.raises(KeyError), shared_gpu(2):
-        raise KeyError
-    assert log.read_text().endswith("quit\n")
+# Workers, their device, a variable that the user has set.
+NEEDLESS = [(1, None, "X"), (4, "cpu", "X"), (4, None, PIPES), (4, None, "DEEPWEEDS_MPS")]
 
 
-@pytest.mark.parametrize("n_workers, device", [(1, None), (4, "cpu")])
-def test_starts_nothing_without_need(log: Path, n_workers: int, device: str | None) -> None:
+@pytest.mark.parametrize(("n_workers", "device", "variable"), NEEDLESS)
+def test_starts_nothing_without_need_or_against_the_users_wish(
+    log: Path, monkeypatch: pytest.MonkeyPatch, n_workers: int, device: str | None, variable: str
+) -> None:
+    monkeypatch.setenv(variable, "0")
     with shared_gpu(n_workers, device) as environment:
         assert environment == {}
     assert not log.exists()
 
 
-@pytest.mark.parametrize(
-    "name, value", [("CUDA_MPS_PIPE_DIRECTORY", "/mine"), ("DEEPWEEDS_MPS", "0")]
-)
-def test_the_users_wish_comes_first(
-    log: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+# Why: the program, the probe, what is logged, what the program did.
+USELESS = {
+    "not installed": (None, "", "take turns", None),
+    "does not start": ("#!/bin/sh\nexit 1\n", "", "MPS does not work", None),
+    "does not work": (_PROGRAM, "raise SystemExit(1)", "MPS does not work", "devices all\nquit\n"),
+}
+
+
+@pytest.mark.parametrize("why", USELESS)
+def test_workers_take_turns_where_it_is_of_no_use(
+    log: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, why: str
 ) -> None:
-    monkeypatch.setenv(name, value)
-    with shared_gpu(4) as environment:
-        assert environment == {}
-    assert not log.exists()
-
-
-def test_workers_take_turns_where_it_does_not_start(
-    log: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    log.with_name("nvidia-cuda-mps-control").write_text("#!/bin/sh\nexit 1\n")
-    with shared_gpu(4) as environment:
-        assert environment == {}
-    assert "MPS does not work" in caplog.text
-
-
-def test_workers_take_turns_where_it_does_not_work(
-    log: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(gpu_sharing, "_PROBE", "raise SystemExit(1)")
-    with shared_gpu(4) as environment:
-        assert environment == {}
-    assert "MPS does not work" in caplog.text
-    assert log.read_text().endswith("quit\n")
-
-
-def test_the_probe_fails_without_a_gpu() -> None:
-    driver = Path("/dev/nvidiactl")
-    if driver.exists():
-        pytest.skip("there is a GPU.")
-    assert not gpu_sharing._works(dict(os.environ))
-
-
-def test_workers_take_turns_without_the_program(
-    log: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    log.with_name("nvidia-cuda-mps-control").unlink()
+    program, probe, told, done = USELESS[why]
+    monkeypatch.setattr(gpu_sharing, "_PROBE", probe)
+    path = log.with_name("nvidia-cuda-mps-control")
+    path.write_text(program) if program else path.unlink()
     with caplog.at_level(logging.INFO), shared_gpu(4) as environment:
         assert environment == {}
-    assert "take turns" in caplog.text
+    assert told in caplog.text
+    assert (log.read_text() if log.exists() else None) == done
+
+
+@pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="there is a GPU.")
+def test_the_probe_fails_without_a_gpu() -> None:
+    assert not gpu_sharing._works(dict(os.environ))
 
 
 def test_ends_with_its_launcher(log: Path, tmp_path: Path) -> None:

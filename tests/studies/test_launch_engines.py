@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -61,33 +62,26 @@ def ray_cluster() -> Iterator[None]:
     ray.shutdown()
 
 
-def test_ray_runs_workers_to_their_end(ray_cluster: None, tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    result = launch("ray", _command(log, "end"), 2)
-    assert (result.exit_codes, result.restarts) == ([0, 0], 0)
-    assert log.read_text().splitlines() == [_START, _START]
-
-
-def test_ray_restarts_a_dead_worker(ray_cluster: None, tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    result = launch("ray", _command(log, "once"), 1)
-    assert (result.exit_codes, result.restarts) == ([0], 1)
-    assert log.read_text().splitlines() == [_START, _START]
-
-
-def test_ray_starts_again_where_its_own_process_died(ray_cluster: None, tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    result = launch("ray", _command(log, "node"), 1)
-    assert (result.exit_codes, result.restarts) == ([0], 1)
+# What the workers do: exit codes, restarts, their notes.
+LIVES = {
+    "end": ([0, 0], 0, [_START, _START]),
+    "once": ([0], 1, [_START, _START]),
     # The first worker puts its trial back when the process that started it dies.
-    assert sorted(log.read_text().splitlines()) == sorted([_START, "put back", _START])
+    "node": ([0], 1, ["put back", _START, _START]),
+    "wait": ([143], 0, ["put back", _START]),
+}
 
 
-def test_ray_stops_workers(ray_cluster: None, tmp_path: Path) -> None:
+@pytest.mark.parametrize("action", LIVES)
+def test_ray_starts_restarts_and_stops_workers(
+    ray_cluster: None, tmp_path: Path, action: str
+) -> None:
+    exit_codes, restarts, notes = LIVES[action]
     log = tmp_path / "log"
-    result = launch("ray", _command(log, "wait"), 1, should_stop=log.exists)
-    assert result.exit_codes == [143]
-    assert log.read_text().splitlines() == [_START, "put back"]
+    stop = lambda: action == "wait" and log.exists()  # noqa: E731
+    result = launch("ray", _command(log, action), len(exit_codes), should_stop=stop)
+    assert (result.exit_codes, result.restarts) == (exit_codes, restarts)
+    assert sorted(log.read_text().splitlines()) == notes
 
 
 def test_submitit_runs_workers_to_their_end(tmp_path: Path) -> None:
@@ -98,24 +92,21 @@ def test_submitit_runs_workers_to_their_end(tmp_path: Path) -> None:
     assert log.read_text().splitlines() == [_START, _START]
 
 
-def test_submitit_job_is_continued_at_its_time_limit(tmp_path: Path) -> None:
+def test_submitit_job_is_continued_at_its_time_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("submitit", reason="the Python package submitit is not installed.")
-    import threading
-
+    monkeypatch.setenv("OPTUNA_STORAGE", _URL)
     log = tmp_path / "log"
     worker = SlurmWorker(_command(log, "wait"))
-    codes: list[int] = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OPTUNA_STORAGE", _URL)
-        thread = threading.Thread(target=lambda: codes.append(worker()))
-        thread.start()
+    with ThreadPoolExecutor() as pool:
+        code = pool.submit(worker)
         deadline = time.monotonic() + 60
         while not log.exists():
             assert time.monotonic() < deadline
             time.sleep(0.05)
         continuation = worker.checkpoint()
-        thread.join()
-    assert codes == [143]
+    assert code.result() == 143
     assert log.read_text().splitlines() == [_START, "put back"]
     assert isinstance(continuation.function, SlurmWorker)
     assert continuation.function.command.study_name == "s"
@@ -124,6 +115,7 @@ def test_submitit_job_is_continued_at_its_time_limit(tmp_path: Path) -> None:
 # The real worker loop, on trainings that only take time.
 _STUDY_WORKER = """
 import os, sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tests.faults.training import QuickTraining, Recorded
 from optuna_deepweeds.bench.storage import run_worker

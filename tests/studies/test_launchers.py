@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
 import time
@@ -47,17 +46,21 @@ def test_workers_get_url_and_devices_in_turn(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
     result = _launch(tmp_path / "log", "0", n=3)
     assert (result.exit_codes, result.restarts, result.exit_code) == ([0, 0, 0], 0, 0)
-    assert sorted(_lines(tmp_path / "log")) == [
-        "sqlite:////data/a.db 4",
-        "sqlite:////data/a.db 4",
-        "sqlite:////data/a.db 6",
-    ]
+    lines = sorted(_lines(tmp_path / "log"))
+    assert lines == [f"sqlite:////data/a.db {device}" for device in (4, 4, 6)]
 
 
-def test_url_is_not_on_the_command_line() -> None:
+def test_the_command_line_hides_the_url_and_hands_on_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     command = WorkerCommand("-study", "postgresql://me:secret@host/db", ("--device", "cpu"))
     assert "secret" not in " ".join(command.line)
     assert command.line[-4:] == ["--device", "cpu", "--", "-study"]
+    assert command.program == worker_program()
+    assert worker_program(2)[2:] == ("optuna_deepweeds", "-v", "-v", "worker", "--quiet")
+    monkeypatch.chdir(tmp_path)
+    for url, absolute in (("a/b.db", f"{tmp_path}/a/b.db"), ("/a/b.db", "/a/b.db")):
+        assert WorkerCommand("s", f"sqlite:///{url}").absolute_url == f"sqlite:///{absolute}"
 
 
 @pytest.mark.parametrize(
@@ -69,33 +72,27 @@ def test_only_crashes_are_restarted(
 ) -> None:
     result = _launch(tmp_path / "log", action, max_restarts=1)
     assert len(_lines(tmp_path / "log")) == n_starts
-    assert result.restarts == n_starts - 1
-    assert result.exit_code == exit_code
+    assert (result.restarts, result.exit_code) == (n_starts - 1, exit_code)
 
 
 def test_stop_reaches_every_worker_once(tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    result = _launch(
-        log, "wait", n=2, should_stop=lambda: len(_lines(tmp_path / "log.ready")) == 2
-    )
-    assert result.exit_codes == [143, 143]
-    assert result.restarts == 0
+    ready = tmp_path / "log.ready"
+    result = _launch(tmp_path / "log", "wait", 2, should_stop=lambda: len(_lines(ready)) == 2)
+    assert (result.exit_codes, result.restarts) == ([143, 143], 0)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of a parent's death.")
 def test_workers_leave_when_their_launcher_is_killed(tmp_path: Path) -> None:
-    if sys.platform != "linux":
-        pytest.skip("only Linux tells a process that its parent died.")
     script = (
         "from optuna_deepweeds.studies.launch import WorkerCommand, launch\n"
         f"arguments = ({str(tmp_path / 'log')!r}, 'wait')\n"
         f"launch('local', WorkerCommand('s', 'sqlite:////a.db', arguments, {_PROGRAM!r}), 1)"
     )
     launcher = subprocess.Popen([sys.executable, "-c", script])
-    ready = tmp_path / "log.ready"
-    _wait_for(lambda: len(_lines(ready)) == 1)
-    children = _children(launcher.pid)
+    _wait_for(lambda: len(_lines(tmp_path / "log.ready")) == 1)
+    children = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
     assert len(children) == 1
-    launcher.send_signal(signal.SIGKILL)
+    launcher.kill()
     launcher.wait()
     _wait_for(lambda: not Path(f"/proc/{children[0]}/cmdline").exists())
 
@@ -123,24 +120,8 @@ def test_visible_devices(
     assert visible_devices() == devices
 
 
-def test_relative_path_becomes_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    for url, absolute in (("a/b.db", f"{tmp_path}/a/b.db"), ("/a/b.db", "/a/b.db")):
-        command = WorkerCommand("study", f"sqlite:///{url}")
-        assert command.absolute_url == f"sqlite:///{absolute}"
-
-
-def _children(pid: int) -> list[int]:
-    return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
 def _wait_for(condition: object, seconds: float = 50.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():  # type: ignore[operator]
         assert time.monotonic() < deadline
         time.sleep(0.05)
-
-
-def test_workers_log_as_their_launcher_does() -> None:
-    assert WorkerCommand("study", "a.db").program == worker_program()
-    assert worker_program(2)[2:] == ("optuna_deepweeds", "-v", "-v", "worker", "--quiet")

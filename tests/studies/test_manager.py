@@ -39,17 +39,17 @@ def test_another_specification_is_refused_with_what_differs(bench: Bench) -> Non
     assert manager.open_study("study", bench.url).user_attrs == before
 
 
-def test_a_study_of_another_program_is_refused(bench: Bench) -> None:
-    study = optuna.create_study(study_name="study", storage=open_storage(bench.url))
-    study.add_trial(optuna.create_trial(value=1.0))
-    with pytest.raises(SpecMismatchError, match="another program"):
-        bench.study()
-
-
-def test_a_study_whose_creator_died_half_way_is_taken_over(bench: Bench) -> None:
+def test_an_empty_study_without_specification_is_taken_over_but_no_other_programs(
+    bench: Bench,
+) -> None:
+    """As one whose creator died half-way."""
     storage = open_storage(bench.url)
-    optuna.create_study(study_name="study", storage=storage, direction="maximize")
-    assert manager.study_spec(bench.study(seed=5)).seed == 5
+    for name in ("empty", "theirs"):
+        study = optuna.create_study(study_name=name, storage=storage, direction="maximize")
+    study.add_trial(optuna.create_trial(value=1.0))
+    assert manager.study_spec(bench.study("empty", seed=5)).seed == 5
+    with pytest.raises(SpecMismatchError, match="another program"):
+        bench.study("theirs")
 
 
 def test_an_unknown_study_is_answered_with_the_names_there_are(bench: Bench) -> None:
@@ -80,26 +80,23 @@ def test_a_name_never_leads_out_of_the_checkpoint_folder(
     assert folder.parent == tmp_path
 
 
-def test_equal_names_have_folders_of_their_own(tmp_path: Path, bench: Bench) -> None:
-    first = CheckpointFolder(tmp_path, bench.study()).folder
-    optuna.delete_study(study_name="study", storage=open_storage(bench.url))
-    assert CheckpointFolder(tmp_path, bench.study()).folder != first
-
-
 def test_checkpoints_belong_to_the_study_whatever_it_is_called(
     tmp_path: Path, bench: Bench
 ) -> None:
-    study = bench.study()
-    uid = study.user_attrs[attributes.UID]
-    assert CheckpointFolder(tmp_path, study).folder == tmp_path / uid
+    def folder(name: str) -> Path:
+        return CheckpointFolder(tmp_path, manager.open_study(name, bench.url)).folder
+
+    uid = bench.study().user_attrs[attributes.UID]
+    assert folder("study") == tmp_path / uid
     (tmp_path / f"study-{uid}").mkdir()  # As earlier versions called it.
     with sqlite3.connect(bench.url.removeprefix("sqlite:///")) as connection:
         connection.execute("UPDATE studies SET study_name = 'renamed'")
     connection.close()
-    renamed = manager.open_study("renamed", bench.url)
-    assert CheckpointFolder(tmp_path, renamed).folder == tmp_path / f"study-{uid}"
+    assert folder("renamed") == tmp_path / f"study-{uid}"
     (tmp_path / uid).mkdir()
-    assert CheckpointFolder(tmp_path, renamed).folder == tmp_path / uid
+    assert folder("renamed") == tmp_path / uid
+    bench.study()  # Of the same name as the first.
+    assert folder("study").name != uid
 
 
 def test_the_best_network_is_the_one_that_was_measured(bench: Bench) -> None:

@@ -50,6 +50,7 @@ def pause_one(study: Study) -> dict[str, object]:
 def test_continuation_survives_ask(tmp_path: Path) -> None:
     study = new_study(f"sqlite:///{tmp_path}/optuna.db")
     params = pause_one(study)
+    assert ANTICIPATION in study.trials[0].user_attrs  # Which is not inherited.
     continue_trial(study, study.trials[0])
     trial = study.ask()
     assert trial.number == 1
@@ -66,29 +67,17 @@ def test_continuation_survives_ask(tmp_path: Path) -> None:
     assert study.trials[1].intermediate_values == {1: 0.3, 2: 0.4}
 
 
-def test_what_was_foreseen_for_the_origin_is_not_inherited() -> None:
+def test_only_pruned_trials_are_continued_and_only_once() -> None:
     study = new_study("sqlite:///:memory:")
     pause_one(study)
-    assert ANTICIPATION in study.trials[0].user_attrs
-    continue_trial(study, study.trials[0])
-    assert ANTICIPATION not in study.trials[1].user_attrs
-
-
-def test_trial_is_continued_once() -> None:
-    study = new_study("sqlite:///:memory:")
-    pause_one(study)
-    parent = study.trials[0]
-    continue_trial(study, parent)
-    with pytest.raises(InvalidInputError, match="trial 0 has been continued already"):
-        continue_trial(study, parent)
-    assert len(study.trials) == 2
-
-
-def test_only_pruned_trials_are_continued() -> None:
-    study = new_study("sqlite:///:memory:")
     study.add_trial(create_trial(value=1.0))
-    with pytest.raises(InvalidInputError, match="trial 0 is COMPLETE"):
-        continue_trial(study, study.trials[0])
+    paused, complete = study.trials
+    continue_trial(study, paused)
+    with pytest.raises(InvalidInputError, match="trial 0 has been continued already"):
+        continue_trial(study, paused)
+    with pytest.raises(InvalidInputError, match="trial 1 is COMPLETE"):
+        continue_trial(study, complete)
+    assert len(study.trials) == 3
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -42,9 +43,8 @@ def _trial(i: int, state: TrialState = TrialState.COMPLETE, **changes: object) -
 
 
 def _mixed_study(url: str) -> optuna.Study:
-    study = optuna.create_study(
-        study_name="mixed", storage=open_storage(url), direction="maximize"
-    )
+    storage = open_storage(url)
+    study = optuna.create_study(study_name="mixed", storage=storage, direction="maximize")
     study.set_user_attr(attributes.SPEC, {"seed": 1, "priors": "mixed:priors"})
     study.set_metric_names(["validation accuracy"])
     trials = [
@@ -95,26 +95,24 @@ def test_import_under_another_name_beside_the_original(storage_url: str, tmp_pat
     assert _comparable(import_study(tmp_path / "a.jsonl", storage, name="b")) == _comparable(study)
 
 
-@pytest.mark.parametrize("damage", ["cut", "junk", "empty", "binary", "version", "state", "gz"])
+DAMAGES: dict[str, Callable[[list[str]], str]] = {
+    "cut": lambda lines: "".join(lines[:-1]),
+    "junk": lambda lines: "".join(lines[:3]) + "{junk\n",
+    "empty": lambda lines: "",
+    "binary": lambda lines: "".join(map(chr, range(256))),
+    "version": lambda lines: "".join(lines).replace('"version": 1', '"version": 2'),
+    "state": lambda lines: "".join(lines).replace('"PRUNED"', '"GONE"'),
+    "gz": "".join,  # Not compressed, whatever its name says.
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged_file_changes_nothing(tmp_path: Path, damage: str) -> None:
-    path = tmp_path / "a.jsonl"
-    export_study(_mixed_study(f"sqlite:///{tmp_path}/a.db"), path)
-    lines = path.read_text().splitlines(keepends=True)
-    text = "".join(lines)
-    if damage == "cut":
-        path.write_text("".join(lines[:-1]))
-    elif damage == "junk":
-        path.write_text("".join(lines[:3]) + "{junk\n")
-    elif damage == "empty":
-        path.write_text("")
-    elif damage == "binary":
-        path.write_bytes(bytes(range(256)))
-    elif damage == "version":
-        path.write_text(text.replace('"version": 1', '"version": 2'))
-    elif damage == "state":
-        path.write_text(text.replace('"PRUNED"', '"GONE"'))
-    else:
-        path = path.rename(tmp_path / "a.jsonl.gz")
+    whole = tmp_path / "a.jsonl"
+    export_study(_mixed_study(f"sqlite:///{tmp_path}/a.db"), whole)
+    path = tmp_path / ("b.jsonl.gz" if damage == "gz" else "b.jsonl")
+    text = DAMAGES[damage](whole.read_text().splitlines(keepends=True))
+    path.write_bytes(text.encode("latin-1"))
     storage = open_storage(str(tmp_path / "other.db"))
     with pytest.raises(InvalidInputError) as caught:
         import_study(path, storage)
@@ -122,23 +120,18 @@ def test_damaged_file_changes_nothing(tmp_path: Path, damage: str) -> None:
     assert storage.get_all_studies() == []
 
 
-def test_missing_file_is_not_found(tmp_path: Path) -> None:
+def test_missing_files_and_unwritable_places_are_refused(tmp_path: Path) -> None:
+    storage = open_storage(str(tmp_path / "a.db"))
     with pytest.raises(NotFoundError):
-        import_study(tmp_path / "none.jsonl", open_storage(str(tmp_path / "a.db")))
-
-
-def test_unwritable_place_is_refused(tmp_path: Path) -> None:
-    study = optuna.create_study(storage=open_storage(str(tmp_path / "a.db")))
+        import_study(tmp_path / "none.jsonl", storage)
     with pytest.raises(InvalidInputError, match="cannot be written"):
-        export_study(study, tmp_path / "a.db" / "a.jsonl")
+        export_study(optuna.create_study(storage=storage), tmp_path / "a.db" / "a.jsonl")
 
 
 def test_bulk_adds_what_optuna_adds(storage_url: str) -> None:
     trials = [_trial(1), _trial(2, TrialState.PRUNED), _trial(3, TrialState.FAIL)]
-    storage = open_storage(storage_url)
-    one = optuna.create_study(storage=storage)
+    one, many = (optuna.create_study(storage=open_storage(storage_url)) for _ in range(2))
     one.add_trials(trials)
-    many = optuna.create_study(storage=storage)
     bulk_add_trials(many, trials[:1])
     bulk_add_trials(many, trials[1:])
     assert _comparable(many) == _comparable(one)
@@ -147,11 +140,9 @@ def test_bulk_adds_what_optuna_adds(storage_url: str) -> None:
 def test_bulk_refuses_what_does_not_fit(storage_url: str) -> None:
     study = optuna.create_study(storage=open_storage(storage_url))
     bulk_add_trials(study, [_trial(1)])
-    other = create_trial(
-        value=1.0, params={"layers": 0.5}, distributions={"layers": FloatDistribution(0, 1)}
-    )
-    two = create_trial(values=[1.0, 2.0])
-    for wrong in (other, two):
+    ranges = {"layers": FloatDistribution(0, 1)}
+    other = create_trial(value=1.0, params={"layers": 0.5}, distributions=ranges)
+    for wrong in (other, create_trial(values=[1.0, 2.0])):
         with pytest.raises(ValueError):
             bulk_add_trials(study, [_trial(2), wrong])
     assert len(study.trials) == 1

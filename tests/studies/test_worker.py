@@ -35,15 +35,9 @@ from tests.studies.conftest import Bench, Recorder
 
 SPACE = SPACES["course-small"]
 PARAMS = {
-    "n_conv_layers": 1,
-    "use_BN": True,
-    "global_avg_pooling": True,
-    "n_channels_conv_0": 32,
-    "n_fc_layers": 1,
-    "n_channels_fc_0": 32,
-    "batch_size": 16,
-    "learning_rate_init": 0.01,
-}
+    "n_conv_layers": 1, "use_BN": True, "global_avg_pooling": True, "n_channels_conv_0": 32,
+    "n_fc_layers": 1, "n_channels_fc_0": 32, "batch_size": 16, "learning_rate_init": 0.01,
+}  # fmt: skip
 QUICK = QuickTraining()
 
 
@@ -79,14 +73,10 @@ def test_the_log_tells_of_each_trial(bench: Bench, caplog: pytest.LogCaptureFixt
         bench.work(study, train=QUICK)
     said = [r.getMessage() for r in caplog.records if r.name.endswith("studies.worker")]
     assert said[0].startswith("trial 0 starts: {'n_conv_layers':")
-    assert [line.rpartition(":")[0] for line in said[1:3]] == [
-        "trial 0, epoch 1",
-        "trial 0, epoch 2",
-    ]
-    assert said[3:] == [
-        "trial 0 ended: complete",
-        "leaving: the study's total of trials is reached.",
-    ]
+    epochs = [line.rpartition(":")[0] for line in said[1:3]]
+    assert epochs == ["trial 0, epoch 1", "trial 0, epoch 2"]
+    end = ["trial 0 ended: complete", "leaving: the study's total of trials is reached."]
+    assert said[3:] == end
 
 
 def test_a_higher_total_goes_on_and_a_reached_one_does_nothing(bench: Bench) -> None:
@@ -233,39 +223,30 @@ def test_the_time_until_a_dead_worker_is_missed_does_not_count(bench: Bench) -> 
     assert progress(again.get_trials(), again.direction).seconds < 120
 
 
-class _TakenOver:
-    """An objective whose trial another worker settles before it ends in one way or another."""
-
-    def __init__(self, study: optuna.Study, ending: str) -> None:
-        self._study, self._ending = study, ending
-        self.stop = False
-
-    def __call__(self, trial: optuna.Trial, run: Run) -> float:
-        storage = self._study._storage
-        if trial.number == 0:
-            storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
-            if self._ending == "reports":
-                run.report(0.5, 1)
-            if self._ending == "diverged":
-                raise DivergedError("NaN")
-            if self._ending == "bug":
-                raise ZeroDivisionError
-            if self._ending == "pruned":
-                raise optuna.TrialPruned
-            if self._ending == "stopped":
-                self.stop = True
-                raise TrialInterrupted
-        return 0.5
+RAISED = {
+    "diverged": DivergedError("NaN"),
+    "bug": ZeroDivisionError(),
+    "pruned": optuna.TrialPruned(),
+    "stopped": TrialInterrupted(),
+}
 
 
-@pytest.mark.parametrize("ending", ["reports", "complete", "diverged", "bug", "pruned", "stopped"])
+@pytest.mark.parametrize("ending", ["reports", "complete", *RAISED])
 def test_a_trial_that_was_taken_over_is_dropped_however_it_ends(bench: Bench, ending: str) -> None:
     study = bench.study(trials=1)
-    objective = _TakenOver(study, ending)
     recorder = Recorder()
-    stop = lambda: objective.stop  # noqa: E731
-    task = bench.task(study, objective)
-    result = worker.Worker(study, task, observer=recorder, should_stop=stop).run()
+
+    def objective(trial: optuna.Trial, run: Run) -> float:
+        if trial.number == 0:  # Another worker settles it before it ends in one way or another.
+            study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+            recorder.stopped = ending == "stopped"
+            if ending == "reports":
+                run.report(0.5, 1)
+            if ending in RAISED:
+                raise RAISED[ending]
+        return 0.5
+
+    result, _ = bench.work(study, recorder, train=objective)
     assert result == (Ending.INTERRUPTED if ending == "stopped" else Ending.TOTAL)
     assert recorder.notes[0] == "taken over"
     dropped = study.get_trials()[0]
@@ -296,44 +277,28 @@ def test_identity_tells_the_living_from_the_dead() -> None:
 # Failures
 
 
-class _Broken(optuna.samplers.RandomSampler):
-    """A sampler that fails as numerical code does, when a trial is made or within one."""
-
-    def __init__(self, where: str) -> None:
-        super().__init__()
-        self._where = where
-
-    def sample_relative(self, *args: Any) -> dict[str, Any]:
-        if self._where == "asked":
-            raise np.linalg.LinAlgError("singular matrix")
-        return super().sample_relative(*args)
-
-    def sample_independent(self, *args: Any) -> Any:
-        if self._where == "suggesting":
-            raise ValueError("nan is no value")
-        return super().sample_independent(*args)
-
-
-def _fail_training(trial: optuna.Trial) -> float:
-    raise ZeroDivisionError("in the task")
-
-
 @pytest.mark.parametrize(
-    ("where", "reason"),
+    ("where", "error"),
     [
-        ("asked", "LinAlgError: singular matrix"),
-        ("suggesting", "ValueError: nan is no value"),
-        ("training", "ZeroDivisionError: in the task"),
+        ("sample_relative", np.linalg.LinAlgError("singular matrix")),  # when a trial is made
+        ("sample_independent", ValueError("nan is no value")),  # within a trial
+        ("training", ZeroDivisionError("in the task")),
     ],
 )
 def test_a_study_whose_trials_all_fail_gives_up_with_the_reason(
-    bench: Bench, where: str, reason: str
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, where: str, error: Exception
 ) -> None:
+    def fail(*args: Any) -> Any:
+        raise error
+
     study = bench.study(trials=5)
-    study.sampler = _Broken(where)
+    study.sampler = optuna.samplers.RandomSampler()
+    if where != "training":
+        monkeypatch.setattr(study.sampler, where, fail)
     recorder = Recorder()
+    reason = f"{type(error).__name__}: {error}"
     with pytest.raises(DeepWeedsError, match=f"20 trials failed in a row; .*{reason}"):
-        bench.work(study, recorder, train=_fail_training)
+        bench.work(study, recorder, train=lambda trial: fail())
     trials = study.get_trials()
     assert [t.state for t in trials] == [TrialState.FAIL] * 20
     assert all(t.user_attrs[attributes.TRACEBACK].startswith("Traceback") for t in trials)
@@ -383,14 +348,20 @@ def test_paused_trials_are_continued_and_no_epoch_is_trained_twice(bench: Bench)
             assert parent.intermediate_values.items() <= trial.intermediate_values.items()
 
 
-@pytest.mark.parametrize("trials", [1, 4])
-def test_a_short_study_with_thaw_ends_with_a_finished_network(bench: Bench, trials: int) -> None:
-    study = bench.study(trials=trials, epochs=9, pruner="dora", thaw=True)
-    bench.work(study, train=QUICK)
+@pytest.mark.parametrize("budget", [Budget(1), Budget(4), Budget(epochs=12)], ids=str)
+def test_a_short_study_with_thaw_ends_with_a_finished_network(
+    bench: Bench, budget: Budget
+) -> None:
+    study = bench.study(trials=None, epochs=9, pruner="dora", thaw=True)
+    manager.set_budget(study, budget)
+    ending, recorder = bench.work(study, train=QUICK)
     state = progress(study.get_trials(), study.direction)
-    assert (state.finished, state.complete) == (trials, 1)
+    if budget.trials:
+        assert (ending, state.finished) == (Ending.TOTAL, budget.trials)
+    else:
+        assert (ending, len(recorder.epochs)) == (Ending.EPOCHS, budget.epochs)
+    assert state.complete == 1 and state.best is not None
     first = [t.intermediate_values[1] for t in study.get_trials()]
-    assert state.best is not None
     assert state.best.intermediate_values[1] == max(first)
 
 
@@ -435,15 +406,6 @@ def test_a_study_with_thaw_does_not_end_with_its_best_network_unfinished(bench: 
     assert trials[3].user_attrs[attributes.ORIGIN] == best.number
 
 
-def test_the_last_epochs_of_a_study_with_thaw_finish_a_network(bench: Bench) -> None:
-    study = bench.study(trials=None, epochs=9, pruner="dora", thaw=True)
-    manager.set_budget(study, Budget(epochs=12))
-    ending, recorder = bench.work(study, train=QUICK)
-    state = progress(study.get_trials(), study.direction)
-    assert ending == Ending.EPOCHS
-    assert (state.complete, len(recorder.epochs)) == (1, 12)
-
-
 @pytest.mark.parametrize(
     ("seconds", "state"),
     [
@@ -472,8 +434,7 @@ def test_the_last_minutes_of_a_study_with_thaw_finish_a_network(
 def test_only_checkpoints_worth_keeping_stay(bench: Bench) -> None:
     study = bench.study(trials=9)
     bench.work(study, train=QUICK)
-    files = list(manager.study_checkpoints(study).folder.iterdir())
-    assert len(files) == 5
+    assert len(list(manager.study_checkpoints(study).folder.iterdir())) == 5
 
 
 def test_only_old_half_written_checkpoints_go(bench: Bench) -> None:

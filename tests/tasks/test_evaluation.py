@@ -21,25 +21,15 @@ from optuna_deepweeds.tasks.evaluation import (
 )
 
 PARAMS = {
-    "n_conv_layers": 1,
-    "use_BN": True,
-    "global_avg_pooling": True,
-    "n_channels_conv_0": 32,
-    "n_fc_layers": 1,
-    "n_channels_fc_0": 32,
-    "batch_size": 8,
-    "learning_rate_init": 0.01,
-}
+    "n_conv_layers": 1, "use_BN": True, "global_avg_pooling": True, "n_channels_conv_0": 32,
+    "n_fc_layers": 1, "n_channels_fc_0": 32, "batch_size": 8, "learning_rate_init": 0.01,
+}  # fmt: skip
 
 
 def trial(number: int, value: float, **params: Any) -> optuna.trial.FrozenTrial:
-    space = SPACES["course"]
-    point = {**PARAMS, **params}
-    made = optuna.trial.create_trial(
-        params=point,
-        distributions={name: space[name].distribution for name in point},
-        value=value,
-    )
+    space, point = SPACES["course"], {**PARAMS, **params}
+    distributions = {name: space[name].distribution for name in point}
+    made = optuna.trial.create_trial(params=point, distributions=distributions, value=value)
     made.number = number
     return made
 
@@ -55,27 +45,29 @@ def test_best_trials_are_retrained_and_scored_on_test_images(tiny_images: Datase
     result = judged(tiny_images, *trials, top_k=2, n_seeds=2, on_score=seen.append)
     assert [tested.trial for tested in result.trials] == [1, 3]
     assert [(score.trial, score.seed) for score in seen] == [(1, 0), (1, 1), (3, 0), (3, 1)]
+    labels = tiny_images.labels[tiny_images.test]
     for score in seen:
-        assert score.confusion.sum() == len(tiny_images.test)
-        assert np.array_equal(
-            score.confusion.sum(axis=1), np.bincount(tiny_images.labels[tiny_images.test])
-        )
-    assert result.trials[0].config["kernel_size"] == 3
+        assert np.array_equal(score.confusion.sum(axis=1), np.bincount(labels))
     network = result.trials[0].network
     assert network is not None
     predicted = network.predict_proba(tiny_images.images[tiny_images.test]).argmax(1)
-    accuracy = (predicted == tiny_images.labels[tiny_images.test]).mean()
-    assert accuracy == seen[0].accuracy
+    assert (predicted == labels).mean() == seen[0].accuracy
     assert network.config["n_channels_fc_0"] == 48
+    assert result.trials[0].config["kernel_size"] == 3
 
 
-def test_same_trials_same_evaluation(tiny_images: Dataset) -> None:
-    losses = []
-    for _ in range(2):
-        (tested,) = judged(tiny_images, trial(0, 0.5), n_seeds=1).trials
-        assert tested.network is not None
-        losses.append(tested.network.train_losses)
-    assert losses[0] == losses[1]
+def test_same_trials_same_evaluation_and_a_recipe_changes_only_what_the_space_leaves_open(
+    tiny_images: Dataset,
+) -> None:
+    tested = [
+        judged(tiny_images, trial(0, 0.5), n_seeds=1, recipe=recipe).trials[0]
+        for recipe in ("study", "study", "tuned")
+    ]
+    losses = [one.network.train_losses for one in tested if one.network is not None]
+    assert losses[0] == losses[1] != losses[2]
+    config = tested[2].config
+    assert config["schedule"] == "one_cycle" and "optimizer" not in config
+    assert SPACES["course"].problem(config) is None
 
 
 def test_cross_validation_leaves_the_test_images_alone(tiny_images: Dataset) -> None:
@@ -94,14 +86,6 @@ def test_cross_validation_leaves_the_test_images_alone(tiny_images: Dataset) -> 
     assert np.array_equal(tested.confusion.sum(axis=1), n_members)
     for score in tested.scores:  # Folds share out every class.
         assert abs(score.confusion.sum(axis=1) - n_members / 3).max() < 1
-
-
-def test_recipe_changes_training_and_nothing_that_the_space_fixes(tiny_images: Dataset) -> None:
-    result = judged(tiny_images, trial(0, 0.5), n_seeds=1, recipe="tuned")
-    config = result.trials[0].config
-    assert config["schedule"] == "one_cycle"
-    assert SPACES["course"].problem(config) is None
-    assert "optimizer" not in config
 
 
 def test_training_that_fails_is_told(tiny_images: Dataset) -> None:
@@ -127,9 +111,6 @@ def test_training_that_fails_is_told(tiny_images: Dataset) -> None:
 def test_wrong_arguments(tiny_images: Dataset, options: dict[str, Any], words: str) -> None:
     with pytest.raises(InvalidInputError, match=words):
         judged(tiny_images, trial(0, 0.5), **options)
-
-
-def test_without_a_complete_trial(tiny_images: Dataset) -> None:
     with pytest.raises(NotFoundError, match="'judged' has no complete trial"):
         judged(tiny_images)
 

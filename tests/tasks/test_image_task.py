@@ -13,25 +13,9 @@ from optuna_deepweeds.datasets import Dataset
 from optuna_deepweeds.errors import DivergedError, InvalidInputError
 from optuna_deepweeds.spaces import SPACES
 from optuna_deepweeds.tasks import ImageTask, Run, make_task
+from tests.tasks.test_evaluation import PARAMS
 
-CONFIG = {
-    "n_conv_layers": 3,
-    "use_BN": False,
-    "global_avg_pooling": False,
-    "n_channels_conv_0": 32,
-    "n_channels_conv_1": 32,
-    "n_channels_conv_2": 32,
-    "n_fc_layers": 1,
-    "n_channels_fc_0": 32,
-    "batch_size": 16,
-    "learning_rate_init": 0.01,
-    **SPACES["course"].constants,
-}
-
-
-@pytest.fixture
-def trial() -> optuna.Trial:
-    return optuna.create_study(direction="maximize").ask()
+CONFIG = PARAMS | SPACES["course"].constants | {"use_BN": False, "batch_size": 16}
 
 
 def lent(trial: optuna.Trial, folder: Path, config: dict[str, Any], **options: Any) -> Run:
@@ -39,34 +23,28 @@ def lent(trial: optuna.Trial, folder: Path, config: dict[str, Any], **options: A
     return Run(trial, config=config, seed=1, epochs=3, **where, **options)
 
 
-def test_every_epoch_is_reported_and_the_last_one_returned(
-    trial: optuna.Trial, tiny_images: Dataset, tmp_path: Path
-) -> None:
-    shown: list[tuple[int, float]] = []
-    run = lent(trial, tmp_path, CONFIG, on_report=lambda *report: shown.append(report))
-    value = ImageTask(tiny_images, SPACES["course"], 3)(trial, run)
-    frozen = trial.study.get_trials()[0]
-    assert list(frozen.intermediate_values.items()) == shown
-    assert [epoch for epoch, _ in shown] == [1, 2, 3]
-    assert value == shown[-1][1]
-    assert run.checkpoint.exists()
-
-
-def test_epochs_that_only_the_checkpoint_knows_are_reported(
+def test_every_epoch_is_reported_also_those_that_only_the_checkpoint_knows(
     tiny_images: Dataset, tmp_path: Path
 ) -> None:
+    shown: list[tuple[int, float]] = []
     task = ImageTask(tiny_images, SPACES["course"], 3)
     study = optuna.create_study(direction="maximize")
-    first, second = study.ask(), study.ask()
-    value = task(first, lent(first, tmp_path, CONFIG))
-    assert task(second, lent(second, tmp_path, CONFIG)) == value
+    trials = (study.ask(), study.ask())
+    values = [
+        task(t, lent(t, tmp_path, CONFIG, on_report=lambda *report: shown.append(report)))
+        for t in trials
+    ]
     curves = [t.intermediate_values for t in study.get_trials()]
+    assert list(curves[0].items()) == shown[:3]
     assert curves[0] == curves[1] and sorted(curves[1]) == [1, 2, 3]
+    assert values == [curves[0][3]] * 2
+    assert (tmp_path / "t.pt").exists()
 
 
 def test_a_diverged_run_says_so_and_leaves_no_checkpoint(
-    trial: optuna.Trial, tiny_images: Dataset, tmp_path: Path
+    tiny_images: Dataset, tmp_path: Path
 ) -> None:
+    trial = optuna.create_study(direction="maximize").ask()
     run = lent(trial, tmp_path, CONFIG | {"learning_rate_init": 1e30})
     with pytest.raises(DivergedError, match="learning_rate_init"):
         ImageTask(tiny_images, SPACES["course"], 3)(trial, run)

@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 
 from optuna_deepweeds import attributes
 from optuna_deepweeds.errors import InvalidInputError
-from optuna_deepweeds.tasks import Allowance, Run, training_seed
+from optuna_deepweeds.tasks import Allowance, Run
 from optuna_deepweeds.tasks import run as runs
 from optuna_deepweeds.tasks.run import TrialInterrupted
 
@@ -185,8 +185,3 @@ def test_a_trial_that_another_worker_finished_is_dropped(tmp_path: Path) -> None
 def test_steps_count_from_one(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="`step >= 1` must hold, but got step=0"):
         Stay(tmp_path).run.report(0.5, 0)
-
-
-def test_seeds_differ_by_study_seed_and_trial() -> None:
-    seeds = {training_seed(seed, root) for seed in range(5) for root in range(20)}
-    assert len(seeds) == 100

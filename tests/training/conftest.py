@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,24 +11,19 @@ import pytest
 import torch
 
 from optuna_deepweeds.datasets.dataset import Dataset
+from optuna_deepweeds.training import TrainedNetwork, train
+
+Fit = Callable[..., TrainedNetwork]
 
 if not torch.cuda.is_available():
     # Triton reads it when it is first imported, which no test module does by itself.
     os.environ["TRITON_INTERPRET"] = "1"
 
 SMALL: dict[str, Any] = {
-    "n_conv_layers": 2,
-    "use_BN": True,
-    "global_avg_pooling": True,
-    "n_channels_conv_0": 8,
-    "n_channels_conv_1": 8,
-    "n_fc_layers": 1,
-    "n_channels_fc_0": 16,
-    "batch_size": 7,
-    "learning_rate_init": 0.01,
-    "kernel_size": 3,
-    "dropout_rate": 0.2,
-}
+    "n_conv_layers": 2, "use_BN": True, "global_avg_pooling": True, "n_channels_conv_0": 8,
+    "n_channels_conv_1": 8, "n_fc_layers": 1, "n_channels_fc_0": 16, "batch_size": 7,
+    "learning_rate_init": 0.01, "kernel_size": 3, "dropout_rate": 0.2,
+}  # fmt: skip
 
 
 def make_squares(n: int = 64, seed: int = 0, size: int = 32) -> Dataset:
@@ -57,9 +53,15 @@ def squares() -> Dataset:
     return make_squares()
 
 
-@pytest.fixture
-def small() -> dict[str, Any]:
-    return dict(SMALL)
+@pytest.fixture(scope="session")
+def fit(squares: Dataset) -> Fit:
+    """`train` on the squares, by default one epoch of the small network on the CPU."""
+
+    def run(*, data: Dataset = squares, **options: Any) -> TrainedNetwork:
+        options = {"config": SMALL, "seed": 0, "epochs": 1, "device": "cpu", **options}
+        return train(data=data, **options)
+
+    return run
 
 
 @pytest.fixture(autouse=True, scope="session")

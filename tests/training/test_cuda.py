@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import gc
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 
-from optuna_deepweeds.datasets.dataset import Dataset
 from optuna_deepweeds.errors import OutOfMemoryError
-from optuna_deepweeds.training import train
-from tests.training.conftest import make_squares
+from tests.training.conftest import SMALL, Fit, make_squares
 from tests.training.test_train import EVERYTHING
 
 pytestmark = [
@@ -21,8 +20,9 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def many() -> Dataset:
-    return make_squares(512)
+def many(fit: Fit) -> Fit:
+    """`train` on 512 images on the GPU."""
+    return partial(fit, data=make_squares(512), device="cuda")
 
 
 @pytest.mark.parametrize("switch", ["DEEPWEEDS_CUDA_GRAPHS", "DEEPWEEDS_FUSED_NORM"])
@@ -31,46 +31,37 @@ def many() -> Dataset:
     [{}, EVERYTHING, {"optimizer": "adamw", "ema_decay": 0.9}, {"optimizer": "muon"}],
 )
 def test_captured_steps_and_fused_layers_train_as_plain_ones(
-    many: Dataset,
-    small: dict[str, Any],
-    extra: dict[str, Any],
-    switch: str,
-    monkeypatch: pytest.MonkeyPatch,
+    many: Fit, extra: dict[str, Any], switch: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = {**small, **extra, "dropout_rate": 0.0}
-    fast = train(config, many, seed=0, epochs=2, device="cuda")
+    config = {**SMALL, **extra, "dropout_rate": 0.0}
+    fast = many(config=config, epochs=2)
     monkeypatch.setenv(switch, "0")
-    plain = train(config, many, seed=0, epochs=2, device="cuda")
+    plain = many(config=config, epochs=2)
     assert fast.train_losses == pytest.approx(plain.train_losses, rel=0.05)
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd", "muon"])
-def test_capturing_succeeds(
-    many: Dataset, small: dict[str, Any], caplog: pytest.LogCaptureFixture, optimizer: str
-) -> None:
-    config = {**small, **EVERYTHING, "optimizer": optimizer}
-    train(config, many, seed=0, epochs=1, device="cuda")
+def test_capturing_succeeds(many: Fit, caplog: pytest.LogCaptureFixture, optimizer: str) -> None:
+    many(config={**SMALL, **EVERYTHING, "optimizer": optimizer})
     assert not caplog.records  # neither the graph nor the fused layers were given up
 
 
-def test_deterministic_runs_agree_exactly(many: Dataset, small: dict[str, Any]) -> None:
-    first, again = (
-        train(small, many, seed=0, epochs=3, device="cuda", deterministic=True) for _ in range(2)
-    )
+def test_deterministic_runs_agree_exactly(many: Fit) -> None:
+    first, again = (many(epochs=3, deterministic=True) for _ in range(2))
     assert first.train_losses == again.train_losses
     assert first.curve == again.curve
 
 
-def test_memory_is_given_back(many: Dataset, small: dict[str, Any]) -> None:
-    train(small, many, seed=0, epochs=1, device="cuda")
+def test_memory_is_given_back(many: Fit) -> None:
+    many()
     gc.collect()
     before = torch.cuda.memory_allocated()
-    wide = {**small, "batch_size": 256, "n_channels_conv_0": 512, "n_channels_conv_1": 512}
+    wide = {**SMALL, "batch_size": 256, "n_channels_conv_0": 512, "n_channels_conv_1": 512}
     total = torch.cuda.get_device_properties("cuda").total_memory
     torch.cuda.set_per_process_memory_fraction((before + 2**28) / total)
     try:
         with pytest.raises(OutOfMemoryError):
-            train(wide, many, seed=0, epochs=1, device="cuda")
+            many(config=wide)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
     gc.collect()

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from optuna_deepweeds.datasets.dataset import Dataset
-from optuna_deepweeds.training import train
-from tests.training.conftest import SMALL
+from tests.training.conftest import SMALL, Fit
 
 pytest.importorskip("onnxscript", reason="the extra `onnx` is not installed.")
 onnxruntime = pytest.importorskip("onnxruntime", reason="the extra `onnx` is not installed.")
@@ -19,12 +18,11 @@ onnxruntime = pytest.importorskip("onnxruntime", reason="the extra `onnx` is not
 @pytest.mark.slow
 @pytest.mark.parametrize("views", [1, 8])
 def test_exported_network_answers_as_torch_does(
-    squares: Dataset, tmp_path: Path, views: int
+    squares: Dataset, fit: Fit, tmp_path: Path, views: int
 ) -> None:
     from optuna_deepweeds.training.export import export_onnx
 
-    config = {**SMALL, "views": views}
-    network = train(config, squares, seed=0, epochs=1, device="cpu")
+    network = fit(config={**SMALL, "views": views})
     path = tmp_path / "model.onnx"
     assert export_onnx(network, path) < 1e-5
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])

@@ -13,14 +13,15 @@ import torch
 
 from optuna_deepweeds.datasets.dataset import Dataset
 from optuna_deepweeds.errors import InvalidInputError, NotFoundError
-from optuna_deepweeds.training import TrainedNetwork, checkpoint, train
+from optuna_deepweeds.training import TrainedNetwork, checkpoint
+from tests.training.conftest import SMALL, Fit
+
+_WRONG_KIND = r"\A[^\n]*must be of the kind .optuna_deepweeds model[^\n]*\Z"
 
 
 @pytest.fixture(scope="module")
-def network(squares: Dataset) -> TrainedNetwork:
-    from tests.training.conftest import SMALL
-
-    return train({**SMALL, "views": 8}, squares, seed=0, epochs=1, device="cpu")
+def network(fit: Fit) -> TrainedNetwork:
+    return fit(config={**SMALL, "views": 8})
 
 
 def test_saved_network_answers_the_same(
@@ -41,7 +42,7 @@ def test_saved_network_answers_the_same(
     assert path.stat().st_mode == (tmp_path / "any").stat().st_mode
 
 
-def test_probabilities_do_not_depend_on_the_batch(
+def test_probabilities_do_not_depend_on_the_batch_and_other_arrays_are_refused(
     network: TrainedNetwork, squares: Dataset
 ) -> None:
     together = network.predict_proba(squares.images[:9])
@@ -49,6 +50,13 @@ def test_probabilities_do_not_depend_on_the_batch(
     assert together == pytest.approx(alone, abs=1e-6)
     assert together.sum(axis=1) == pytest.approx(np.ones(9), abs=1e-5)
     assert network.predict_proba(squares.images[:0]).shape == (0, 4)
+    for shape, kind, rule in (
+        ((1, 3, 32, 32), np.uint8, "shape"),
+        ((32, 32, 3), np.uint8, "shape"),
+        ((1, 32, 32, 3), np.float32, "uint8"),
+    ):
+        with pytest.raises(InvalidInputError, match=rule):
+            network.predict_proba(np.zeros(shape, kind))
 
 
 @pytest.mark.parametrize("views", [2, 4, 8])
@@ -67,32 +75,18 @@ def test_views_are_averaged(network: TrainedNetwork, squares: Dataset, views: in
         assert answer(view, views) == pytest.approx(expected, abs=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("images", "rule"),
-    [
-        (np.zeros((1, 3, 32, 32), np.uint8), "shape"),
-        (np.zeros((32, 32, 3), np.uint8), "shape"),
-        (np.zeros((1, 32, 32, 3), np.float32), "uint8"),
-    ],
-)
-def test_images_of_another_form_are_refused(
-    network: TrainedNetwork, images: Any, rule: str
-) -> None:
-    with pytest.raises(InvalidInputError, match=rule):
-        network.predict_proba(images)
-
-
-def test_damaged_model_is_one_line(network: TrainedNetwork, tmp_path: Path) -> None:
+def test_damaged_or_incomplete_model_is_one_line(network: TrainedNetwork, tmp_path: Path) -> None:
     path = tmp_path / "model.pt"
     network.save(path)
-    whole = path.read_bytes()
-    for content in (whole[: len(whole) // 2], b"", b"no model", whole[100:]):
-        path.write_bytes(content)
-        with pytest.raises(
-            InvalidInputError, match="must be of the kind .optuna_deepweeds model"
-        ) as caught:
+    whole, content = path.read_bytes(), torch.load(path, weights_only=True)
+    for damaged in (whole[: len(whole) // 2], b"", b"no model", whole[100:]):
+        path.write_bytes(damaged)
+        with pytest.raises(InvalidInputError, match=_WRONG_KIND):
             TrainedNetwork.load(path)
-        assert "\n" not in str(caught.value)
+    for key in ("config", "network", "classes"):
+        checkpoint.write({k: v for k, v in content.items() if k != key}, path)
+        with pytest.raises(InvalidInputError, match=f"complete model file.*{key}"):
+            TrainedNetwork.load(path)
     with pytest.raises(NotFoundError, match="absent.pt"):
         TrainedNetwork.load(tmp_path / "absent.pt")
 
@@ -104,56 +98,24 @@ def test_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
 
     path = tmp_path / "evil.pt"
     torch.save({"kind": "optuna_deepweeds model", "x": Evil()}, path)
-    with pytest.raises(InvalidInputError):
-        TrainedNetwork.load(path)
-    path.write_bytes(pickle.dumps(Evil()))
-    with pytest.raises(InvalidInputError):
-        TrainedNetwork.load(path)
+    for content in (path.read_bytes(), pickle.dumps(Evil())):
+        path.write_bytes(content)
+        with pytest.raises(InvalidInputError):
+            TrainedNetwork.load(path)
     assert not (tmp_path / "ran").exists()
 
 
-def test_model_without_an_entry_is_refused(network: TrainedNetwork, tmp_path: Path) -> None:
-    path = tmp_path / "model.pt"
-    network.save(path)
-    content = torch.load(path, weights_only=True)
-    for key in ("config", "network", "classes"):
-        checkpoint.write({k: v for k, v in content.items() if k != key}, path)
-        with pytest.raises(InvalidInputError, match=f"complete model file.*{key}"):
-            TrainedNetwork.load(path)
-
-
 def test_checkpoint_is_no_model_and_model_is_no_checkpoint(
-    network: TrainedNetwork, squares: Dataset, small: dict[str, Any], tmp_path: Path
+    network: TrainedNetwork, fit: Fit, tmp_path: Path
 ) -> None:
     path = tmp_path / "file.pt"
-    train(small, squares, seed=0, epochs=1, device="cpu", on_epoch=lambda r: r.save(path))
+    fit(on_epoch=lambda report: report.save(path))
     with pytest.raises(InvalidInputError, match="something else"):
         TrainedNetwork.load(path)
     network.save(path)
     with pytest.raises(InvalidInputError, match="something else"):
-        train(small, squares, seed=0, epochs=1, device="cpu", resume_from=path)
-
-
-def test_corrupt_checkpoint_is_one_line(
-    squares: Dataset, small: dict[str, Any], tmp_path: Path
-) -> None:
-    path = tmp_path / "trial.pt"
+        fit(resume_from=path)
     path.write_bytes(b"PK\x03\x04 half a checkpoint")
     with pytest.raises(InvalidInputError, match="cannot be read") as caught:
-        train(small, squares, seed=0, device="cpu", resume_from=path)
+        fit(resume_from=path)
     assert "\n" not in str(caught.value)
-
-
-def test_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
-    path = tmp_path / "file.pt"
-    checkpoint.write({"kind": "test", "value": 1}, path)
-    with pytest.raises((AttributeError, pickle.PicklingError, TypeError)):
-        checkpoint.write({"kind": "test", "value": lambda: None}, path)
-    assert checkpoint.read(path, "test")["value"] == 1
-    assert [file.name for file in tmp_path.iterdir()] == ["file.pt"]
-
-
-def test_unwritable_place_is_told(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(InvalidInputError, match="cannot be written"):
-        checkpoint.write({}, tmp_path / "file" / "model.pt")

@@ -14,6 +14,7 @@ from optuna_deepweeds import training
 from optuna_deepweeds.training import fused_norm
 from optuna_deepweeds.training.fused_norm import FusedNorm, fuse
 from optuna_deepweeds.training.networks import build_network
+from tests.training.conftest import SMALL
 
 _KERNELS = "optuna_deepweeds.training.norm_kernels"
 pytestmark = pytest.mark.skipif(
@@ -27,7 +28,10 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _layers(channels: int, *, pool: bool, relu: bool, device: torch.device) -> nn.Sequential:
+def _fused(
+    channels: int, *, pool: bool = True, relu: bool = True, device: torch.device
+) -> tuple[nn.Sequential, nn.Sequential]:
+    """Usual layers, and the same ones fused."""
     layers: list[nn.Module] = [nn.BatchNorm2d(channels)]
     layers += [nn.MaxPool2d(2)] * pool + [nn.ReLU()] * relu
     generator = torch.Generator().manual_seed(1)
@@ -35,7 +39,10 @@ def _layers(channels: int, *, pool: bool, relu: bool, device: torch.device) -> n
         # Of either sign: a negative weight makes the smallest value of a window the largest.
         layers[0].weight.uniform_(-1.0, 2.0, generator=generator)
         layers[0].bias.normal_(generator=generator)
-    return nn.Sequential(*layers).to(device)
+    usual = nn.Sequential(*layers).to(device)
+    fused = copy.deepcopy(usual)
+    fuse(fused, device)
+    return usual, fused
 
 
 def _batch(shape: tuple[int, ...], device: torch.device) -> Tensor:
@@ -50,9 +57,7 @@ def _batch(shape: tuple[int, ...], device: torch.device) -> Tensor:
 def test_computes_what_the_layers_do(
     device: torch.device, shape: tuple[int, ...], pool: bool, relu: bool
 ) -> None:
-    usual = _layers(shape[1], pool=pool, relu=relu, device=device)
-    fused = copy.deepcopy(usual)
-    fuse(fused, device)
+    usual, fused = _fused(shape[1], pool=pool, relu=relu, device=device)
     assert isinstance(fused[0], FusedNorm)
     results = []
     for layers in (usual, fused):
@@ -68,18 +73,15 @@ def test_computes_what_the_layers_do(
 
 
 def test_half_precision_is_rounded_once(device: torch.device) -> None:
-    layers = _layers(16, pool=True, relu=True, device=device)
-    fused = copy.deepcopy(layers)
-    fuse(fused, device)
+    layers, fused = _fused(16, device=device)
     x = _batch((4, 16, 8, 8), device).bfloat16()
     torch.testing.assert_close(fused(x), layers(x.float()).bfloat16(), rtol=1e-2, atol=1e-3)
 
 
 def test_names_and_tensors_stay(device: torch.device) -> None:
-    config = {"n_conv_layers": 2, "use_BN": True, "global_avg_pooling": True, "n_fc_layers": 1}
-    config |= {"n_channels_conv_0": 8, "n_channels_conv_1": 16, "n_channels_fc_0": 8}
-    config |= {"kernel_size": 3, "dropout_rate": 0.0}
-    network = build_network(config, 4, torch.Generator().manual_seed(0)).to(device)
+    network = build_network(
+        {**SMALL, "dropout_rate": 0.0}, 4, torch.Generator().manual_seed(0)
+    ).to(device)
     before = dict(network.state_dict(keep_vars=True))
     fuse(network, device)
     after = dict(network.state_dict(keep_vars=True))
@@ -89,8 +91,7 @@ def test_names_and_tensors_stay(device: torch.device) -> None:
 
 
 def test_nan_goes_through(device: torch.device) -> None:
-    layers = _layers(8, pool=True, relu=True, device=device)
-    fuse(layers, device)
+    _, layers = _fused(8, device=device)
     x = _batch((2, 8, 4, 4), device)
     x[0, 0, 0, 0] = float("nan")
     y = layers(x)
@@ -100,18 +101,15 @@ def test_nan_goes_through(device: torch.device) -> None:
 
 @pytest.mark.parametrize("shape", [(2, 8, 5, 4), (2, 9, 4, 4)])
 def test_other_shapes_are_left_to_torch(device: torch.device, shape: tuple[int, ...]) -> None:
-    usual = _layers(shape[1], pool=True, relu=True, device=device)
-    fused = copy.deepcopy(usual)
-    fuse(fused, device)
+    usual, fused = _fused(shape[1], device=device)
     x = _batch(shape, device)
     torch.testing.assert_close(fused(x), usual(x))
 
 
 def test_can_be_switched_off(device: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
-    layers = _layers(8, pool=True, relu=True, device=device)
     monkeypatch.setenv("DEEPWEEDS_FUSED_NORM", "0")
-    fuse(layers, device)
-    assert type(layers[0]) is nn.BatchNorm2d
+    _, fused = _fused(8, device=device)
+    assert type(fused[0]) is nn.BatchNorm2d
 
 
 def test_goes_on_without_a_compiler(
@@ -121,9 +119,8 @@ def test_goes_on_without_a_compiler(
     monkeypatch.setitem(sys.modules, _KERNELS, None)
     monkeypatch.delattr(training, "norm_kernels", raising=False)
     fused_norm._load_kernels.cache_clear()
-    layers = _layers(8, pool=True, relu=True, device=torch.device("cpu"))
     for _ in range(2):
-        fuse(layers, torch.device("cpu"))
+        _, layers = _fused(8, device=torch.device("cpu"))
+        assert type(layers[0]) is nn.BatchNorm2d
     fused_norm._load_kernels.cache_clear()
-    assert type(layers[0]) is nn.BatchNorm2d
     assert caplog.text.count("Triton fails") == 1

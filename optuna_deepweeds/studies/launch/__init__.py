@@ -63,7 +63,7 @@ def launch(
         device: Theirs, as for `training.train`; workers of this machine share a GPU.
         gpus: GPUs a worker, on a cluster; Slurm gives whole ones.
         should_stop: Asked at least once a second.
-        on_tick: Called as often, to show progress.
+        on_tick: Called every two seconds, to show progress.
         max_restarts: How often a worker that crashed is started again; Slurm looks after its own.
 
     Raises:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 MAX_RESTARTS = 3
 _RESTART_PAUSE_SECONDS = 1.0
+_TICK_SECONDS = 2.0
 
 
 class Handle(Protocol):
@@ -30,8 +31,8 @@ class LaunchResult:
         restarts: How often workers were started again.
     """
 
-    exit_codes: list[int] = field(default_factory=list)
-    restarts: int = 0
+    exit_codes: list[int]
+    restarts: int
 
     @property
     def exit_code(self) -> int:
@@ -68,18 +69,11 @@ def supervise(
     """Start workers and look after them until all of them ended.
 
     A crashed worker is started again, after a pause that grows. When `should_stop` turns true, or
-    something is raised here, each worker is asked once to end; they are waited for.
-
-    Args:
-        start: Starts the worker of a number below `n_workers`.
-        n_workers: Number of workers.
-        should_stop: Asked every `poll_seconds`.
-        on_tick: Called as often.
-        max_restarts: How often a worker that crashed is started again.
-        poll_seconds: Time between two looks.
+    something is raised here, each worker is asked once to end; they are waited for. `on_tick` is
+    called every two seconds.
     """
     slots: list[_Slot] = []
-    told = False
+    told, tick_at = False, 0.0
     try:
         for i in range(n_workers):
             slots.append(_Slot(start(i)))
@@ -94,7 +88,9 @@ def supervise(
                     if _is_due(slot, max_restarts):
                         slot.handle = start(i)
                         running.append(slot)
-            on_tick()
+            if time.monotonic() >= tick_at:
+                on_tick()
+                tick_at = time.monotonic() + _TICK_SECONDS
             if not running and (told or all(slot.restart_at is None for slot in slots)):
                 break
             time.sleep(poll_seconds)

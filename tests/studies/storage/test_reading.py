@@ -152,19 +152,21 @@ NO_STORAGES: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("kind", NO_STORAGES)
-def test_what_is_no_storage_is_refused_in_the_same_words(tmp_path: Path, kind: str) -> None:
+def test_what_is_no_storage_is_refused_in_the_same_words_and_left_alone(
+    tmp_path: Path, kind: str
+) -> None:
     path = tmp_path / "a.db"
     NO_STORAGES[kind](path)
-    there = list(tmp_path.iterdir())
+    before = path.read_bytes() if path.is_file() else list(tmp_path.iterdir())
     said = []
     for open_it in (lambda: open_storage(str(path), must_exist=True), lambda: _studies(str(path))):
         with pytest.raises(DeepWeedsError) as caught:
             open_it()
         said.append((type(caught.value), str(caught.value)))
     assert said[0] == said[1]
+    assert before == (path.read_bytes() if path.is_file() else list(tmp_path.iterdir()))
     if kind == "no file":
         assert said[0][0] is NotFoundError and "no file" in said[0][1]
-        assert there == list(tmp_path.iterdir()) == []
     if kind == "older":
         assert said[0][0] is StorageError and "optuna storage upgrade" in said[0][1]
 

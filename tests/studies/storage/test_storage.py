@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 
 from optuna_deepweeds.errors import InvalidInputError, NotFoundError, StorageError
 from optuna_deepweeds.studies.storage import default_url, open_storage, redact
-from optuna_deepweeds.studies.storage.engine import resolve_url, sqlite_path
+from optuna_deepweeds.studies.storage.engine import resolve_url
 from tests.postgres import LocalPostgres
 
 # Imports the package once for all processes.
@@ -40,18 +40,6 @@ def _in_processes(n: int, target: object, *arguments: object) -> list[int | None
     for process in processes:
         process.join(60)
     return [process.exitcode for process in processes]
-
-
-def test_study_survives_in_the_storage(storage_url: str) -> None:
-    study = optuna.create_study(study_name="kept", storage=open_storage(storage_url))
-    study.enqueue_trial({"x": 0.25}, user_attrs={"why": "prior"})
-    _run_study(storage_url, "kept", 2)
-
-    again = optuna.load_study(study_name="kept", storage=open_storage(storage_url))
-    assert [t.state for t in again.trials] == [TrialState.COMPLETE] * 2
-    assert again.trials[0].params == {"x": 0.25}
-    assert again.trials[0].user_attrs == {"why": "prior"}
-    assert again.trials[0].intermediate_values == {1: 0.25}
 
 
 def test_workers_may_start_at_once_on_an_empty_database(storage_url: str) -> None:
@@ -216,17 +204,3 @@ def test_postgres_urls_get_an_installed_driver(scheme: str) -> None:
 )
 def test_passwords_are_hidden(url: str, shown: str) -> None:
     assert redact(url) == shown
-
-
-@pytest.mark.parametrize(
-    ("url", "path"),
-    [
-        ("sqlite:///a/b.db", "a/b.db"),
-        ("sqlite:////a/b.db", "/a/b.db"),
-        ("sqlite:///file:/a/b.db?mode=ro&uri=true", "/a/b.db"),
-        ("sqlite://", None),
-        ("sqlite:///:memory:", None),
-    ],
-)
-def test_file_behind_a_url(url: str, path: str | None) -> None:
-    assert sqlite_path(resolve_url(url)) == (Path(path) if path else None)
