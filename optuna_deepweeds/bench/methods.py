@@ -10,7 +10,6 @@ import ast
 import inspect
 import pkgutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from optuna.pruners import BasePruner
@@ -40,16 +39,10 @@ ASHA = ("asha-default", "asha-3-1")
 """The two settings of SuccessiveHalving, the better of which others are compared with."""
 
 
-@dataclass(frozen=True)
-class Description:
-    """A name and its options."""
+def parse(text: str) -> tuple[str, dict[str, Any]]:
+    """Name and options of `rf_ei` or `rf_ei:n_trees=30:space=False`.
 
-    name: str
-    options: Mapping[str, Any]
-
-
-def parse(text: str) -> Description:
-    """Read `rf_ei` or `rf_ei:n_trees=30:space=False`; values are Python literals or words.
+    Values are Python literals or words.
 
     Raises:
         InvalidInputError: An option is not `key=value`.
@@ -66,15 +59,15 @@ def parse(text: str) -> Description:
             options[key] = ast.literal_eval(value)
         except (ValueError, SyntaxError):
             options[key] = value
-    return Description(name, options)
+    return name, options
 
 
-def optuna_sampler(description: Description, seed: int) -> BaseSampler | None:
+def optuna_sampler(name: str, seed: int, options: Mapping[str, Any]) -> BaseSampler | None:
     """Optuna's own sampler with its defaults, what a user would otherwise pick; None if ours."""
-    path, _ = samplers.SAMPLERS[choose("sampler", description.name, samplers.SAMPLERS)]
+    path, _ = samplers.SAMPLERS[choose("sampler", name, samplers.SAMPLERS)]
     if not path.startswith("optuna."):
         return None
-    sampler: BaseSampler = pkgutil.resolve_name(path)(seed=seed, **description.options)
+    sampler: BaseSampler = pkgutil.resolve_name(path)(seed=seed, **options)
     return sampler
 
 
@@ -92,9 +85,9 @@ def make_pruner(
     Raises:
         InvalidInputError: The name is unknown, or the pruner does not take the options.
     """
-    description = parse(text)
-    target, preset = PRUNERS[choose("pruner", description.name, PRUNERS)]
-    options = {**preset, **description.options, **(prior or {})}
+    name, options = parse(text)
+    target, preset = PRUNERS[choose("pruner", name, PRUNERS)]
+    options = {**preset, **options, **(prior or {})}
     if target in pruners.PRUNERS:
         return pruners.make_pruner(target, max_resource=max_resource, **options)
     create = pkgutil.resolve_name(target)
@@ -109,4 +102,4 @@ def make_pruner(
 
 def takes_prior_curves(text: str) -> bool:
     """Whether the pruner can be given curves of earlier studies."""
-    return PRUNERS[choose("pruner", parse(text).name, PRUNERS)][0] == "dora"
+    return PRUNERS[choose("pruner", parse(text)[0], PRUNERS)][0] == "dora"

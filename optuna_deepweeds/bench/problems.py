@@ -166,15 +166,13 @@ def table_problem(table: Table) -> Problem:
         )
         for name, choices in table.choices.items()
     )
-    codes = {
-        name: {choice: index for index, choice in enumerate(choices)}
-        for name, choices in table.choices.items()
-        if isinstance(choices[0], str)
-    }
 
     def row(params: Mapping[str, Any]) -> int:
         return table.row(
-            {name: codes[name][params[name]] if name in codes else params[name] for name in params}
+            {
+                name: table.choices[name].index(value) if isinstance(value, str) else value
+                for name, value in params.items()
+            }
         )
 
     def evaluate(params: Mapping[str, Any], u: float) -> float:

@@ -89,8 +89,3 @@ def read(path: Path) -> list[Run]:
         if known is None or known.budget <= run.budget:
             runs[run.key] = run
     return list(runs.values())
-
-
-def finished(path: Path) -> dict[str, int]:
-    """The length of every run in the file, by key; nothing if there is no file."""
-    return {run.key: run.budget for run in read(path)} if path.exists() else {}

@@ -51,7 +51,7 @@ def run(
         InvalidInputError: `output` is not the file of a benchmark.
         DeepWeedsError: Cells failed; all others were run before.
     """
-    done = results.finished(output)
+    done = {r.key: r.budget for r in results.read(output)} if output.exists() else {}
     todo = [cell for cell in cells if done.get(cell.key, 0) < cell.budget]
     failures: list[str] = []
     for n, (cell, found) in enumerate(_outcomes(todo, execute, processes), start=1):

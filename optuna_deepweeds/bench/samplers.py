@@ -62,17 +62,16 @@ def make_study(cell: Cell, problem: Problem, *, smac_python: str | None = None) 
     The option `space=False` hides the conditions of a space from a sampler that could use them.
     """
     text, given = cell.method["sampler"], cell.method["priors"]
-    description = parse(text)
-    options = dict(description.options)
+    name, options = parse(text)
     seed = int(generator(cell.seed, "sampler", problem.name).integers(2**31))
     enqueued: Sequence[Mapping[str, Any]] = ()
     sampler: optuna.samplers.BaseSampler | None
-    if description.name == "smac":
+    if name == "smac":
         sampler = SmacSampler(
             problem.space, seed=seed, n_trials=cell.budget, python=smac_python, options=options
         )
     else:
-        sampler = optuna_sampler(description, seed)
+        sampler = optuna_sampler(name, seed, options)
     if sampler is None:
         if options.pop("space", True) and problem.is_conditional:
             options["space"] = problem.space
@@ -80,7 +79,7 @@ def make_study(cell: Cell, problem: Problem, *, smac_python: str | None = None) 
             kind, _, n_enqueued = given.partition("/")
             options["priors"] = priors.sources(problem.name, seed=cell.seed, kind=kind)
             enqueued = priors.best(options["priors"], int(n_enqueued))
-        sampler = make_sampler(description.name, seed=seed, **options)
+        sampler = make_sampler(name, seed=seed, **options)
     elif given != NO_PRIORS:
         raise InvalidInputError(f"priors go to rf_ei and dngo, but got {text!r}.")
     study = optuna.create_study(sampler=sampler, direction=problem.direction)

@@ -1,8 +1,6 @@
 """Training speed of this package against the usual pipeline, in the same run.
 
-The usual pipeline is what a project starts with: JPEG files of 256x256 pixels read through
-`ImageFolder`, `Resize`, `ToTensor` and a `DataLoader` with 4 workers; float32, eager, torch's
-default memory layout, a plain Adam and a loss read back at every step. Both train the same
+The usual pipeline (`training_runs.usual`) is what a project starts with. Both train the same
 network on the same images (as many as `deepweeds-balanced` has; their content is noise, which
 does not matter for speed) and score the validation images after every epoch.
 

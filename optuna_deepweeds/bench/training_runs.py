@@ -122,7 +122,11 @@ def ours(
 
 
 def usual(config: Mapping[str, Any], epochs: int, folder: Path, *, device: str) -> dict[str, Any]:
-    """Train the network of `config` in the usual way on the photographs in `folder`."""
+    """Train the network of `config` in the usual way on the photographs in `folder`.
+
+    `ImageFolder`, `Resize`, `ToTensor` and a `DataLoader` with 4 workers; float32, eager, torch's
+    default memory layout, a plain Adam and a loss read back at every step.
+    """
     import torch
     from torch import nn
     from torch.utils.data import DataLoader

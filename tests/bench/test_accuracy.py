@@ -23,20 +23,14 @@ def test_configurations_lie_in_their_spaces() -> None:
     assert "label_smoothing" not in CONFIGS["course"]
 
 
-def test_measures_on_the_test_images() -> None:
-    data = make_squares()
-    data = replace(data, train=data.train[:16], valid=data.valid[:8])
-    result = measure("course", data, range(2), epochs=1, device="cpu")
-    assert len(result.accuracies) == 2
-    assert result.confusion.sum() == 2 * len(data.test)
-    assert result.network is not None
-    assert result.network.config == CONFIGS["course"]
-
-
-def test_one_seed_at_a_time_is_the_same() -> None:
+def test_measures_on_the_test_images_and_one_seed_at_a_time_alike() -> None:
     data = make_squares()
     data = replace(data, train=data.train[:16], valid=data.valid[:8])
     together = measure("course", data, range(2), epochs=1, device="cpu")
+    assert len(together.accuracies) == 2
+    assert together.confusion.sum() == 2 * len(data.test)
+    assert together.network is not None
+    assert together.network.config == CONFIGS["course"]
     second = measure("course", data, range(1, 2), epochs=1, device="cpu")
     assert [score.seed for score in second.scores] == [1]
     assert np.array_equal(second.scores[0].confusion, together.scores[1].confusion)

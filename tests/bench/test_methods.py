@@ -10,9 +10,8 @@ from optuna_deepweeds.pruners import DoraPruner
 
 
 def test_options_are_literals_or_words() -> None:
-    description = parse("rf_ei:n_trees=30:space=False:kind=log")
-    assert description.name == "rf_ei"
-    assert description.options == {"n_trees": 30, "space": False, "kind": "log"}
+    options = {"n_trees": 30, "space": False, "kind": "log"}
+    assert parse("rf_ei:n_trees=30:space=False:kind=log") == ("rf_ei", options)
 
 
 @pytest.mark.parametrize("text", ["rf_ei:fast", "rf_ei:=3", "dora:2=x"])

@@ -33,6 +33,7 @@ def source(sources: list[str]) -> str:
 
 def _table(path: Path, *, seed: int) -> str:
     """A TaskSet-like file of 60 configurations and T epochs, good ones better from the start."""
+    path.parent.mkdir(exist_ok=True)
     rng = np.random.default_rng(seed)
     final = rng.uniform(0.1, 0.7, (60, 1))
     loss = final + (0.7 - final) * np.exp(-np.arange(T + 1))
@@ -61,19 +62,15 @@ def test_other_curves_under_the_same_name_are_run_anew_and_not_mixed(
 ) -> None:
     output = tmp_path / "runs.jsonl"
     run(_cells(source), run_cell, output)
-    (tmp_path / "other").mkdir()
-    moved = tmp_path / "other" / "a.npz"
-    moved.write_bytes(Path(source).read_bytes())
-    assert run(_cells(str(moved)), run_cell, output) == 0
+    moved = _table(tmp_path / "other" / "a.npz", seed=0)
+    assert run(_cells(moved), run_cell, output) == 0
     assert run(_cells(_table(tmp_path / "a.npz.npz", seed=0)), run_cell, output) == 4
-    (tmp_path / "third").mkdir()
     run(_cells(_table(tmp_path / "third" / "a.npz", seed=1)), run_cell, output)
     with pytest.raises(InvalidInputError, match="same curves"):
         summarise_pruners(results.read(output), budgets=(3,))
 
 
 def test_two_sources_of_one_name_are_refused(source: str, tmp_path: Path) -> None:
-    (tmp_path / "other").mkdir()
     twin = _table(tmp_path / "other" / "a.npz", seed=1)
     with pytest.raises(InvalidInputError, match="name of its own"):
         grid([source, twin], ["none"], budget=3, seeds=(0,))
@@ -195,12 +192,6 @@ def test_a_run_too_short_for_the_budgets_is_left_out() -> None:
     assert summarise_pruners(_runs(), budgets=(4, 5)) == []
 
 
-def _command(*args: str) -> int:
-    with pytest.raises(SystemExit) as stop:
-        main(["bench", "pruners", *args])
-    return int(stop.value.code or 0)
-
-
 def test_the_effect_of_prior_curves_is_paired_with_the_same_seed_without() -> None:
     runs = [
         _run("dora", "a", 0, [[20, 0.5]]), _run("dora", "a", 0, [[10, 0.4]], "same"),
@@ -216,6 +207,12 @@ def test_the_effect_of_prior_curves_is_paired_with_the_same_seed_without() -> No
     assert same["vs_cold_2_se"] == pytest.approx(0.1)
     assert same["vs_cold"] == pytest.approx((same["vs_cold_1"] + same["vs_cold_2"]) / 2)
     assert set(warm_start_columns((1, 2))) <= {*same}
+
+
+def _command(*args: str) -> int:
+    with pytest.raises(SystemExit) as stop:
+        main(["bench", "pruners", *args])
+    return int(stop.value.code or 0)
 
 
 def test_the_command_prints_what_the_file_holds(

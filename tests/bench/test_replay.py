@@ -39,8 +39,10 @@ def _curves(n: int = 200, seed: int = 0) -> Curves:
 
 
 def replay(
-    curves: Curves, pruner: BasePruner, *, max_epochs: int, workers: int = 1, **options: Any
+    curves: Curves, pruner: str | BasePruner, *, max_epochs: int, workers: int = 1, **options: Any
 ) -> tuple[Outcome, optuna.Study]:
+    if isinstance(pruner, str):
+        pruner = make_pruner(pruner, max_resource=T, seed=options.get("seed", 0))
     simulation = Simulation(curves, pruner, **options)
     return simulation.run(max_epochs=max_epochs, workers=workers), simulation.study
 
@@ -53,13 +55,7 @@ def _order(curves: Curves, seed: int) -> list[int]:
 @pytest.mark.parametrize("name", list(PRUNERS))
 def test_every_epoch_is_paid_once_and_counted(name: str, workers: int) -> None:
     curves = _curves()
-    outcome, study = replay(
-        curves,
-        make_pruner(name, max_resource=T, seed=1),
-        max_epochs=N_EPOCHS,
-        workers=workers,
-        seed=1,
-    )
+    outcome, study = replay(curves, name, max_epochs=N_EPOCHS, workers=workers, seed=1)
     assert outcome.epochs == outcome.paid.sum() == N_EPOCHS
     assert outcome.paid.max() <= T
     trials = study.trials
@@ -68,9 +64,8 @@ def test_every_epoch_is_paid_once_and_counted(name: str, workers: int) -> None:
     assert sum(len(t.intermediate_values) for t in trials) - inherited == outcome.epochs
     for trial in trials:
         # A curve has no gaps and is the table's, whoever trained its parts.
-        row = int(
-            np.argmin(np.abs(curves.values[:, 0] - trial.intermediate_values.get(1, np.inf)))
-        )
+        first = trial.intermediate_values.get(1, np.inf)
+        row = int(np.argmin(np.abs(curves.values[:, 0] - first)))
         reported = [trial.intermediate_values[s] for s in sorted(trial.intermediate_values)]
         assert reported == curves.values[row, : len(reported)].tolist()
         assert all(trial.params[k] == v for k, v in curves.params[row].items()) or not reported
@@ -83,9 +78,7 @@ def test_every_epoch_is_paid_once_and_counted(name: str, workers: int) -> None:
 def test_continuations_go_on_from_the_last_epoch_of_a_paused_trial(
     name: str, workers: int
 ) -> None:
-    outcome, study = replay(
-        _curves(), make_pruner(name, max_resource=T, seed=0), max_epochs=20 * T, workers=workers
-    )
+    outcome, study = replay(_curves(), name, max_epochs=20 * T, workers=workers)
     trials = study.trials
     continued = [t for t in trials if attributes.ORIGIN in t.user_attrs]
     assert len(continued) == outcome.continuations > 0
@@ -127,9 +120,7 @@ def _oracle(curves: Curves, rows: list[int], max_epochs: int, *, halving: bool) 
 @pytest.mark.parametrize("seed", range(3))
 def test_one_worker_equals_a_plain_loop(name: str, halving: bool, seed: int) -> None:
     curves = _curves()
-    outcome, study = replay(
-        curves, make_pruner(name, max_resource=T, seed=0), max_epochs=17 * T - 2, seed=seed
-    )
+    outcome, study = replay(curves, name, max_epochs=17 * T - 2, seed=seed)
     lengths = _oracle(curves, _order(curves, seed), 17 * T - 2, halving=halving)
     assert [len(t.intermediate_values) for t in study.trials] == lengths
     finals = [
@@ -182,17 +173,14 @@ def test_decisions_are_those_of_optunas_own_loop(make: Callable[[], BasePruner])
 
 def test_the_table_is_used_up_without_repeats_and_the_run_then_ends() -> None:
     curves = _curves(n=20)
-    outcome, study = replay(
-        curves, make_pruner("asha-3-1", max_resource=T, seed=0), max_epochs=100 * T, workers=4
-    )
+    outcome, study = replay(curves, "asha-3-1", max_epochs=100 * T, workers=4)
     assert outcome.trials == 20 and (outcome.paid > 0).all()
     assert all(t.state.is_finished() for t in study.trials)
 
 
 def test_the_same_seed_gives_the_same_run_and_another_one_another() -> None:
     def run(seed: int) -> tuple[list[int], list[tuple[int, float]]]:
-        pruner = make_pruner("dora-thaw", max_resource=T, seed=seed)
-        outcome, _ = replay(_curves(), pruner, max_epochs=15 * T, workers=4, seed=seed)
+        outcome, _ = replay(_curves(), "dora-thaw", max_epochs=15 * T, workers=4, seed=seed)
         return outcome.paid.tolist(), outcome.finished
 
     assert run(3) == run(3) != run(4)
@@ -201,17 +189,14 @@ def test_the_same_seed_gives_the_same_run_and_another_one_another() -> None:
 def test_every_pruner_meets_the_same_configurations_in_the_same_order() -> None:
     curves = _curves()
     for name in ("none", "median", "asha-3-1", "dora"):
-        _, study = replay(curves, make_pruner(name, max_resource=T, seed=0), max_epochs=10 * T)
+        _, study = replay(curves, name, max_epochs=10 * T)
         params = [t.params for t in study.trials]
         assert params == [dict(curves.params[row]) for row in _order(curves, 0)[: len(params)]]
 
 
 def test_incumbents_are_chosen_by_reports_and_scored_by_true_values() -> None:
     curves = _curves()
-    reported = -curves.values
-    outcome, _ = replay(
-        curves, make_pruner("none", max_resource=T, seed=0), max_epochs=40 * T, reported=reported
-    )
+    outcome, _ = replay(curves, "none", max_epochs=40 * T, reported=-curves.values)
     worst = curves.values[_order(curves, 0)[:40], -1].min()
     assert outcome.finished[-1][1] == curves.regret(worst)
 
@@ -219,12 +204,8 @@ def test_incumbents_are_chosen_by_reports_and_scored_by_true_values() -> None:
 @pytest.mark.parametrize("name", ["tpe", "rf_ei"])
 def test_a_sampler_chooses_among_the_table(name: str) -> None:
     curves = _curves()
-    outcome, study = replay(
-        curves,
-        make_pruner("asha-3-1", max_resource=T, seed=0),
-        max_epochs=8 * T,
-        sampler=make_sampler(name, seed=0),
-    )
+    sampler = make_sampler(name, seed=0)
+    _, study = replay(curves, "asha-3-1", max_epochs=8 * T, sampler=sampler)
     params = [tuple(t.params.values()) for t in study.trials]
     assert len(set(params)) == len(params)
     assert set(params) <= {tuple(row.values()) for row in curves.params}

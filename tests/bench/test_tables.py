@@ -39,16 +39,14 @@ def test_every_repeat_of_random_configurations_is_what_the_package_can_answer(ta
 
 @needs_package
 def test_tables_have_the_sizes_and_directions_of_their_families() -> None:
-    assert {family: len(names) for family, names in TABLE_FAMILIES.items()} == {
-        "fcnet": 4,
-        "hpobench": 8,
-        "nasbench201": 3,
-    }
-    assert load_table("naval_propulsion").values.shape == (62208, 4)
-    assert load_table("naval_propulsion").direction == "minimize"
-    assert load_table("kc1").values.shape == (30000, 5)
-    assert load_table("imagenet").values.shape == (15625, 3)
-    assert load_table("imagenet").direction == "maximize"
+    assert [*map(len, TABLE_FAMILIES.values())] == [4, 8, 3]
+    for task, shape, direction in (
+        ("naval_propulsion", (62208, 4), "minimize"),
+        ("kc1", (30000, 5), "maximize"),
+        ("imagenet", (15625, 3), "maximize"),
+    ):
+        table = load_table(task)
+        assert (table.values.shape, table.direction) == (shape, direction)
 
 
 @needs_package
