@@ -22,10 +22,6 @@ from optuna_deepweeds.bench.tables import TABLE_FAMILIES
 from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.samplers import PriorSource
 
-TRIALS = ("good", "negated", "shuffled")
-"""What the trials given to a sampler can be worth: honest values, values turned around, so that
-they recommend what is bad, or values dealt out at random, so that they say nothing."""
-
 CURVES = ("none", "same", "related", "shifted", "lowered", "negated")
 """What a pruner can be given: nothing (the control), the held-out curves without the best fifth,
 curves of the other tasks, or those of `same` .3 too high, .3 too low or turned upside down."""
@@ -45,7 +41,8 @@ def sources(task: str, *, seed: int, kind: str = "good") -> list[PriorSource]:
     Args:
         task: The target; only tables have priors.
         seed: Of the run; each seed has sources of its own.
-        kind: One of `TRIALS`.
+        kind: What they are worth: "good", honest values; "negated", turned around, so that they
+            recommend what is bad; "shuffled", dealt out at random, so that they say nothing.
 
     Raises:
         InvalidInputError: The task has no sister tasks.
