@@ -71,7 +71,9 @@ def make_pruner(
         pruner: BasePruner = pkgutil.resolve_name(PRUNERS[name][0])(
             **{**settings.get(name, {}), **options}
         )
-    except TypeError as error:
+    except InvalidInputError:
+        raise
+    except (TypeError, ValueError) as error:
         raise InvalidInputError(f"pruner {name!r} does not take these options: {error}.") from None
     return pruner
 

@@ -38,6 +38,7 @@ def test_name_gives_its_pruner_which_stops_from_min_resource_on(
     [
         ("dorra", {}, r"no pruner 'dorra'\. Did you mean 'dora'\?.*asha"),
         ("asha", {"patience": 3}, "asha.*patience"),
+        ("asha", {"reduction_factor": 1}, "asha.*reduction_factor"),
         ("dora", {"reduction_factor": 1}, "reduction_factor >= 2"),
     ],
 )
