@@ -6,6 +6,9 @@ Each key is one constant, so that a reader and a writer in different rooms canno
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 _PREFIX = "deepweeds:"
 
 # Studies, user attributes.
@@ -73,3 +76,22 @@ RUNG = _PREFIX + "rung:"
 INTERRUPTED = _PREFIX + "interrupted"
 """str: the trial failed because its worker died, at the latest at this ISO time; another one runs
 it again."""
+
+
+def write(
+    storage: Any,
+    trial_id: int,
+    *,
+    user: Mapping[str, Any] | None = None,
+    system: Mapping[str, Any] | None = None,
+) -> None:
+    """Set attributes of a trial: in one transaction where the storage can, else one by one."""
+    # Our storage, in Optuna's cache or not.
+    together = getattr(getattr(storage, "_backend", storage), "set_trial_attrs", None)
+    if together is not None:
+        together(trial_id, user, system)
+        return
+    for key, value in (system or {}).items():
+        storage.set_trial_system_attr(trial_id, key, value)
+    for key, value in (user or {}).items():
+        storage.set_trial_user_attr(trial_id, key, value)

@@ -22,8 +22,8 @@ from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from optuna_deepweeds import trials
-from optuna_deepweeds.attributes import ANTICIPATION, RUNG
+from optuna_deepweeds import attributes, trials
+from optuna_deepweeds.attributes import RUNG
 from optuna_deepweeds.pruners.forecast import Forecast
 from optuna_deepweeds.pruners.rungs import RungValues, value_at
 
@@ -204,10 +204,10 @@ def store(
     expected = standing.value if forecast is None else forecast.expected
     ends = [] if forecast is None else sorted((sign * forecast.low, sign * forecast.high))
     low, high = ends or (None, None)
-    trial_id, storage = standing.trial._trial_id, study._storage
-    for rung, value in crossed.items():
-        mark = sign * value if math.isfinite(value) else None  # JSON has no NaN
-        storage.set_trial_system_attr(trial_id, f"{RUNG}{rung}", mark)
+    marks = {  # JSON has no NaN.
+        f"{RUNG}{rung}": sign * value if math.isfinite(value) else None
+        for rung, value in crossed.items()
+    }
     attribute = {
         "epoch": standing.step,
         "expected": sign * expected if math.isfinite(expected) else None,
@@ -217,7 +217,8 @@ def store(
         "decision": decision,
         "reason": reason,
     }
-    storage.set_trial_user_attr(trial_id, ANTICIPATION, attribute)
+    anticipation = {attributes.ANTICIPATION: attribute}
+    attributes.write(study._storage, standing.trial._trial_id, user=anticipation, system=marks)
 
 
 class Histories:
