@@ -21,13 +21,11 @@ from optuna_deepweeds.datasets.prepared import (
     N_FOLDS,
     N_IMAGES,
     PREPARED_NAME,
-    TEST,
-    TRAIN,
-    VALID,
     Prepared,
     read_prepared,
     write_prepared,
 )
+from optuna_deepweeds.datasets.split import TEST, TRAIN, VALID
 from optuna_deepweeds.errors import DeepWeedsError, InvalidInputError, NotFoundError
 from optuna_deepweeds.files import locked
 
