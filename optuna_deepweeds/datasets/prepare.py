@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from optuna_deepweeds.datasets.download import download
-from optuna_deepweeds.datasets.photographs import MAX_SIDE, SIDE, Photographs, decode_all
+from optuna_deepweeds.datasets.photographs import MAX_SIDE, SIDE, Photographs, Progress, decode_all
 from optuna_deepweeds.datasets.prepared import (
     CLASSES,
     N_FOLDS,
@@ -28,9 +28,6 @@ from optuna_deepweeds.datasets.prepared import (
 from optuna_deepweeds.datasets.split import TEST, TRAIN, VALID
 from optuna_deepweeds.errors import DeepWeedsError, InvalidInputError, NotFoundError
 from optuna_deepweeds.files import locked
-
-Progress = Callable[[str, int, int | None, str], None]
-"""Called with (what is being done, units done, units in all or None, unit: "B" or "images")."""
 
 _MAX_LABEL_BYTES = 4 * 2**20
 
