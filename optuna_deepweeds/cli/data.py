@@ -98,7 +98,7 @@ def prepare(
 def describe(name: str | None, data_dir: Path | None, fold: int, fmt: str) -> None:
     """List the data sets, or count the images of NAME by class and split.
 
-    Names: deepweeds, deepweeds-balanced, demo.
+    Names: deepweeds, deepweeds-balanced, deepweeds-scenes, demo.
     """
     if name is None:
         rows = [_summary(known, data_dir) for known in datasets.DATASETS]
@@ -134,6 +134,8 @@ def describe(name: str | None, data_dir: Path | None, fold: int, fmt: str) -> No
         click.echo()
         for key, value in about.items():
             click.echo(f"{key.replace('_', ' '):<12} {value}")
+        if name in datasets.NOTES:
+            info(datasets.NOTES[name])
     else:
         # Every row says what it belongs to, so that the output of several calls can be joined.
         emit([{**about, **row} for row in rows], columns=[*about, *columns], fmt=fmt)

@@ -10,6 +10,7 @@ import click
 from optuna_deepweeds import attributes
 from optuna_deepweeds.cli._output import emit, emit_record, format_option, info, storage_option
 from optuna_deepweeds.cli._values import Output, WorkerOptions, worker_options
+from optuna_deepweeds.datasets import NOTES
 from optuna_deepweeds.errors import DeepWeedsError, InvalidInputError
 from optuna_deepweeds.report.published import published_rows
 from optuna_deepweeds.tasks.evaluation import PROTOCOLS, RECIPES
@@ -81,6 +82,8 @@ def evaluate(
         on_score=_show_score,
     )
     _emit(evaluation, fmt)
+    if task.name in NOTES:
+        info(NOTES[task.name])
     if protocol == "holdout":  # What `study report` and `study compare` show as test results.
         store_evaluation(study, evaluation)
     if not evaluation.trials[0].scores:
