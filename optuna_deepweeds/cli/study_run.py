@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -239,7 +240,7 @@ def _default_name(spec: StudySpec) -> str:
     images = Path(spec.dataset).name if is_folder(spec.dataset) else spec.dataset
     parts = [images, spec.space, spec.sampler, spec.pruner, f"seed{spec.seed}"]
     parts += [f"{spec.size}px"] if spec.size != default.size else []
-    parts += [f"by-{spec.group_by}"] if spec.group_by else []
+    parts += [f"by{zlib.crc32(spec.group_by.encode()):08x}"] if spec.group_by else []
     parts += [f"fold{spec.fold}"] if spec.fold != default.fold else []
     parts += [f"{spec.epochs}epochs"] if spec.epochs != default.epochs else []
     if spec.thaw != (spec.pruner == "dora"):
