@@ -68,8 +68,6 @@ PRIOR_ROW = _PREFIX + "prior_row"
 """str: digest of the row that an imported trial came from; no row is imported twice."""
 
 # Trials, system attributes.
-RUNG = _PREFIX + "rung:"
-"""float: value at a rung; the key is completed by the rung's epoch."""
 INTERRUPTED = _PREFIX + "interrupted"
 """str: the trial failed because its worker died, at the latest at this ISO time; another one runs
 it again."""
