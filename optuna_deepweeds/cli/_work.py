@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shlex
+from contextlib import closing
 
 import click
 import optuna
 
 from optuna_deepweeds.cli._output import info
-from optuna_deepweeds.cli._progress import Display
+from optuna_deepweeds.cli._progress import Display, Steps
 from optuna_deepweeds.cli._signals import StopFlag
 from optuna_deepweeds.cli._values import WorkerOptions
 from optuna_deepweeds.report.dashboard_note import publish
@@ -27,15 +28,19 @@ def load_task(spec: StudySpec, options: WorkerOptions) -> ImageTask:
         NotFoundError: If they are not on this machine.
         InvalidInputError: If they are others than the study's.
     """
-    return make_task(
-        spec.dataset,
-        space=spec.space,
-        epochs=spec.epochs,
-        fold=spec.fold,
-        fingerprint=spec.dataset_fingerprint,
-        data_dir=options.data_dir,
-        deterministic=options.deterministic,
-    )
+    with closing(Steps()) as progress:
+        return make_task(
+            spec.dataset,
+            space=spec.space,
+            epochs=spec.epochs,
+            fold=spec.fold,
+            size=spec.size,
+            group_by=spec.group_by,
+            fingerprint=spec.dataset_fingerprint,
+            data_dir=options.data_dir,
+            deterministic=options.deterministic,
+            progress=progress,
+        )
 
 
 def check_device(device: str | None) -> str:
@@ -56,15 +61,14 @@ def print_plan(
     """Say on stderr what a study is about to do."""
     from optuna_deepweeds.studies.storage import default_url, redact
 
-    images = task.images
+    images = "\n".join(f"         {line}" for line in task.images.lines())
     limits = [f"{budget.trials} trials" if budget.trials else ""]
     limits.append(duration(budget.seconds) if budget.seconds else "")
     limits.append(f"{budget.epochs} epochs" if budget.epochs else "")
     thaw = " with thaw" if spec.thaw else ""
     info(
         f"Study    {name}\n"
-        f"Images   {spec.dataset}: {len(images.train)} train, {len(images.valid)} validation, "
-        f"{len(images.classes)} classes\n"
+        f"Images   {spec.dataset}, {spec.size}x{spec.size}\n{images}\n"
         f"Search   space {spec.space}, sampler {spec.sampler}, pruner {spec.pruner}{thaw}, "
         f"seed {spec.seed}\n"
         f"Budget   {', '.join(limit for limit in limits if limit)}; "

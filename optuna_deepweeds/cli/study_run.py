@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import click
 
 from optuna_deepweeds.cli._output import info, storage_option
-from optuna_deepweeds.cli._values import WorkerOptions, budget_options, worker_options
+from optuna_deepweeds.cli._values import (
+    WorkerOptions,
+    budget_options,
+    group_by_option,
+    size_option,
+    worker_options,
+)
 from optuna_deepweeds.cli._work import check_device, load_task, print_plan, work
-from optuna_deepweeds.datasets import DATASETS
+from optuna_deepweeds.datasets import DATASETS, is_folder
 from optuna_deepweeds.errors import InvalidInputError, NotFoundError
 from optuna_deepweeds.pruners import PRUNERS
 from optuna_deepweeds.report.standing import counted, standing_of
@@ -30,14 +37,17 @@ _TRIALS = 100
 @click.option(
     "--dataset",
     default="auto",
-    help=f"Images: {', '.join(DATASETS)}; auto takes deepweeds-balanced where it is prepared, "
-    "else demo.",
+    help=f"Images: {', '.join(DATASETS)}, or a folder of class folders, such as ./photos; auto "
+    "takes deepweeds-balanced where it is prepared, else demo.",
 )
 @click.option("--fold", default=0, help="Official fold of deepweeds, 0 to 4.")
+@size_option
+@group_by_option
 @click.option(
     "--space",
     default="auto",
-    help=f"One of {', '.join(SPACES)}; auto is course, and course-small on demo without a GPU.",
+    help=f"One of {', '.join(SPACES)}; auto is course, and course-small on demo and folders "
+    "without a GPU.",
 )
 @click.option("--sampler", default="rf_ei", help=f"One of {', '.join(SAMPLERS)}.")
 @click.option("--pruner", default="dora", help=f"One of {', '.join(PRUNERS)}.")
@@ -76,6 +86,8 @@ def run(
     name_option: str | None,
     dataset: str,
     fold: int,
+    size: int,
+    group_by: str,
     space: str,
     sampler: str,
     pruner: str,
@@ -107,6 +119,8 @@ def run(
     spec = StudySpec(
         dataset="demo" if dataset == "auto" else dataset,
         fold=fold,
+        size=size,
+        group_by=group_by,
         space="course" if space == "auto" else space,
         sampler=sampler,
         pruner=pruner,
@@ -124,7 +138,7 @@ def run(
     is_here = options.engine == "local"
     chosen = check_device(options.device) if is_here else options.device or "of each machine"
     is_first_look = task.name == "demo" and chosen == "cpu"
-    if space == "auto" and is_first_look:
+    if space == "auto" and chosen == "cpu" and (is_first_look or is_folder(dataset)):
         task = replace(task, space=SPACES["course-small"])
     spec = replace(
         spec,
@@ -222,7 +236,10 @@ def _make_task(spec: StudySpec, is_auto: bool, options: WorkerOptions) -> ImageT
 def _default_name(spec: StudySpec) -> str:
     """A name for whoever gives none: another one for every specification."""
     default = StudySpec(dataset=spec.dataset)
-    parts = [spec.dataset, spec.space, spec.sampler, spec.pruner, f"seed{spec.seed}"]
+    images = Path(spec.dataset).name if is_folder(spec.dataset) else spec.dataset
+    parts = [images, spec.space, spec.sampler, spec.pruner, f"seed{spec.seed}"]
+    parts += [f"{spec.size}px"] if spec.size != default.size else []
+    parts += [f"by-{spec.group_by}"] if spec.group_by else []
     parts += [f"fold{spec.fold}"] if spec.fold != default.fold else []
     parts += [f"{spec.epochs}epochs"] if spec.epochs != default.epochs else []
     if spec.thaw != (spec.pruner == "dora"):

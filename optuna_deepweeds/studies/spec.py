@@ -28,8 +28,10 @@ class StudySpec:
     """Everything that decides which trials a study runs; stored in the study and never changed.
 
     Attributes:
-        dataset: Name of a data set; known to whoever makes the task.
+        dataset: Name of a data set, or a folder; known to whoever makes the task.
         fold: Official fold of the data set; 0 for data sets with one split.
+        size: Sides of the images, in pixels.
+        group_by: Regular expression of what keeps images of a folder in one split; "" for none.
         space: Name of a search space.
         sampler: Name of a sampler.
         pruner: Name of a pruner.
@@ -58,6 +60,8 @@ class StudySpec:
     dataset_fingerprint: str = ""
     direction: str = "maximize"
     metric: str = "validation accuracy"
+    size: int = 32
+    group_by: str = ""
 
     def __post_init__(self) -> None:
         choose("space", self.space, SPACES)
