@@ -119,7 +119,7 @@ def test_first_leader_goes_alone_and_leaders_take_half_of_all_steps() -> None:
     assert not field(([0.9], "running"), *ten).may_lead(None)
     assert field(([], "running"), *ten).may_lead(None)
     finished = [([0.5] * 6, "done")] * 3
-    # Less what the quotas allow for, they took 41 of 70 steps, or 33 of 100.
+    # Less what the quotas allow for, they took 41 of 70 steps, or 16 of 100.
     assert not field(*finished, *ten).may_lead(0.5)
     assert field(*finished, *paused(*[0.1] * 40)).may_lead(0.5)
 
