@@ -133,7 +133,7 @@ class ImageTask:
 def make_task(
     dataset: str,
     *,
-    space: str,
+    space: str | SearchSpace,
     epochs: int,
     fold: int = 0,
     fingerprint: str = "",
@@ -144,7 +144,7 @@ def make_task(
 
     Args:
         dataset: Name of a data set.
-        space: Name of a search space.
+        space: A search space, or its name.
         epochs: Of a whole training.
         fold: Official fold of the data set.
         fingerprint: What the task's must be; empty if it may be any.
@@ -163,4 +163,5 @@ def make_task(
             f"the images of {dataset} must be those that the study began with "
             f"({fingerprint[:12]}), but are {images.fingerprint[:12]}."
         )
-    return ImageTask(images, SPACES[space], epochs, deterministic)
+    space = SPACES[space] if isinstance(space, str) else space
+    return ImageTask(images, space, epochs, deterministic)
