@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import click
 
+from optuna_deepweeds.datasets import SIDE
 from optuna_deepweeds.schema import require
 from optuna_deepweeds.studies.launch import ENGINES
 from optuna_deepweeds.studies.spec import Budget
@@ -56,8 +57,18 @@ class WorkerOptions:
 data_dir_option = click.option(
     "--data-dir",
     type=click.Path(path_type=Path),
-    help="Where the images lie.  [default: DEEPWEEDS_DATA where set, else the user's cache "
-    "directory]",
+    help="Where the images lie, also those of a folder that was moved.  [default: DEEPWEEDS_DATA "
+    "where set, else the user's cache directory]",
+)
+size_option = click.option(
+    "--size", default=SIDE, help="Sides of a folder's images: 32, 64, 96 or 128 pixels."
+)
+group_by_option = click.option(
+    "--group-by",
+    default="",
+    metavar="REGEX",
+    help="Images of a folder in whose CLASS/FILE it finds the same, such as a day, come into one "
+    "split.",
 )
 _WORKER_OPTIONS = {
     "workers": click.option("--workers", default=1, help="Number of worker processes."),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shlex
+from contextlib import closing
 
 import click
 import optuna
 
 from optuna_deepweeds.cli._output import info
 from optuna_deepweeds.cli._own_task import describe, own_task
-from optuna_deepweeds.cli._progress import Display
+from optuna_deepweeds.cli._progress import Display, Steps
 from optuna_deepweeds.cli._signals import StopFlag
 from optuna_deepweeds.cli._values import WorkerOptions
 from optuna_deepweeds.errors import InvalidInputError, SpecMismatchError
@@ -50,15 +51,19 @@ def load_images(spec: StudySpec, options: WorkerOptions) -> ImageTask:
     """
     if spec.kind != "images":
         raise InvalidInputError(f"this needs a study of images, but got one of {spec.dataset}.")
-    return make_task(
-        spec.dataset,
-        space=spec.search_space or "",
-        epochs=spec.epochs,
-        fold=spec.fold,
-        fingerprint="" if options.accept_changes else spec.dataset_fingerprint,
-        data_dir=options.data_dir,
-        deterministic=options.deterministic,
-    )
+    with closing(Steps()) as progress:
+        return make_task(
+            spec.dataset,
+            space=spec.search_space or "",
+            epochs=spec.epochs,
+            fold=spec.fold,
+            size=spec.size,
+            group_by=spec.group_by,
+            fingerprint="" if options.accept_changes else spec.dataset_fingerprint,
+            data_dir=options.data_dir,
+            deterministic=options.deterministic,
+            progress=progress,
+        )
 
 
 def check_device(device: str | None) -> str:
@@ -80,11 +85,8 @@ def print_plan(
     from optuna_deepweeds.studies.storage import default_url, redact
 
     if isinstance(task, ImageTask):
-        images = task.images
-        what = (
-            f"Images   {spec.dataset}: {len(images.train)} train, {len(images.valid)} validation, "
-            f"{len(images.classes)} classes"
-        )
+        images = "\n".join(f"         {line}" for line in task.images.lines())
+        what = f"Images   {spec.dataset}, {spec.size}x{spec.size}\n{images}"
         most = f"{counted(spec.epochs, 'epoch')} a network; device {device}"
     else:
         what, most = describe(spec)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -17,9 +18,15 @@ from optuna_deepweeds.cli._own_task import (
     space_named,
     task_options,
 )
-from optuna_deepweeds.cli._values import WorkerOptions, budget_options, worker_options
+from optuna_deepweeds.cli._values import (
+    WorkerOptions,
+    budget_options,
+    group_by_option,
+    size_option,
+    worker_options,
+)
 from optuna_deepweeds.cli._work import check_device, load_images, load_task, print_plan, work
-from optuna_deepweeds.datasets import DATASETS
+from optuna_deepweeds.datasets import DATASETS, is_folder
 from optuna_deepweeds.errors import InvalidInputError, NotFoundError
 from optuna_deepweeds.pruners import PRUNERS
 from optuna_deepweeds.report.standing import counted, standing_of
@@ -43,16 +50,18 @@ _TRIALS = 100
 @click.option(
     "--dataset",
     default="auto",
-    help=f"Images: {', '.join(DATASETS)}; auto takes deepweeds-balanced where it is prepared, "
-    "else demo.",
+    help=f"Images: {', '.join(DATASETS)}, or a folder of class folders, such as ./photos; auto "
+    "takes deepweeds-balanced where it is prepared, else demo.",
 )
 @click.option("--fold", default=0, help="Official fold of deepweeds, 0 to 4.")
+@size_option
+@group_by_option
 @task_options
 @click.option(
     "--space",
     default="auto",
     help=f"One of {', '.join(SPACES)}, or a file: mine.py:SPACE, mine.toml; auto is course, and "
-    "course-small on demo without a GPU; an objective may suggest for itself.",
+    "course-small on demo and folders without a GPU; an objective may suggest for itself.",
 )
 @click.option("--sampler", default="rf_ei", help=f"One of {', '.join(SAMPLERS)}.")
 @click.option("--pruner", default="dora", help=f"One of {', '.join(PRUNERS)}.")
@@ -97,6 +106,8 @@ def run(
     name_option: str | None,
     dataset: str,
     fold: int,
+    size: int,
+    group_by: str,
     own: TaskOptions,
     space: str,
     sampler: str,
@@ -127,14 +138,18 @@ def run(
     if enqueue_best and not prior_files:
         raise InvalidInputError("--enqueue-best takes the best of --priors, but none are given.")
     is_own = own.kind != "images"
-    if is_own and (dataset != "auto" or fold):
-        raise click.UsageError(f"--dataset and --fold are of images, not of --{own.kind}.")
+    if is_own and (dataset != "auto" or fold or group_by):
+        raise click.UsageError(
+            f"--dataset, --fold and --group-by are of images, not of --{own.kind}."
+        )
     default_space = "" if is_own else "course"
     named = own.named() if is_own else {"dataset": "demo" if dataset == "auto" else dataset}
     spec = StudySpec(
         **named,
         **space_named(default_space if space == "auto" else space),
         fold=fold,
+        size=size,
+        group_by=group_by,
         sampler=sampler,
         pruner=pruner,
         seed=seed,
@@ -158,7 +173,7 @@ def run(
         is_here = options.engine == "local"
         chosen = check_device(chosen) if is_here else chosen or "of each machine"
         is_first_look = images.name == "demo" and chosen == "cpu"
-        if space == "auto" and is_first_look:
+        if space == "auto" and chosen == "cpu" and (is_first_look or is_folder(dataset)):
             images = replace(images, space=SPACES["course-small"])
         task = images
         spec = replace(
@@ -276,12 +291,19 @@ def _accept_changes(name: str, spec: StudySpec, storage: RDBStorage) -> None:
 def _default_name(spec: StudySpec) -> str:
     """A name for whoever gives none: another one for every specification."""
     default = StudySpec(dataset=spec.dataset)
-    task = re.sub(r"[^\w.-]+", "-", spec.dataset).strip("-")[:80]
-    space = re.sub(r"[^\w.-]+", "-", spec.space) or "free"
-    parts = [task, space, spec.sampler, spec.pruner, f"seed{spec.seed}"]
+    task = Path(spec.dataset).name if is_folder(spec.dataset) else spec.dataset
+    parts = [_slug(task), _slug(spec.space) or "free", spec.sampler, spec.pruner]
+    parts.append(f"seed{spec.seed}")
+    parts += [f"{spec.size}px"] if spec.size != default.size else []
+    parts += [f"by-{spec.group_by}"] if spec.group_by else []
     parts += [f"fold{spec.fold}"] if spec.fold != default.fold else []
     parts += [f"{spec.epochs}epochs"] if spec.epochs != default.epochs else []
     if spec.kind == "images" and spec.thaw != (spec.pruner == "dora"):
         parts.append("thaw" if spec.thaw else "nothaw")
     parts += [f"from-{source}" for source in spec.sources]
     return "-".join(parts)
+
+
+def _slug(text: str) -> str:
+    """`text` as a part of a name."""
+    return re.sub(r"[^\w.-]+", "-", text).strip("-")[:80]

@@ -30,9 +30,11 @@ class StudySpec:
     """Everything that decides which trials a study runs; stored in the study and never changed.
 
     Attributes:
-        dataset: Name of a data set; of another kind of task, the objective or the command. Known
-            to whoever makes the task.
+        dataset: Name of a data set, or a folder; of another kind of task, the objective or the
+            command. Known to whoever makes the task.
         fold: Official fold of the data set; 0 for data sets with one split.
+        size: Sides of the images, in pixels.
+        group_by: Regular expression of what keeps images of a folder in one split; "" for none.
         space: Name of a search space, or where it was read from; "" for an objective that
             suggests for itself.
         sampler: Name of a sampler.
@@ -66,6 +68,8 @@ class StudySpec:
     dataset_fingerprint: str = ""
     direction: str = "maximize"
     metric: str = "validation accuracy"
+    size: int = 32
+    group_by: str = ""
     kind: str = "images"
     folder: str = ""
     space_data: Mapping[str, Any] | None = None
@@ -120,11 +124,12 @@ class StudySpec:
         }
         names = [name for name in mine if mine[name] != theirs[name]]
         # Of another space or task, the content is another one too.
-        follows = {"space_data": "space", "dataset_fingerprint": "dataset"}
+        images = {"dataset", "fold", "size", "group_by"}
+        follows = {"space_data": {"space"}, "dataset_fingerprint": images}
         return [
             phrases.get(name, f"{name} is {mine[name]!r}, asked for {theirs[name]!r}")
             for name in names
-            if follows.get(name) not in names
+            if not follows.get(name, set()) & set(names)
         ]
 
 
