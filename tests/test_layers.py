@@ -14,7 +14,7 @@ import optuna_deepweeds
 
 PACKAGE = Path(optuna_deepweeds.__file__).parent
 
-BASE = {"trials", "files", "schema", "seeds", "attributes", "errors"}
+BASE = {"trials", "files", "schema", "pyfile", "processes", "seeds", "attributes", "errors"}
 GROUND = {"spaces", "datasets"} | BASE
 WORKSHOPS = {"samplers", "pruners", "priors", "training"}
 MAY_IMPORT = {
@@ -34,6 +34,8 @@ MAY_IMPORT = {
     "trials": {"attributes"},
     "files": {"errors"},
     "schema": {"errors"},
+    "pyfile": {"errors", "schema"},
+    "processes": set(),
     "seeds": set(),
     "errors": set(),
     "attributes": set(),
