@@ -133,7 +133,7 @@ class ImageTask:
 def make_task(
     dataset: str,
     *,
-    space: str,
+    space: str | SearchSpace,
     epochs: int,
     fold: int = 0,
     size: int = datasets.SIDE,
@@ -147,7 +147,7 @@ def make_task(
 
     Args:
         dataset: Name of a data set, or a folder.
-        space: Name of a search space.
+        space: A search space, or its name.
         epochs: Of a whole training.
         fold: As for `datasets.load`, like `size`, `group_by`, `data_dir` and `progress`.
         fingerprint: What the task's must be; empty if it may be any.
@@ -168,9 +168,10 @@ def make_task(
         raise NotFoundError(f"{error} Where it was moved, --data-dir tells its place.") from None
     if fingerprint and images.fingerprint != fingerprint:
         splits = ", ".join(f"{len(at):,} {split}" for split, at in images.splits.items())
-        advice = "bring them back, or start another study on them"
+        advice = "bring them back, or go on by --accept-changes"
         raise InvalidInputError(
             f"the images of {dataset} must be those that the study began with "
             f"({fingerprint[:12]}), but are {images.fingerprint[:12]} ({splits}): {advice}."
         )
-    return ImageTask(images, SPACES[space], epochs, deterministic)
+    space = SPACES[space] if isinstance(space, str) else space
+    return ImageTask(images, space, epochs, deterministic)
