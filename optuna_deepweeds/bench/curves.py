@@ -1,8 +1,10 @@
 """Recorded learning curves, the raw material of the pruner benchmark.
 
 A `Curves` object is a table: row i is one configuration trained to the end, column e its
-validation value after epoch e + 1. Three sources give one:
+validation value after epoch e + 1. Five sources give one:
 
+- the name of a generated task, see `families`;
+- a table that `bench record-curves` wrote (`.npz` with `values`, `params` and `distributions`);
 - a TaskSet table (`.npz` with `hyperparameters`, `names` and `valid_loss`, column 0 of which is
   the loss before training);
 - a prior file of this project (`.csv`) or
@@ -12,6 +14,7 @@ validation value after epoch e + 1. Three sources give one:
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -25,10 +28,13 @@ from optuna.distributions import (
     CategoricalDistribution,
     FloatDistribution,
     IntDistribution,
+    distribution_to_json,
+    json_to_distribution,
 )
 
 from optuna_deepweeds.errors import InvalidInputError, NotFoundError
-from optuna_deepweeds.spaces import SPACES
+from optuna_deepweeds.files import whole
+from optuna_deepweeds.spaces import SPACES, SearchSpace
 
 TASKSET_FLOOR = 0.5
 """exp(-loss) of a classifier that knows nothing about two equally frequent classes."""
@@ -50,6 +56,8 @@ class Curves:
         distributions: Distribution of every parameter that occurs.
         floor: Value whose regret is 1: that of knowing nothing (TaskSet), else the median of
             the final values, which one random configuration reaches half of the time.
+        told: (n, T) what trials report where it is not the true value.
+        space: The space with its conditions, if the configurations are points of one of ours.
     """
 
     name: str
@@ -57,6 +65,8 @@ class Curves:
     params: tuple[Mapping[str, Any], ...]
     distributions: Mapping[str, BaseDistribution]
     floor: float
+    told: np.ndarray | None = None
+    space: SearchSpace | None = None
 
     def __post_init__(self) -> None:
         if not self.best > self.floor:
@@ -76,24 +86,17 @@ class Curves:
 
     @property
     def digest(self) -> str:
-        """Eight hexadecimal digits that change with any value."""
-        return hashlib.sha256(np.ascontiguousarray(self.values).tobytes()).hexdigest()[:8]
+        """Eight hexadecimal digits that change with any value that a trial reports."""
+        return hashlib.sha256(np.ascontiguousarray(self.reports).tobytes()).hexdigest()[:8]
 
-    def regret(self, value: float, *, best: float | None = None) -> float:
-        """(best - value) / (best - floor), limited to [0, 1].
+    @property
+    def reports(self) -> np.ndarray:
+        """(n, T): what trials report."""
+        return self.values if self.told is None else self.told
 
-        Args:
-            value: A true value of these curves.
-            best: What to measure against, if not the best final value.
-        """
-        best = self.best if best is None else best
-        return min(1.0, max(0.0, (best - value) / (best - self.floor)))
-
-    def top_tenth(self) -> np.ndarray:
-        """(n,) bool: final value within the best tenth, rounded up."""
-        n_top = math.ceil(len(self.values) / 10)
-        final = self.values[:, -1]
-        return np.asarray(final >= np.sort(final)[-n_top])
+    def regret(self, value: float) -> float:
+        """(best - value) / (best - floor) of a true final value, limited to [0, 1]."""
+        return min(1.0, max(0.0, (self.best - value) / (self.best - self.floor)))
 
     def cut(self, n_epochs: int) -> Curves:
         """The curves of the first `n_epochs` epochs, as if training ended there.
@@ -106,7 +109,7 @@ class Curves:
                 f"max-resource must be within 2 and the length of the curves, but got "
                 f"{n_epochs} for the {self.n_epochs} epochs of {self.name}."
             )
-        return self._with(self.values[:, :n_epochs])
+        return self._with(np.s_[:, :n_epochs])
 
     def subset(self, rows: np.ndarray) -> Curves:
         """The curves of some configurations: a table of its own, with its own best.
@@ -114,11 +117,12 @@ class Curves:
         Raises:
             InvalidInputError: If they do not differ at the end.
         """
-        return self._with(self.values[rows], params=tuple(self.params[i] for i in rows))
+        return self._with(rows, params=tuple(self.params[i] for i in rows))
 
-    def _with(self, values: np.ndarray, **changed: Any) -> Curves:
+    def _with(self, index: Any, **changed: Any) -> Curves:
+        values, told = self.values[index], None if self.told is None else self.told[index]
         floor = self.floor if self.floor == TASKSET_FLOOR else float(np.median(values[:, -1]))
-        return replace(self, values=values, floor=floor, **changed)
+        return replace(self, values=values, told=told, floor=floor, **changed)
 
     def reported(self, *, noise: float, mislead: float, rng: np.random.Generator) -> np.ndarray:
         """(n, T): what a trial reports, which need not be its true value.
@@ -129,7 +133,7 @@ class Curves:
                 configurations is reversed: the best one shows the worst value and so on.
             rng: Source of the noise.
         """
-        values = self.values.copy()
+        values = self.reports.copy()
         if mislead > 0:
             for epoch in range(max(1, round(mislead * self.n_epochs))):
                 order = np.argsort(values[:, epoch], kind="stable")
@@ -140,7 +144,7 @@ class Curves:
 
 
 def load(source: str) -> Curves:
-    """Load the curves that `source` names: a `.npz` or `.csv` path, or `URL#STUDY`.
+    """Load the curves of a `.npz` or `.csv` path, or `URL#STUDY`.
 
     Raises:
         NotFoundError: If there is no such file or study.
@@ -155,12 +159,14 @@ def load(source: str) -> Curves:
         )
     if not path.is_file():
         raise NotFoundError(f"the file of curves {source} does not exist.")
-    return _load_taskset(path)
+    return _load_table(path)
 
 
-def _load_taskset(path: Path) -> Curves:
+def _load_table(path: Path) -> Curves:
     try:
         with np.load(path, allow_pickle=False) as table:
+            if "distributions" in table:
+                return _recorded(path.stem, table)
             loss = np.asarray(table["valid_loss"], dtype=float)
             hyperparameters = np.asarray(table["hyperparameters"], dtype=float)
             names = [str(name) for name in table["names"]]
@@ -178,6 +184,28 @@ def _load_taskset(path: Path) -> Curves:
     rows = [dict(zip(names, map(float, row), strict=True)) for row in hyperparameters]
     distributions = _inferred(rows)
     return Curves(path.stem, np.exp(-loss), tuple(rows), distributions, TASKSET_FLOOR)
+
+
+def _recorded(name: str, table: Mapping[str, np.ndarray]) -> Curves:
+    values = np.asarray(table["values"], dtype=float)
+    rows = tuple(json.loads(str(table["params"])))
+    found = json.loads(str(table["distributions"]))
+    distributions = {key: json_to_distribution(json.dumps(d)) for key, d in found.items()}
+    if values.ndim != 2 or len(rows) != len(values) or not np.isfinite(values).all():
+        raise ValueError(f"values are {values.shape} and params {len(rows)}")
+    return Curves(name, values, rows, distributions, float(np.median(values[:, -1])))
+
+
+def save(path: Path, curves: Curves) -> None:
+    """Write a table that `load` reads; values are kept to six digits, reports are not."""
+    found = {name: json.loads(distribution_to_json(d)) for name, d in curves.distributions.items()}
+    with whole(path) as part, part.open("wb") as file:
+        np.savez_compressed(
+            file,
+            values=curves.values.astype(np.float32),
+            params=np.array(json.dumps(list(curves.params))),
+            distributions=np.array(json.dumps(found)),
+        )
 
 
 def _load_priors(source: str) -> Curves:
@@ -207,17 +235,13 @@ def _load_priors(source: str) -> Curves:
     if not is_finite.any():
         raise InvalidInputError(f"learning curves must hold finite values, but {name} has none.")
     values = np.where(is_finite, values, values[is_finite].min())
-    params, distributions = _parameters([prior.params for prior in full])
-    return Curves(name, values, params, distributions, float(np.median(values[:, -1])))
-
-
-def _parameters(
-    rows: Sequence[Mapping[str, Any]],
-) -> tuple[tuple[Mapping[str, Any], ...], dict[str, BaseDistribution]]:
+    floor = float(np.median(values[:, -1]))
+    rows = [prior.params for prior in full]
     for space in SPACES.values():
         if all(space.problem(row) is None for row in rows):
-            return tuple(space.project(row) for row in rows), space.distributions
-    return tuple(dict(row) for row in rows), _inferred(rows)
+            params = tuple(space.project(row) for row in rows)
+            return Curves(name, values, params, space.distributions, floor, space=space)
+    return Curves(name, values, tuple(dict(row) for row in rows), _inferred(rows), floor)
 
 
 def _inferred(rows: Sequence[Mapping[str, Any]]) -> dict[str, BaseDistribution]:

@@ -81,7 +81,7 @@ def _grid(rng: np.random.Generator) -> _Drawn:
     offsets[0] -= bends @ offsets  # the best rate depends on the other settings
     power = rng.choice([1.0, 2.0], size=n_dims)
     loss = weights @ np.abs(offsets) ** power[:, None] / weights.sum()
-    loss = loss / loss.std() + rng.uniform(0.2, 0.8) * _ripples(positions, rng)
+    loss = loss / loss.std() + rng.uniform(0.2, 0.8) * ripples(positions, rng)
     edge = rng.uniform(0.6, 0.9) + 0.5 * (bends @ offsets)
     return choices, loss - loss.min(), positions[0] > edge
 
@@ -96,7 +96,7 @@ def _grid_shape(rng: np.random.Generator) -> tuple[list[int], list[bool]]:
             return [int(size) for size in sizes], is_category
 
 
-def _ripples(positions: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
+def ripples(positions: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
     """A smooth random function of unit spread: waves of about one length across the ranges."""
     n_waves = 60
     lengths = rng.uniform(0.3, 1.5, size=(len(positions), 1))

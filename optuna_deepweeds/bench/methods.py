@@ -1,7 +1,7 @@
 """Samplers and pruners by a description `name:key=value:key=value`.
 
-Names are those of the rooms `samplers` and `pruners`, and of `PRUNERS` and "smac" here for what
-is only compared with.
+Names are those of the rooms `samplers` and `pruners`, and of `PEERS`, `PRUNERS` and "smac" for
+what is only compared with.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import inspect
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from optuna.pruners import BasePruner
@@ -17,7 +17,9 @@ from optuna.samplers import BaseSampler
 
 from optuna_deepweeds import pruners, samplers
 from optuna_deepweeds.errors import InvalidInputError
+from optuna_deepweeds.samplers import PriorSource
 from optuna_deepweeds.schema import choose
+from optuna_deepweeds.spaces import SearchSpace
 
 _PEERS = "optuna_deepweeds.bench.peers"
 
@@ -35,8 +37,11 @@ PRUNERS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 """By name, the class or the name of `pruners.PRUNERS`, and its options."""
 
-ASHA = ("asha-default", "asha-3-1")
-"""The two settings of SuccessiveHalving, the better of which others are compared with."""
+PEERS = {"bohb": f"{_PEERS}:DensityRatioSampler"}
+"""By name, the class of a sampler that only chooses among the rows of a table."""
+
+SAMPLERS = (*samplers.SAMPLERS, *PEERS)
+"""Names of what may choose the rows of a table of curves."""
 
 
 def parse(text: str) -> tuple[str, dict[str, Any]]:
@@ -62,12 +67,38 @@ def parse(text: str) -> tuple[str, dict[str, Any]]:
     return name, options
 
 
-def optuna_sampler(name: str, seed: int, options: Mapping[str, Any]) -> BaseSampler | None:
-    """Optuna's own sampler with its defaults, what a user would otherwise pick; None if ours."""
-    path, _ = samplers.SAMPLERS[choose("sampler", name, samplers.SAMPLERS)]
-    if not path.startswith("optuna."):
-        return None
-    sampler: BaseSampler = pkgutil.resolve_name(path)(seed=seed, **options)
+def make_sampler(
+    text: str,
+    *,
+    seed: int,
+    space: SearchSpace | None = None,
+    priors: Sequence[PriorSource] = (),
+) -> BaseSampler:
+    """A fresh sampler; Optuna's own with its defaults, what a user would otherwise pick.
+
+    Args:
+        text: The description; the name is one of `SAMPLERS`. The option `space=False` hides the
+            conditions of a space from a sampler that could use them.
+        seed: Of everything that it draws.
+        space: Exact conditions, for ours.
+        priors: Evaluations of other tasks, for ours.
+
+    Raises:
+        InvalidInputError: The name is unknown, the sampler does not take the options, or there
+            are priors for one that takes none.
+    """
+    name, options = parse(text)
+    own, _ = samplers.SAMPLERS.get(name, ("optuna.", ""))
+    if not own.startswith("optuna."):
+        space = space if options.pop("space", True) else None
+        return samplers.make_sampler(name, seed=seed, space=space, priors=priors, **options)
+    if priors:
+        raise InvalidInputError(f"priors go to rf_ei and dngo, but got {text!r}.")
+    path = PEERS.get(choose("sampler", name, SAMPLERS), own)
+    try:
+        sampler: BaseSampler = pkgutil.resolve_name(path)(seed=seed, **options)
+    except TypeError as error:
+        raise InvalidInputError(f"{text}: {error}.") from None
     return sampler
 
 

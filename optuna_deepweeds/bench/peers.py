@@ -1,17 +1,89 @@
-"""Pruners that ours are compared with and that Optuna does not have."""
+"""Samplers and pruners that ours are compared with and that Optuna does not have."""
 
 from __future__ import annotations
 
 import bisect
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import optuna
 from optuna.pruners import BasePruner
+from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, TrialState
+from scipy.special import logsumexp
 
 from optuna_deepweeds.bench.curves import unit_cube
+from optuna_deepweeds.seeds import generator
+from optuna_deepweeds.trials import sign
+
+_MIN_BANDWIDTH = 0.03
+
+
+class DensityRatioSampler(RandomSampler):
+    """BOHB's model, choosing among given configurations; elsewhere it draws at random.
+
+    It learns from the highest epoch that at least d + 3 configurations have reached, d being the
+    number of parameters: of candidates drawn by the density of the good ones it takes that with
+    the highest ratio to the density of the others. One choice in `random_period` is random.
+
+    Source: Falkner et al., BOHB (2018), section 3.2, with the defaults of its implementation
+    but for the candidates, which there are points of the space.
+    """
+
+    def __init__(
+        self,
+        *,
+        seed: int,
+        n_candidates: int = 24,
+        good_share: float = 0.15,
+        random_period: float = 3.0,
+    ) -> None:
+        super().__init__(seed)
+        self._seed = seed
+        self._n_candidates = n_candidates
+        self._good_share = good_share
+        self._random_share = 1.0 / random_period
+
+    def suggest_among(
+        self, study: optuna.Study, trial: FrozenTrial, candidates: Sequence[Mapping[str, Any]]
+    ) -> int:
+        """The index of the chosen candidate."""
+        rng = generator(self._seed, trial.number, "density ratio")
+        reports: dict[tuple[Any, ...], FrozenTrial] = {}
+        for other in study.get_trials(deepcopy=False):
+            if other.intermediate_values:  # of a continued trial the last spell stays
+                reports[tuple(other.params.items())] = other
+        seen = list(reports.values())
+        epochs = sorted((t.last_step or 0 for t in seen), reverse=True)
+        space = max((t.distributions for t in seen), key=len, default={})
+        n_needed = len(space) + 3
+        if len(seen) < n_needed or rng.random() < self._random_share:
+            return int(rng.integers(len(candidates)))
+        epoch = epochs[n_needed - 1]
+        # A trial is asked about the first report from there on, as reports may have gaps.
+        at = [[s for s in t.intermediate_values if s >= epoch] for t in seen]
+        told = [(t.intermediate_values[min(s)], t) for t, s in zip(seen, at, strict=True) if s]
+        values = np.nan_to_num([sign(study.direction) * v for v, _ in told], nan=-np.inf)
+        points = unit_cube([t.params for _, t in told], space)
+        points = points[np.argsort(-values, kind="stable")]
+        n_least = len(space) + 1
+        n_good = max(n_least, math.ceil(self._good_share * len(points)))
+        rows = unit_cube(candidates, space)
+        good = _log_density(rows, points[:n_good])
+        drawn = np.argsort(-(good + rng.gumbel(size=len(rows))))[: self._n_candidates]
+        others = points[min(n_good, len(points) - n_least) :]
+        ratio = good[drawn] - _log_density(rows[drawn], others)
+        return int(drawn[np.argmax(ratio)])
+
+
+def _log_density(rows: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """(m,): mean over (n, d) points of a product of normal kernels, at (m, d) rows."""
+    n, d = points.shape
+    width = np.maximum(1.06 * points.std(axis=0) * n ** (-1 / (4 + d)), _MIN_BANDWIDTH)
+    squares = sum(np.square((rows[:, None, j] - points[None, :, j]) / width[j]) for j in range(d))
+    return np.asarray(logsumexp(-0.5 * squares, axis=1) - math.log(n) - np.log(width).sum())
 
 
 class PromotionPruner(BasePruner):
@@ -42,9 +114,8 @@ class PromotionPruner(BasePruner):
         step = trial.last_step
         if step not in self._rungs:
             return False
-        sign = 1.0 if study.direction == optuna.study.StudyDirection.MAXIMIZE else -1.0
         value = trial.intermediate_values[step]
-        badness = math.inf if math.isnan(value) else -sign * value
+        badness = math.inf if math.isnan(value) else -sign(study.direction) * value
         bisect.insort(self._rungs[step], (badness, trial.number))
         return True
 
@@ -81,13 +152,13 @@ class PublishedDoraPruner(BasePruner):
         step = trial.last_step
         if step is None or step >= self._max_resource:
             return False
-        sign = 1.0 if study.direction == optuna.study.StudyDirection.MAXIMIZE else -1.0
+        better = sign(study.direction)
         trials = study.get_trials(deepcopy=False)
         complete = [t for t in trials if t.state == TrialState.COMPLETE]
         if len(complete) < self._n_startup_trials:
             return False
-        incumbent = max(sign * t.values[0] for t in complete)
-        self._fit([t for t in trials if t.state.is_finished()], sign)
+        incumbent = max(better * t.values[0] for t in complete)
+        self._fit([t for t in trials if t.state.is_finished()], better)
         later = np.arange(step + 1, self._max_resource + 1)
         point = unit_cube([trial.params], trial.distributions)
         X = _features(np.repeat(point, len(later), axis=0), later)
@@ -95,7 +166,7 @@ class PublishedDoraPruner(BasePruner):
         predicted = np.mean([tree.tree_.predict(X) for tree in self._forest.estimators_], axis=0)
         return bool(predicted.max() < incumbent)
 
-    def _fit(self, trials: list[FrozenTrial], sign: float) -> None:
+    def _fit(self, trials: list[FrozenTrial], better: float) -> None:
         n_reports = sum(len(t.intermediate_values) for t in trials)
         if n_reports < 1.1 * self._n_fitted:
             return
@@ -104,7 +175,7 @@ class PublishedDoraPruner(BasePruner):
         points = unit_cube([t.params for t in trials], trials[0].distributions)
         lengths = [len(t.intermediate_values) for t in trials]
         steps = np.array([step for t in trials for step in t.intermediate_values])
-        y = np.array([sign * v for t in trials for v in t.intermediate_values.values()])
+        y = np.array([better * v for t in trials for v in t.intermediate_values.values()])
         is_finite = np.isfinite(y)
         X = _features(np.repeat(points, lengths, axis=0), steps)
         self._forest = RandomForestRegressor(self._n_trees, random_state=self._seed)

@@ -1,8 +1,7 @@
-"""One replayed run of a pruner on recorded curves, and the grid of them."""
+"""One replayed run of a sampler and a pruner on recorded curves, and the grid of them."""
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import itertools
 import time
@@ -10,13 +9,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from optuna_deepweeds.bench import priors
-from optuna_deepweeds.bench.curves import Curves, load
-from optuna_deepweeds.bench.methods import make_pruner, takes_prior_curves
+from optuna_deepweeds.bench.families import curves_of
+from optuna_deepweeds.bench.methods import (
+    make_pruner,
+    make_sampler,
+    takes_prior_curves,
+)
 from optuna_deepweeds.bench.replay import Simulation, generator
 from optuna_deepweeds.bench.results import Cell
 from optuna_deepweeds.errors import InvalidInputError
-from optuna_deepweeds.samplers import SAMPLERS, make_sampler
 from optuna_deepweeds.schema import choose
+from optuna_deepweeds.seeds import derive
 
 NO_PRIORS = "none"
 
@@ -24,10 +27,10 @@ NO_PRIORS = "none"
 def grid(
     curves: Sequence[str],
     pruners: Sequence[str],
+    samplers: Sequence[str] = ("random",),
     *,
     max_resources: Sequence[int] = (),
     workers: Sequence[int] = (1,),
-    orders: Sequence[str] = ("random",),
     noises: Sequence[float] = (0.0,),
     misleads: Sequence[float] = (0.0,),
     prior_curves: Sequence[str] = (NO_PRIORS,),
@@ -40,11 +43,11 @@ def grid(
     control. Where there are prior curves at all, every run leaves the same configurations out.
 
     Args:
-        curves: Sources, see `curves.load`.
+        curves: Sources, see `families.curves_of`.
         pruners: Descriptions, see `methods.make_pruner`.
+        samplers: Descriptions of what chooses configurations, see `methods.make_sampler`.
         max_resources: Epochs of a full training; none means the curves' own length.
         workers: Simulated workers.
-        orders: How configurations are chosen: "random" or a sampler's name.
         noises: Standard deviations of the noise on reports.
         misleads: Shares of the first epochs in which the configurations' order is reversed.
         prior_curves: What pruners are given beforehand, of `priors.CURVES`.
@@ -58,8 +61,8 @@ def grid(
     kinds = list(dict.fromkeys((NO_PRIORS, *prior_curves)))
     for kind in kinds:
         choose("kind of prior curves", kind, priors.CURVES)
-    for order in orders:
-        choose("order", order, ("random", *SAMPLERS))
+    for sampler in samplers:
+        make_sampler(sampler, seed=0)  # what is refused is refused before the first run
     kinds_of = {name: kinds if takes_prior_curves(name) else [NO_PRIORS] for name in pruners}
     if not pruners or (len(kinds) > 1 and all(len(own) == 1 for own in kinds_of.values())):
         needed = "one of dora and dora-thaw for prior curves" if pruners else "at least one"
@@ -67,7 +70,7 @@ def grid(
     names: dict[str, str] = {}
     cells = []
     for source in curves:
-        name = _table(source).name
+        name = curves_of(source).name
         if names.setdefault(name, source) != source:
             raise InvalidInputError(
                 f"every source of curves must have a name of its own, but {source} and "
@@ -78,8 +81,10 @@ def grid(
             raise InvalidInputError(
                 f"related prior curves need curves of at least two tasks, but got {source} alone."
             )
-        for n_epochs in max_resources or (_table(source).n_epochs,):
-            table = _table(source).cut(n_epochs)
+        for n_epochs in max_resources or (curves_of(source).n_epochs,):
+            table = curves_of(source).cut(n_epochs)
+            for pruner in pruners:
+                make_pruner(pruner, max_resource=n_epochs, seed=0)
             case = {
                 "task": name,
                 "digest": table.digest,
@@ -88,12 +93,12 @@ def grid(
             }
             given = {kind: others if kind == "related" else () for kind in kinds}
             digests = {kind: _digest(given[kind], n_epochs) for kind in kinds}
-            for n_workers, order, noise, mislead, pruner, seed in itertools.product(
-                workers, orders, noises, misleads, pruners, seeds
+            for n_workers, noise, mislead, sampler, pruner, seed in itertools.product(
+                workers, noises, misleads, samplers, pruners, seeds
             ):
                 setting = {**case, "workers": n_workers, "noise": noise, "mislead": mislead}
                 for kind in kinds_of[pruner]:
-                    method = {"pruner": pruner, "order": order, "prior_curves": kind}
+                    method = {"sampler": sampler, "pruner": pruner, "prior_curves": kind}
                     method["prior_digest"] = digests[kind]
                     cells.append(Cell(setting, method, seed, budget, (source, *given[kind])))
     return sorted(cells, key=lambda cell: cell.seed)
@@ -103,52 +108,39 @@ def run_cell(cell: Cell) -> dict[str, Any]:
     """Replay one cell.
 
     Returns:
-        Figures of `replay.Outcome`; `finished` and `seen` are the courses of the regret.
+        Figures of `replay.Outcome`; `finished` and `incumbent` are courses of the regret.
     """
     case, method, n_epochs = cell.case, cell.method, cell.case["max_resource"]
-    whole, *related = (_table(source).cut(n_epochs) for source in cell.sources)
+    whole, *related = (curves_of(source).cut(n_epochs) for source in cell.sources)
     started = time.perf_counter()
     table, held_out = priors.hold_out(whole, case["held_out"], seed=cell.seed)
     prior = priors.pruner_options(method["prior_curves"], held_out, related, seed=cell.seed)
-    reported = None
-    if case["noise"] or case["mislead"]:
-        rng = generator(cell.seed, table, 1)
-        reported = table.reported(noise=case["noise"], mislead=case["mislead"], rng=rng)
-    order = method["order"]
-    simulation = Simulation(
-        table,
-        make_pruner(method["pruner"], max_resource=n_epochs, seed=cell.seed, prior=prior),
-        seed=cell.seed,
-        sampler=None if order == "random" else make_sampler(order, seed=cell.seed),
-        reported=reported,
+    reported = table.reported(
+        noise=case["noise"], mislead=case["mislead"], rng=generator(cell.seed, table, 1)
     )
-    outcome = simulation.run(max_epochs=cell.budget * n_epochs, workers=case["workers"])
-    is_top, n_decisions = table.top_tenth(), len(outcome.decision_times)
+    seed = derive(cell.seed, "method", table.name)
+    outcome = Simulation(
+        table,
+        make_pruner(method["pruner"], max_resource=n_epochs, seed=seed, prior=prior),
+        seed=cell.seed,
+        sampler=make_sampler(method["sampler"], seed=seed, space=table.space),
+        reported=reported,
+    ).run(max_epochs=cell.budget * n_epochs, workers=case["workers"])
+    times = outcome.decision_times
     return {
         "epochs": outcome.epochs,
         "trials": outcome.trials,
         "continuations": outcome.continuations,
-        "outside_top_tenth": 1.0 - float(outcome.paid[is_top].sum()) / outcome.epochs,
-        "top_started": int((outcome.paid[is_top] > 0).sum()),
-        "top_stopped": int(outcome.stopped[is_top].sum()),
-        "decisions": n_decisions,
-        "decision_ms": 1e3
-        * sum(outcome.decision_times + outcome.choice_times)
-        / max(1, n_decisions),
+        "decision_ms": 1e3 * sum(times + outcome.choice_times) / max(1, len(times)),
         "seconds": time.perf_counter() - started,
         "finished": [[epochs, round(regret, 6)] for epochs, regret in outcome.finished],
-        "seen": [[epochs, round(regret, 6)] for epochs, regret in outcome.seen],
+        "incumbent": [[epochs, round(regret, 6)] for epochs, regret in outcome.incumbent],
     }
-
-
-@functools.cache
-def _table(source: str) -> Curves:
-    return load(source)
 
 
 def _digest(sources: Sequence[str], n_epochs: int) -> str:
     """Eight hexadecimal digits for the curves of several tasks; nothing for none."""
     if not sources:
         return ""
-    together = "".join(_table(source).cut(n_epochs).digest for source in sources)
+    together = "".join(curves_of(source).cut(n_epochs).digest for source in sources)
     return hashlib.sha256(together.encode()).hexdigest()[:8]

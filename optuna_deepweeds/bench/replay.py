@@ -29,9 +29,9 @@ from optuna_deepweeds.studies.resume import continue_trial
 class TableSampler(BaseSampler):
     """Proposes each configuration of a table once.
 
-    Without `inner` the order is random. With it, the inner sampler proposes parameters and the
-    nearest configuration not proposed yet is taken; where it proposes nothing (its start-up
-    trials), the next one of the random order.
+    Without `inner` the order is random. With it, the inner sampler chooses among those that are
+    free if it can (`suggest_among`); else it proposes parameters and the nearest free one is
+    taken; where it proposes nothing (its start-up trials), the next one of the random order.
     """
 
     def __init__(
@@ -60,11 +60,7 @@ class TableSampler(BaseSampler):
         trial: FrozenTrial,
         search_space: dict[str, BaseDistribution],
     ) -> dict[str, Any]:
-        proposal: Mapping[str, Any] = {}
-        if self._inner is not None:
-            space = self._inner.infer_relative_search_space(study, trial)
-            proposal = self._inner.sample_relative(study, trial, space)
-        row = self._nearest(proposal) if proposal else self._next()
+        row = self._chosen(study, trial)
         self._is_free[row] = False
         self.rows[trial.number] = row
         return dict(self._curves.params[row])
@@ -92,6 +88,16 @@ class TableSampler(BaseSampler):
         if self._inner is not None:
             self._inner.after_trial(study, trial, state, values)
 
+    def _chosen(self, study: optuna.Study, trial: FrozenTrial) -> int:
+        if self._inner is None:
+            return self._next()
+        if suggest_among := getattr(self._inner, "suggest_among", None):
+            free = np.flatnonzero(self._is_free)
+            return int(free[suggest_among(study, trial, [self._curves.params[i] for i in free])])
+        space = self._inner.infer_relative_search_space(study, trial)
+        proposal = self._inner.sample_relative(study, trial, space)
+        return self._nearest(proposal) if proposal else self._next()
+
     def _next(self) -> int:
         while not self._is_free[self._order[-1]]:
             self._order.pop()
@@ -99,7 +105,8 @@ class TableSampler(BaseSampler):
 
     def _nearest(self, proposal: Mapping[str, Any]) -> int:
         point = unit_cube([proposal], self._curves.distributions)
-        distance = np.square(self._points - point).sum(axis=1)
+        difference = np.where(point < 0, 0.0, self._points - point)  # what is absent is open
+        distance = np.square(difference).sum(axis=1)
         return int(np.argmin(np.where(self._is_free, distance, np.inf)))
 
 
@@ -110,10 +117,9 @@ class Outcome:
     Attributes:
         epochs: Epochs paid for.
         finished: (epochs paid, regret) whenever the best finished trial changed.
-        seen: (epochs paid, regret) whenever the best value seen at any epoch changed; measured
-            against the best value of any epoch.
+        incumbent: (epochs paid, regret) whenever the trial with the best report so far changed:
+            what it would have if it were trained to its end.
         paid: (n,) epochs paid for each configuration of the table.
-        stopped: (n,) bool, stopped by the pruner and not continued.
         trials: Trials created, continuations included.
         continuations: Trials that continued a stopped one.
         decision_times: Seconds of each time the pruner was asked whether to stop: processor time
@@ -122,10 +128,9 @@ class Outcome:
     """
 
     paid: np.ndarray
-    stopped: np.ndarray
     epochs: int = 0
     finished: list[tuple[int, float]] = field(default_factory=list)
-    seen: list[tuple[int, float]] = field(default_factory=list)
+    incumbent: list[tuple[int, float]] = field(default_factory=list)
     trials: int = 0
     continuations: int = 0
     decision_times: list[float] = field(default_factory=list)
@@ -148,7 +153,7 @@ class Simulation:
         curves: True curves; what regret is measured on.
         pruner: A fresh pruner.
         seed: Decides the random order of configurations, together with the task's name.
-        sampler: Proposes configurations, of which the nearest in the table is taken.
+        sampler: Chooses or proposes configurations, see `TableSampler`.
         reported: (n, T) what trials report, if not the true values.
 
     Attributes:
@@ -166,16 +171,14 @@ class Simulation:
         reported: np.ndarray | None = None,
     ) -> None:
         self._curves = curves
-        self._reported = curves.values if reported is None else reported
+        self._reported = curves.reports if reported is None else reported
         self._table = TableSampler(curves, rng=generator(seed, curves, 0), inner=sampler)
         self._pruner = pruner
         # Hyperband draws brackets from the name; a random one would make runs differ.
         self._name = f"replay-{curves.name}-{seed}"
         self.study = self._create(None)
         self._next_continuation = getattr(pruner, "next_continuation", None)
-        n = len(curves.values)
-        self.outcome = Outcome(np.zeros(n, dtype=int), np.zeros(n, dtype=bool))
-        self._peak = float(curves.values.max())
+        self.outcome = Outcome(np.zeros(len(curves.values), dtype=int))
         self._best_finished = self._best_seen = -np.inf
 
     def _create(self, storage: BaseStorage | None) -> optuna.Study:
@@ -228,9 +231,8 @@ class Simulation:
         trial = self.study.ask()
         self.outcome.trials += 1
         if parent is not None:
-            row = self._table.rows[trial.number] = self._table.rows[parent.number]
+            self._table.rows[trial.number] = self._table.rows[parent.number]
             self.outcome.continuations += 1
-            self.outcome.stopped[row] = False
             return trial
         for name in trial.relative_params:
             # The generic entry of the `suggest_*` family keeps the distribution as it is.
@@ -253,25 +255,24 @@ class Simulation:
         outcome.paid[row] += 1
         outcome.epochs += 1
         epoch = int(outcome.paid[row])
-        value, true_value = (
-            float(values[row, epoch - 1]) for values in (self._reported, curves.values)
-        )
+        value = float(self._reported[row, epoch - 1])
+        regret = curves.regret(float(curves.values[row, -1]))
         trial.report(value, epoch)
         if value > self._best_seen:
             self._best_seen = value
-            outcome.seen.append((outcome.epochs, curves.regret(true_value, best=self._peak)))
+            if not outcome.incumbent or outcome.incumbent[-1][1] != regret:
+                outcome.incumbent.append((outcome.epochs, regret))
         if epoch == curves.n_epochs:
             self._tell(trial, TrialState.COMPLETE, value)
             if value > self._best_finished:
                 self._best_finished = value
-                outcome.finished.append((outcome.epochs, curves.regret(true_value)))
+                outcome.finished.append((outcome.epochs, regret))
             return False
         started = self._clock()
         is_stopped = trial.should_prune()
         outcome.decision_times.append(self._clock() - started)
         if is_stopped:
             self._tell(trial, TrialState.PRUNED, value)
-            outcome.stopped[row] = True
         return not is_stopped
 
     def _tell(self, trial: Trial, state: TrialState, value: float) -> None:

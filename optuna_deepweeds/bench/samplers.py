@@ -17,12 +17,11 @@ from typing import Any
 import optuna
 
 from optuna_deepweeds.bench import priors
-from optuna_deepweeds.bench.methods import optuna_sampler, parse
+from optuna_deepweeds.bench.methods import make_sampler, parse
 from optuna_deepweeds.bench.problems import Problem, load_problem
 from optuna_deepweeds.bench.results import Cell
 from optuna_deepweeds.bench.smac import SmacSampler
-from optuna_deepweeds.errors import InvalidInputError
-from optuna_deepweeds.samplers import make_sampler
+from optuna_deepweeds.samplers import PriorSource
 from optuna_deepweeds.seeds import generator
 
 BUDGETS = (5, 10, 25, 50, 75, 100)
@@ -57,31 +56,24 @@ def grid(
 
 
 def make_study(cell: Cell, problem: Problem, *, smac_python: str | None = None) -> optuna.Study:
-    """An in-memory study with the sampler of a cell, seeded from its task and seed.
-
-    The option `space=False` hides the conditions of a space from a sampler that could use them.
-    """
+    """An in-memory study with the sampler of a cell, seeded from its task and seed."""
     text, given = cell.method["sampler"], cell.method["priors"]
     name, options = parse(text)
     seed = int(generator(cell.seed, "sampler", problem.name).integers(2**31))
     enqueued: Sequence[Mapping[str, Any]] = ()
-    sampler: optuna.samplers.BaseSampler | None
-    if name == "smac":
+    sources: list[PriorSource] = []
+    if given != NO_PRIORS:
+        kind, _, n_enqueued = given.partition("/")
+        sources = priors.sources(problem.name, seed=cell.seed, kind=kind)
+        enqueued = priors.best(sources, int(n_enqueued))
+    sampler: optuna.samplers.BaseSampler
+    if name == "smac" and not sources:
         sampler = SmacSampler(
             problem.space, seed=seed, n_trials=cell.budget, python=smac_python, options=options
         )
     else:
-        sampler = optuna_sampler(name, seed, options)
-    if sampler is None:
-        if options.pop("space", True) and problem.is_conditional:
-            options["space"] = problem.space
-        if given != NO_PRIORS:
-            kind, _, n_enqueued = given.partition("/")
-            options["priors"] = priors.sources(problem.name, seed=cell.seed, kind=kind)
-            enqueued = priors.best(options["priors"], int(n_enqueued))
-        sampler = make_sampler(name, seed=seed, **options)
-    elif given != NO_PRIORS:
-        raise InvalidInputError(f"priors go to rf_ei and dngo, but got {text!r}.")
+        space = problem.space if problem.is_conditional else None
+        sampler = make_sampler(text, seed=seed, space=space, priors=sources)
     study = optuna.create_study(sampler=sampler, direction=problem.direction)
     for params in enqueued:
         study.enqueue_trial(dict(params))

@@ -7,34 +7,35 @@ seeds of each task and sampler:
     regret     mean of the normalised regret
     reach      evaluations after which the fraction is as good as the reference's at the end
     P          probability that a run beats a peer's run, ties 1/2, mean over tasks
-Pruners. Measures are means over seeds with their standard errors; tasks are first averaged within
-a seed, so that the error of the row "mean" is that of the mean over tasks. A setting is
-everything that all pruners of one comparison share:
-    regret, seen     of the best finished trial, and of the best value seen at any epoch; means
-                     over the budgets
-    vs_asha          paired difference of regret to ASHA's, divided by it; ASHA is the better of
-                     `methods.ASHA` by the mean over tasks
-    vs_cold          paired difference to the same pruner without prior curves: below 0 they help
-    fewer_than_none, faster_than_asha
-                     how many times fewer epochs the mean course needs to reach what no pruning
-                     and ASHA reach with the last budget
-    outside          share of epochs outside the top tenth
-    good_stopped     share of started configurations of the top tenth that stay stopped
+Pruners, each under a sampler. A setting is everything that all of one comparison share, a group
+`development`, `left-out`, a family or a task. A mean is over what a group consists of (families,
+tasks, seeds), all of equal weight, and its standard error is over these too, so that it holds for
+other tasks of the kind; where there is only one, both are over its parts:
+    regret      of the best finished trial, mean over the budgets from `LONG` trainings on
+    early       the same over the smaller budgets
+    incumbent   of the trial with the best report so far if it were trained to its end, over
+                all budgets
+    ratio, early_ratio
+                of regret and early to the reference's on the same tasks and seeds
+    vs_cold     paired difference to the same methods without prior curves: below 0 they help
+    fewer_than_none
+                how many times fewer epochs the mean course needs to reach what no pruning in
+                random order reaches with the last budget
 """
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from optuna_deepweeds.bench.methods import ASHA
-from optuna_deepweeds.bench.problems import family_of
+from optuna_deepweeds.bench.families import GROUPS, family_of, group_of
+from optuna_deepweeds.bench.problems import family_of as table_family_of
 from optuna_deepweeds.bench.results import Run
 from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.seeds import generator
@@ -42,18 +43,19 @@ from optuna_deepweeds.seeds import generator
 FLOOR = 1e-5
 """Added to fractions before the logarithm, so that the optimum itself has a finite one."""
 UNIT = 1e-4
-SETTING = ("max_resource", "workers", "order", "noise", "mislead", "held_out")
-MEAN = "mean"
-"""In the column `task`: the mean over tasks."""
+SETTING = ("max_resource", "workers", "noise", "mislead", "held_out")
+ENTRY = ("sampler", "pruner", "prior_curves")
+LONG = 8
+"""Full trainings from which on a search is more than the finishing of a first trial."""
 
 _N_RESAMPLES = 1000
-_FEW_RESAMPLES = 200
 _NO_PRIORS = "none"
-_FIGURES = ("outside_top_tenth", "top_started", "top_stopped", "decision_ms")
+_NO_PRUNING = ("random", "none", _NO_PRIORS)
 
 Array = NDArray[np.float64]
-_ENTRY = ("pruner", "prior_curves")
-_Entry = tuple[str, str]  # their values
+_Entry = tuple[str, str, str]  # values of ENTRY
+_Tree = dict[str, Any]
+"""Family -> task -> seed -> (m,) measures of a run, or a branch of it."""
 
 
 def course(at: Sequence[int], values: Sequence[float], n: int, *, before: float = np.nan) -> Array:
@@ -134,9 +136,9 @@ def summarise_samplers(
         return []
     table = sampler_runs(runs, budgets[-1])
     tasks = list(dict.fromkeys(run.case["task"] for run in runs))
-    families = list(dict.fromkeys(map(family_of, tasks)))
+    families = list(dict.fromkeys(map(table_family_of, tasks)))
     groups: dict[str, list[str]] = {"all": tasks} if len(families) > 1 else {}
-    groups |= {f: [t for t in tasks if family_of(t) == f] for f in families}
+    groups |= {f: [t for t in tasks if table_family_of(t) == f] for f in families}
     if by_task:
         groups |= {task: [task] for task in tasks}
     return [
@@ -210,40 +212,55 @@ def _with_spread(name: str, outcomes: Array) -> dict[str, float]:
 def pruner_columns(budgets: Sequence[int]) -> tuple[str, ...]:
     """Columns of `summarise_pruners`, in order."""
     return (
-        *("task", *SETTING, *_ENTRY, "seeds"),
-        *_with_errors("regret", "seen", "vs_asha"),
+        *_FIRST,
+        *_with_errors("regret", "ratio", "early", "early_ratio"),
         *(f"regret_{budget}" for budget in budgets),
-        *_with_errors("fewer_than_none", "faster_than_asha"),
-        *_with_errors("outside", "good_stopped", "decision_ms"),
+        *_with_errors("incumbent", "decision_ms"),
+        "fewer_than_none",
     )
 
 
 def warm_start_columns(budgets: Sequence[int]) -> tuple[str, ...]:
     """Columns that show what prior curves do, in order."""
     after_each = [(f"regret_{b}", *_with_errors(f"vs_cold_{b}")) for b in budgets]
-    first = ("task", *SETTING, *_ENTRY, "seeds")
-    return (*first, *_with_errors("regret", "vs_cold"), *sum(after_each, ()))
+    return (*_FIRST, *_with_errors("regret", "early", "vs_cold"), *sum(after_each, ()))
+
+
+_FIRST = ("group", *SETTING, *ENTRY, "tasks", "seeds")
 
 
 def _with_errors(*keys: str) -> tuple[str, ...]:
     return tuple(name for key in keys for name in (key, f"{key}_se"))
 
 
-def summarise_pruners(runs: Sequence[Run], *, budgets: Sequence[int]) -> list[dict[str, Any]]:
-    """A record for each setting, task (and the mean over tasks), pruner and kind of prior curves.
+def summarise_pruners(
+    runs: Sequence[Run],
+    *,
+    budgets: Sequence[int],
+    reference: tuple[str, str] = ("random", "promotion-4"),
+    by_task: bool = False,
+) -> list[dict[str, Any]]:
+    """A record for each setting, group, sampler, pruner and kind of prior curves.
 
     Args:
         runs: As `results.read` returns them.
         budgets: Full trainings at which regret is taken; smaller runs are ignored.
+        reference: Sampler and pruner of the ratios.
+        by_task: Also a group for each task.
 
     Raises:
-        InvalidInputError: Runs of one task and length come from different curves, or were given
-            curves of different other tasks.
+        InvalidInputError: Runs are not of this benchmark, those of one task and length come
+            from different curves, or were given curves of different other tasks.
     """
     digests: dict[tuple[Any, ...], str] = {}
     settings: dict[tuple[Any, ...], list[Run]] = defaultdict(list)
     for run in runs:
         case, method = run.case, run.method
+        if not {"task", "digest", *SETTING} <= {*case} or not {*ENTRY} <= {*method}:
+            raise InvalidInputError(
+                f"runs must be those of this benchmark, but there is {run}; use another output "
+                f"file."
+            )
         curves = (case["task"], case["max_resource"])
         for kind, digest in (
             ("", case["digest"]),
@@ -255,121 +272,145 @@ def summarise_pruners(runs: Sequence[Run], *, budgets: Sequence[int]) -> list[di
                     f"{case['task']} come from two; use another output file."
                 )
         if run.budget >= max(budgets):
-            settings[tuple({**case, **method}[key] for key in SETTING)].append(run)
+            settings[tuple(case[key] for key in SETTING)].append(run)
     return [
         {**dict(zip(SETTING, setting, strict=True)), **record}
         for setting, members in sorted(settings.items())
-        for record in _compared(members, budgets)
+        for record in _compared(members, sorted(budgets), (*reference, _NO_PRIORS), by_task)
     ]
 
 
-def _compared(runs: Sequence[Run], budgets: Sequence[int]) -> Iterator[dict[str, Any]]:
+def _compared(
+    runs: Sequence[Run], budgets: Sequence[int], reference: _Entry, by_task: bool
+) -> Iterator[dict[str, Any]]:
     """The records of one setting."""
-    length = int(runs[0].case["max_resource"])
-    at, n_epochs = [budget * length - 1 for budget in budgets], max(budgets) * length
-    axes: tuple[list[Any], ...] = (
-        list(dict.fromkeys(_entry(run) for run in runs)),
-        sorted({run.case["task"] for run in runs}),
-        sorted({run.seed for run in runs}),
-    )
-    entries, tasks, _ = axes
-    # (entry, task, seed, ...): NaN where there is no run, which means over tasks hand on.
-    figures = {name: np.full([len(axis) for axis in axes], np.nan) for name in _FIGURES}
-    courses = np.full([*map(len, axes), n_epochs], np.nan)
-    seen = courses[..., at].copy()
+    trees: dict[_Entry, _Tree] = defaultdict(lambda: defaultdict(lambda: defaultdict(dict)))
     for run in runs:
-        names = (_entry(run), run.case["task"], run.seed)
-        place = tuple(axis.index(name) for axis, name in zip(axes, names, strict=True))
-        for name in _FIGURES:
-            figures[name][place] = run.results[name]
-        courses[place] = _regret(run.results["finished"], n_epochs)
-        seen[place] = _regret(run.results["seen"], n_epochs)[at]
-    asha = _better_asha(entries, courses[..., at].mean(axis=1))
-    scopes = [(MEAN, slice(None))] if len(tasks) > 1 else []
-    scopes += [(task, slice(i, i + 1)) for i, task in enumerate(tasks)]
-    for scope, rows in scopes:
-        of_scope = {e: courses[i, rows].mean(axis=0) for i, e in enumerate(entries)}
-        for i, entry in enumerate(entries):
-            ran = np.isfinite(of_scope[entry][:, -1])
-            if not ran.any():
-                continue
-            regret = of_scope[entry][ran][:, at]
-            record: dict[str, Any] = {"task": scope, "seeds": int(ran.sum())}
-            record |= dict(zip(_ENTRY, entry, strict=True))
-            record |= _mean("regret", regret.mean(axis=1))
-            record |= _mean("seen", seen[i, rows].mean(axis=0)[ran].mean(axis=1))
-            for budget, values in zip(budgets, regret.T, strict=True):
-                record[f"regret_{budget}"] = float(values.mean())
-            own, other = _paired(of_scope, entry, asha)
-            if len(own) and other[:, at].mean() > 0:
-                difference = (own[:, at] - other[:, at]).mean(axis=1)
-                record |= _mean("vs_asha", difference / other[:, at].mean())
-            record |= _speed_up("faster_than_asha", own, other)
-            record |= _speed_up("fewer_than_none", *_paired(of_scope, entry, ("none", _NO_PRIORS)))
-            own, other = _paired(of_scope, entry, (entry[0], _NO_PRIORS))
-            if len(own) and entry[1] != _NO_PRIORS:
-                effect = own[:, at] - other[:, at]
-                record |= _mean("vs_cold", effect.mean(axis=1))
-                for budget, values in zip(budgets, effect.T, strict=True):
-                    record |= _mean(f"vs_cold_{budget}", values)
-            outside, started, stopped, decision_ms = (
-                figures[name][i, rows].mean(axis=0)[ran] for name in _FIGURES
-            )
-            record |= _mean("outside", outside) | _mean("decision_ms", decision_ms)
-            if (started > 0).any():
-                record |= _mean("good_stopped", stopped[started > 0] / started[started > 0])
-            yield record
+        sampler, pruner, kind = (run.method[key] for key in ENTRY)
+        task = trees[sampler, pruner, kind][family_of(run.sources[0])][run.case["task"]]
+        task[run.seed] = _measures(run, budgets)
+    families = {name: {*tasks} for tree in trees.values() for name, tasks in tree.items()}
+    groups = {name: {f for f in families if group_of(f) == name} for name in GROUPS}
+    groups = {name: members for name, members in groups.items() if len(members) > 1}
+    groups |= {family: {family} for family in families}
+    for group, members in groups.items():
+        yield from _records(trees, group, members, None, budgets, reference)
+        if by_task and group in families:
+            for task in sorted(families[group]):
+                yield from _records(trees, task, members, task, budgets, reference)
 
 
-def _entry(run: Run) -> _Entry:
-    return run.method["pruner"], run.method["prior_curves"]
+def _records(
+    trees: Mapping[_Entry, _Tree],
+    group: str,
+    families: Collection[str],
+    task: str | None,
+    budgets: Sequence[int],
+    reference: _Entry,
+) -> Iterator[dict[str, Any]]:
+    """The records of one group: some families, or of a family one task."""
+    parts = {
+        entry: {
+            family: {name: seeds for name, seeds in tasks.items() if task in (None, name)}
+            for family, tasks in tree.items()
+            if family in families
+        }
+        for entry, tree in trees.items()
+    }
+    n = len(budgets)
+    for entry, own in parts.items():
+        leaves = [seeds for tasks in own.values() for seeds in tasks.values()]
+        if not leaves:
+            continue
+        record: dict[str, Any] = {"group": group, **dict(zip(ENTRY, entry, strict=True))}
+        record |= {"tasks": len(leaves), "seeds": min(map(len, leaves))}
+        values = _units(own)
+        for i, name in enumerate(_MEASURES):
+            record |= _mean(name, values[:, i])
+        after = values[:, len(_MEASURES) : len(_MEASURES) + n].mean(axis=0)
+        record |= {f"regret_{b}": float(v) for b, v in zip(budgets, after, strict=True)}
+        mine, theirs = _paired(own, parts.get(reference, {}))
+        if entry != reference:
+            record |= _ratio("ratio", mine[:, 0], theirs[:, 0])
+            record |= _ratio("early_ratio", mine[:, 1], theirs[:, 1])
+        mine, theirs = _paired(own, parts.get(_NO_PRUNING, {}))
+        if len(mine):
+            course_of, target = (v[:, len(_MEASURES) + n :].mean(axis=0) for v in (mine, theirs))
+            reached = course_of <= target[-1] + 1e-12
+            if reached.any():
+                record["fewer_than_none"] = len(reached) / (int(np.argmax(reached)) + 1)
+        cold = (*entry[:2], _NO_PRIORS)
+        mine, theirs = _paired(own, parts.get(cold, {}))
+        if len(mine) and entry != cold:
+            effect = (mine - theirs)[:, len(_MEASURES) : len(_MEASURES) + n]
+            record |= _mean("vs_cold", effect.mean(axis=1))
+            for budget, change in zip(budgets, effect.T, strict=True):
+                record |= _mean(f"vs_cold_{budget}", change)
+        yield record
 
 
-def _regret(changes: Sequence[tuple[int, float]], n_epochs: int) -> Array:
-    """(n_epochs,): the regret after each epoch paid; 1 before there is any."""
-    at, regret = zip(*changes, strict=True) if changes else ((), ())
-    return course(at, regret, n_epochs, before=1.0)
+_MEASURES = ("regret", "early", "incumbent", "decision_ms")
 
 
-def _better_asha(entries: Sequence[_Entry], regret: Array) -> _Entry | None:
-    """The entry of `ASHA` with the smaller mean of (entry, seed, budget) regrets, if any ran."""
-    means = {}
-    for entry, own in zip(entries, regret, strict=True):
-        ran = np.isfinite(own).all(axis=1)
-        if entry[0] in ASHA and entry[1] == _NO_PRIORS and ran.any():
-            means[entry] = own[ran].mean()
-    return min(means, key=lambda entry: (means[entry], ASHA.index(entry[0])), default=None)
+def _measures(run: Run, budgets: Sequence[int]) -> Array:
+    """Values of `_MEASURES`, the regret at every budget and after every epoch."""
+    length = int(run.case["max_resource"])
+    at, n_epochs = [budget * length - 1 for budget in budgets], max(budgets) * length
+    finished, incumbent = (
+        course([n for n, _ in changes], [v for _, v in changes], n_epochs, before=1.0)
+        for changes in (run.results["finished"], run.results["incumbent"])
+    )
+    after = finished[at]
+    is_long = np.array(budgets) >= LONG
+    means = [after[part].mean() if part.any() else math.nan for part in (is_long, ~is_long)]
+    means += [incumbent[at].mean(), run.results["decision_ms"]]
+    return np.concatenate([means, after, finished])
 
 
-def _paired(
-    of_scope: Mapping[_Entry, Array], entry: _Entry, other: _Entry | None
-) -> tuple[Array, Array]:
-    """(n_seeds, n_epochs) courses of both, of the seeds that both have."""
-    own = of_scope[entry]
-    theirs = np.full_like(own, np.nan) if other is None else of_scope.get(other, own * np.nan)
-    both = np.isfinite(own[:, -1]) & np.isfinite(theirs[:, -1])
-    return own[both], theirs[both]
+def _units(tree: _Tree) -> Array:
+    """(n, m) measures of the largest parts of a tree of which there are several, else of one."""
+    if len(tree) == 1:
+        (only,) = tree.values()
+        return _units(only) if isinstance(only, dict) else only[None, :]
+    return np.array([_average(branch) for branch in tree.values()])
 
 
-def _speed_up(key: str, own: Array, target: Array) -> dict[str, Any]:
-    """Epochs of the last budget over those to reach the target's mean regret with it."""
+def _average(branch: Any) -> Array:
+    """(m,) mean of a branch, whose own branches have equal weight."""
+    if isinstance(branch, np.ndarray):
+        return branch
+    return np.asarray(np.mean([_average(part) for part in branch.values()], axis=0))
 
-    def factor(own: Array, target: Array) -> float:
-        reached = own.mean(axis=0) <= target[:, -1].mean() + 1e-12
-        return len(reached) / (int(np.argmax(reached)) + 1) if reached.any() else math.nan
 
-    n = len(own)
-    value = factor(own, target) if n else math.nan
-    if math.isnan(value):
+def _paired(own: _Tree, other: _Tree) -> tuple[Array, Array]:
+    """(n, m) measures of both, of the families, tasks and seeds that both have."""
+    mine, theirs = _shared(own, other), _shared(other, own)
+    return (_units(mine), _units(theirs)) if mine else (np.empty((0, 2)), np.empty((0, 2)))
+
+
+def _shared(tree: _Tree, other: _Tree) -> _Tree:
+    shared = {}
+    for key in sorted(tree.keys() & other.keys()):
+        part = tree[key]
+        part = _shared(part, other[key]) if isinstance(part, dict) else part
+        if len(part):
+            shared[key] = part
+    return shared
+
+
+def _ratio(key: str, own: Array, other: Array) -> dict[str, Any]:
+    """The ratio of the means of (n,) paired values, with the error of its linear form."""
+    if not len(own) or not other.mean() > 0:
         return {}
-    resamples = np.random.default_rng(0).integers(0, n, (_FEW_RESAMPLES, n))
-    error = np.std([factor(own[i], target[i]) for i in resamples], ddof=1) if n > 1 else math.nan
-    # NaN where a resample never reaches the target: the error is then unknown.
-    return {key: value, f"{key}_se": None if math.isnan(error) else float(error)}
+    ratio = own.mean() / other.mean()
+    return {key: float(ratio), **_error(key, (own - ratio * other) / other.mean())}
 
 
 def _mean(key: str, values: ArrayLike) -> dict[str, Any]:
-    """Mean of (n,) values and its standard error; None for fewer than two."""
+    """Mean of (n,) values and its standard error; nothing where there are none."""
     array = np.asarray(values, dtype=float)
-    error = float(stats.sem(array)) if len(array) > 1 else None
-    return {key: float(array.mean()), f"{key}_se": error}
+    return {} if np.isnan(array).any() else {key: float(array.mean()), **_error(key, array)}
+
+
+def _error(key: str, values: Array) -> dict[str, float | None]:
+    return {f"{key}_se": float(stats.sem(values)) if len(values) > 1 else None}

@@ -14,6 +14,7 @@ import click
 
 from optuna_deepweeds.cli._output import emit, format_option, info
 from optuna_deepweeds.errors import InvalidInputError
+from optuna_deepweeds.schema import choose
 
 if TYPE_CHECKING:
     from optuna_deepweeds.bench.results import Cell
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 _QUICK_BUDGET = 15
 _N_ENQUEUED = 3
 _COST_TASK = "protein_structure"
-_PRUNERS = "none,median,hyperband,asha-default,asha-3-1,promotion-3,dora,dora-thaw"
+_PRUNERS = "none,median,hyperband,asha-default,asha-3-1,promotion-3,promotion-4,dora,dora-thaw"
 _QUICK_PRUNERS = "none,asha-3-1,dora"
 
 _file = click.Path(dir_okay=False, path_type=Path)
@@ -191,20 +192,41 @@ def _with_errors(record: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def _telling(
+    rows: Sequence[Mapping[str, Any]], columns: Sequence[str], given: Sequence[str]
+) -> tuple[str, ...]:
+    """The columns that hold anything; of `given` ones those in which rows differ."""
+    found = {name: {row[name] for row in rows if row.get(name) is not None} for name in columns}
+    return tuple(name for name in columns if len(found[name]) > (name in given))
+
+
 @click.command()
 @click.option(
     "--curves",
     "patterns",
     multiple=True,
-    required=True,
     metavar="SOURCE",
-    help="Learning curves: a TaskSet .npz, a prior file .csv, URL#STUDY, or a pattern such as "
-    "'taskset/*.npz'. May be given several times.",
+    help="Learning curves: a TaskSet .npz, one of `bench record-curves`, a prior file .csv, "
+    "URL#STUDY, or a pattern such as 'taskset/*.npz'. The folder names the family. May be given "
+    "several times.",
+)
+@click.option(
+    "--families",
+    callback=_listed(str),
+    help="Generated families (power, plateau, crossing, misleading, broken, diverging, late), or "
+    "development or left-out for all of a group. With --curves, these select among them too.",
 )
 @_names(
     "--pruners",
     default=_PRUNERS,
     help="Pruners, separated by commas, with options as dora:min_resource=2.",
+)
+@_names(
+    "--samplers",
+    default="random",
+    help="What chooses configurations for each of them: random, tpe, gp, rf_ei, dngo, bohb (a "
+    "density ratio), with options. rf_ei, dngo and bohb choose among the rows of the table; for "
+    "others the nearest row is taken.",
 )
 @_counts("--workers", default="1")
 @seeds_option(default="20")
@@ -213,12 +235,16 @@ def _with_errors(record: Mapping[str, Any]) -> dict[str, Any]:
     "max_resources",
     help="Epochs of a full training, longer curves are cut; the curves' length by default.",
 )
-@_counts("--budgets", default="10,15,20,30", help="Full trainings after which regret is taken.")
-@_names(
-    "--order",
-    "orders",
-    default="random",
-    help="How configurations are chosen: random or a sampler (rf_ei, tpe, gp).",
+@_counts(
+    "--budgets",
+    default="2,3,5,8,10,15,20,30",
+    help="Full trainings after which regret is taken; `regret` is the mean from 8 on, `early` "
+    "that before.",
+)
+@option(
+    "--reference",
+    default="random+promotion-4",
+    help="Sampler and pruner that the column ratio compares with.",
 )
 @option(
     "--noise",
@@ -258,15 +284,19 @@ def _with_errors(record: Mapping[str, Any]) -> dict[str, Any]:
     type=_file,
     help="Results file (JSON lines) of all runs; those already in it are not run again.",
 )
-@click.option("--per-task", is_flag=True, help="Print the tasks' rows too, not only their mean.")
+@click.option(
+    "--per-task", is_flag=True, help="Print the tasks' rows too, not only those of families."
+)
 @click.option("--quick", is_flag=True, help="Few pruners and 3 seeds: a look, no result.")
 @format_option
 def pruners(
     patterns: tuple[str, ...],
+    families: list[str] | None,
     pruners: list[str],
     seeds: range,
     max_resources: list[int] | None,
     budgets: list[int],
+    reference: str,
     processes: int,
     cost_at: int | None,
     output: Path | None,
@@ -275,25 +305,27 @@ def pruners(
     fmt: str,
     **grid: Any,
 ) -> None:
-    """Compare pruners on recorded learning curves.
+    """Compare pruners, under samplers, on recorded and generated learning curves.
 
     Every pruner sees the same configurations in the same order through a real Optuna study, with
-    simulated asynchronous workers. Regret is 0 for the best configuration of the table and 1 for
-    knowing nothing; it is averaged over the budgets. The summary is computed from the results
-    file; with prior curves it shows what they change (vs_cold: below 0 where they help).
+    simulated asynchronous workers; a sampler chooses among the configurations that are left.
+    Regret is 0 for the best configuration of the table and 1 for knowing nothing. Means and their
+    errors are over the families of a group, the tasks of a family, the seeds of a task. The
+    summary is computed from the results file; with prior curves it shows what they change
+    (vs_cold: below 0 where they help).
     """
     from optuna_deepweeds.bench import pruners as bench
     from optuna_deepweeds.bench import results, runner, summary
 
-    sources = _expand(patterns)
+    sources = _sources(_expand(patterns), families)
     if quick:
         pruners = _QUICK_PRUNERS.split(",") if pruners == _PRUNERS.split(",") else pruners
         seeds = seeds[:3]
     if cost_at is not None:
         from optuna_deepweeds.bench.cost import of_decisions
-        from optuna_deepweeds.bench.curves import load
+        from optuna_deepweeds.bench.families import curves_of
 
-        curves = load(sources[0])
+        curves = curves_of(sources[0])
         curves = curves.cut(max_resources[0]) if max_resources else curves
         rows = [of_decisions(curves, name, cost_at, seed=seeds[0]) for name in pruners]
         emit(rows, fmt=fmt)
@@ -310,12 +342,32 @@ def pruners(
         path = output or Path(scratch) / "runs.jsonl"
         runner.run(cells, bench.run_cell, path, processes=processes, on_run=_tell)
         runs = results.read(path)
-    table = summary.summarise_pruners(runs, budgets=budgets)
-    if not per_task:
-        table = [row for row in table if row["task"] == summary.MEAN] or table
+    sampler, plus, pruner = reference.partition("+")
+    if not plus:
+        raise InvalidInputError(f"--reference must be SAMPLER+PRUNER, but got {reference!r}.")
+    table = summary.summarise_pruners(
+        runs, budgets=budgets, reference=(sampler, pruner), by_task=per_task
+    )
     is_warm = any(run.method["prior_curves"] != bench.NO_PRIORS for run in runs)
-    columns = summary.warm_start_columns if is_warm else summary.pruner_columns
-    emit(table, columns=columns(budgets), fmt=fmt)
+    columns = (summary.warm_start_columns if is_warm else summary.pruner_columns)(budgets)
+    if fmt == "table":
+        table = [_with_errors(row) for row in table]
+        columns = _telling(table, columns, (*summary.SETTING, *summary.ENTRY))
+    emit(table, columns=columns, fmt=fmt)
+
+
+def _sources(files: Sequence[str], names: Sequence[str] | None) -> list[str]:
+    """The files, and the generated tasks, of the families or groups; without any the files."""
+    from optuna_deepweeds.bench.families import GROUPS, TASKS, family_of, group_of
+
+    if names is None:
+        if not files:
+            raise InvalidInputError("--curves or --families must name what is replayed.")
+        return list(files)
+    for name in names:
+        choose("family", name, [*GROUPS, *TASKS, *dict.fromkeys(map(family_of, files))])
+    every = [*files, *(task for tasks in TASKS.values() for task in tasks)]
+    return [s for s in every if {family_of(s), group_of(family_of(s))} & {*names}]
 
 
 def _expand(sources: Sequence[str]) -> list[str]:

@@ -10,6 +10,7 @@ import click
 from optuna_deepweeds import attributes
 from optuna_deepweeds.cli._output import emit, emit_record, format_option, info, storage_option
 from optuna_deepweeds.cli._values import Output, WorkerOptions, worker_options
+from optuna_deepweeds.datasets import NOTES
 from optuna_deepweeds.errors import DeepWeedsError, InvalidInputError
 from optuna_deepweeds.report.published import published_rows
 from optuna_deepweeds.tasks.evaluation import PROTOCOLS, RECIPES
@@ -61,7 +62,7 @@ def evaluate(
     The trials are chosen by their validation accuracy in the study, and so is the network that
     is saved. CSV prints one line a trial, JSON everything.
     """
-    from optuna_deepweeds.cli._work import load_task
+    from optuna_deepweeds.cli._work import load_images
     from optuna_deepweeds.studies import manager
 
     if protocol != "holdout" and (output or onnx):
@@ -69,7 +70,7 @@ def evaluate(
             f"a network is saved with `--protocol holdout` alone, but got {protocol!r}."
         )
     study = manager.find(name, storage_url)
-    task = load_task(manager.study_spec(study), options)
+    task = load_images(manager.study_spec(study), options)
     evaluation = evaluate_study(
         study,
         task,
@@ -81,6 +82,8 @@ def evaluate(
         on_score=_show_score,
     )
     _emit(evaluation, fmt)
+    if task.name in NOTES:
+        info(NOTES[task.name])
     if protocol == "holdout":  # What `study report` and `study compare` show as test results.
         store_evaluation(study, evaluation)
     if not evaluation.trials[0].scores:

@@ -19,8 +19,8 @@ from optuna_deepweeds.spaces import SPACES
 def priors() -> None:
     """List, show, import and export earlier trials.
 
-    A prior is a CSV of trials (see priors/README.md), a run-history CSV of the AutoML lecture,
-    a runhistory.json of SMAC3, or a study given as URL#STUDY.
+    A prior is a CSV of trials as this program, Optuna, MLflow, Ray Tune or Weights & Biases write
+    them (see priors/README.md), a runhistory.json of SMAC3, or a study given as URL#STUDY.
     """
 
 
@@ -51,7 +51,7 @@ def _file_row(path: Path) -> dict[str, Any]:
     try:
         trials = read_priors(path)
     except DeepWeedsError:
-        return {"where": str(path), "source": "not a prior file"}
+        return {"where": str(path), "source": "not read as a prior"}
     complete = [t for t in trials if not t.problem]
     best = min(complete, key=lambda t: t.loss, default=None)
     return {
@@ -84,7 +84,8 @@ def _study_rows(storage_url: str | None) -> list[dict[str, Any]]:
 _METRIC = click.option(
     "--metric",
     metavar="NAME",
-    help="What the values are, where the source does not say or not so: accuracy, error, ...",
+    help="What the values are where the source does not say (accuracy, error, ...), or the column "
+    "that holds them.",
 )
 
 

@@ -1,4 +1,5 @@
-"""DeepWeeds in two forms: all nine classes with the official folds, and the eight weeds balanced.
+"""DeepWeeds in three forms: all nine classes with the official folds, and 1,000 photographs of
+each of the eight weeds, split photograph by photograph or scene by scene.
 
 Source: Olsen et al., DeepWeeds: A multiclass weed species image dataset for deep learning,
 Scientific Reports 9:2058 (2019), CC BY 4.0.
@@ -6,7 +7,6 @@ Scientific Reports 9:2058 (2019), CC BY 4.0.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,11 +18,9 @@ from optuna_deepweeds.datasets.prepared import (
     CLASSES,
     N_FOLDS,
     PREPARED_NAME,
-    TEST,
-    TRAIN,
-    VALID,
     read_prepared,
 )
+from optuna_deepweeds.datasets.split import TEST, TRAIN, VALID, by_group, by_name, cut
 from optuna_deepweeds.errors import InvalidInputError
 
 WEEDS = CLASSES[:-1]
@@ -30,6 +28,10 @@ N_BALANCED_TEST = 150
 N_BALANCED_VALID = 170
 N_BALANCED_TRAIN = 680
 _N_BALANCED = N_BALANCED_TEST + N_BALANCED_VALID + N_BALANCED_TRAIN
+_SIZES = np.array([[N_BALANCED_TRAIN], [N_BALANCED_VALID], [N_BALANCED_TEST]]).repeat(8, axis=1)
+# The order in which `scenes_split` moves scenes: of 1,000 orders the one that leaves fewest
+# photographs missing, 26 of 8,000 (with no split they could be fewer than 20).
+_ORDER = 458
 
 
 def load_deepweeds(data_dir: Path, fold: int) -> Dataset:
@@ -52,28 +54,31 @@ def load_deepweeds(data_dir: Path, fold: int) -> Dataset:
     return _dataset("deepweeds", prepared.images, prepared.labels, CLASSES, roles)
 
 
-def load_balanced(data_dir: Path) -> Dataset:
+def load_balanced(data_dir: Path, *, by_scene: bool = False) -> Dataset:
     """Return 1,000 images of each of the eight weeds with the split of `balanced_split`.
 
-    `images` holds these 8,000 alone, in the order of labels.csv.
+    `images` holds these 8,000 alone, in the order of labels.csv. `by_scene` takes the split of
+    `scenes_split`, and the 7,974 images that it uses.
 
     Raises:
         InvalidInputError: A weed has fewer than 1,000 images, or the prepared file is damaged.
         NotFoundError: There is no prepared file.
     """
+    known = "deepweeds-scenes" if by_scene else "deepweeds-balanced"
     prepared = read_prepared(data_dir)
     counts = np.bincount(prepared.labels, minlength=len(CLASSES))
     for weed, name in enumerate(WEEDS):
         if counts[weed] < _N_BALANCED:
             raise InvalidInputError(
-                f"deepweeds-balanced needs {_N_BALANCED} images of each weed, but "
+                f"{known} needs {_N_BALANCED} images of each weed, but "
                 f"{data_dir / PREPARED_NAME} has {counts[weed]} of {name}; prepare all images "
                 "with `optuna-deepweeds data prepare`."
             )
-    roles = balanced_split(prepared.filenames.tolist(), prepared.labels)
+    split = scenes_split if by_scene else balanced_split
+    roles = split(prepared.filenames.tolist(), prepared.labels)
     chosen = np.flatnonzero(roles >= 0)
     images = np.ascontiguousarray(prepared.images[chosen])
-    return _dataset("deepweeds-balanced", images, prepared.labels[chosen], WEEDS, roles[chosen])
+    return _dataset(known, images, prepared.labels[chosen], WEEDS, roles[chosen])
 
 
 def _dataset(
@@ -102,11 +107,16 @@ def balanced_split(filenames: Sequence[str], labels: NDArray[np.integer]) -> NDA
         filenames: n names.
         labels: (n,) indices into `CLASSES`.
     """
-    roles = np.full(len(filenames), -1, dtype=np.int8)
-    digests = [hashlib.sha256(name.encode()).hexdigest() for name in filenames]
-    for weed in range(len(WEEDS)):
-        order = sorted(np.flatnonzero(labels == weed).tolist(), key=digests.__getitem__)
-        roles[order[:N_BALANCED_TEST]] = TEST
-        roles[order[N_BALANCED_TEST : N_BALANCED_TEST + N_BALANCED_VALID]] = VALID
-        roles[order[N_BALANCED_TEST + N_BALANCED_VALID : _N_BALANCED]] = TRAIN
-    return roles
+    return by_name(filenames, labels, _SIZES)
+
+
+def scenes_split(filenames: Sequence[str], labels: NDArray[np.integer]) -> NDArray[np.int8]:
+    """Return the role of each image in `deepweeds-scenes`, as `balanced_split` does.
+
+    No two splits share a scene: the photographs of one day and one camera, which the names tell,
+    as they are DAY-TIME-CAMERA.jpg. Scenes differ in size and species, so the sizes of
+    `balanced_split` cannot be had exactly; what a split has too many of a weed is unused.
+    """
+    stems = [name.rpartition(".")[0].split("-") for name in filenames]
+    scenes = [f"{stem[0]}-{stem[-1]}" for stem in stems]
+    return cut(by_group(scenes, labels, _SIZES, _ORDER), filenames, labels, _SIZES)

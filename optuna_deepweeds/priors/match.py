@@ -140,11 +140,15 @@ def _in_percent(priors: Sequence[PriorTrial]) -> list[str]:
 def _converted(prior: PriorTrial, metric: str, direction: Direction, factor: float) -> PriorTrial:
     """`prior` with value and curve in the study's metric; nothing is guessed."""
     ours, theirs = canonical_metric(metric), prior.metric
-    what = f"{theirs or 'a metric without a name'} to {prior.direction}"
+    what = theirs or "a metric without a name"
+    if prior.direction:
+        what += f" to {prior.direction}"
+    else:
+        prior = replace(prior, direction=direction)
     if ours not in WAYS or theirs not in WAYS:
         if (ours, direction) == (theirs, prior.direction):
             return prior
-        rule = f"the metric must be {metric} to {direction}; --metric names one"
+        rule = f"the metric must be {metric} to {direction}; `priors import --metric` names one"
         raise _Unusable(rule, f"{rule}, but is {what}")
     if WAYS[theirs] != prior.direction:
         rule = f"an {theirs} must be there to {WAYS[theirs]}"
@@ -170,9 +174,9 @@ def _placed(prior: PriorTrial, space: SearchSpace) -> PriorTrial:
     params: dict[str, Any] = {}
     for parameter in space.parameters:
         name = parameter.name
-        if name not in space.active(params):
-            continue
         value = prior.params.get(name)
+        if name not in space.active(params if value is None else {**params, name: value}):
+            continue
         if value is None:
             raise _Unusable(f"{name} is missing")
         expressed = express(parameter.distribution, value)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from optuna_deepweeds.errors import InvalidInputError, NotFoundError
 from optuna_deepweeds.priors.record import PriorTrial, with_metric
@@ -16,16 +19,31 @@ def read_priors(path: Path, *, metric: str | None = None) -> list[PriorTrial]:
     """Read a file of prior trials; the format is recognised by its content.
 
     Args:
-        path: Our CSV, the lecture's run-history CSV or SMAC3's `runhistory.json`.
-        metric: What the values are, in place of what the file says.
+        path: A CSV of one of `tables.FORMATS` or SMAC3's `runhistory.json`.
+        metric: What the values are, in place of what the file says, or which column holds them.
 
     Raises:
         NotFoundError: No such file.
         InvalidInputError: The file is not readable as any of the formats.
     """
     text = _read_text(path)
-    read = read_smac_json if text.lstrip().startswith(("{", "[")) else read_csv
-    return with_metric(read(str(path), path.stem, text), metric)
+    if text.lstrip().startswith(("{", "[")):
+        return with_metric(read_smac_json(str(path), path.stem, text), metric)
+    priors = read_csv(str(path), path.stem, text, metric)
+    beside = path.with_name("params.json")
+    if path.name == "progress.csv" and beside.is_file():  # Ray Tune's folder of one trial.
+        priors = [replace(p, params={**_params(beside), **p.params}) for p in priors]
+    return with_metric(priors, metric)
+
+
+def _params(path: Path) -> dict[str, Any]:
+    try:
+        params = json.loads(_read_text(path))
+    except (ValueError, RecursionError) as error:
+        raise InvalidInputError(f"{path} must be JSON, but {error}.") from None
+    if not isinstance(params, dict):
+        raise InvalidInputError(f"{path} must be an object of parameters, but is not.")
+    return {name: value for name, value in params.items() if value is not None}
 
 
 def _read_text(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,7 +20,7 @@ class PriorTrial:
             included; `matching` sorts them out.
         value: The final value in the metric's own direction; NaN or infinite if the row holds
             such a value (matching drops it).
-        direction: Whether a larger `value` is better.
+        direction: Whether a larger `value` is better; None if unknown.
         metric: "accuracy" and "error" (1 - accuracy) convert into each other; other names mean
             a metric that cannot be turned round; empty if unknown.
         source: Short name of where it comes from: a file's stem or a study's name.
@@ -33,7 +34,7 @@ class PriorTrial:
 
     params: Mapping[str, Any]
     value: float
-    direction: Direction
+    direction: Direction | None
     metric: str
     source: str
     where: str
@@ -45,7 +46,9 @@ class PriorTrial:
 
     @property
     def loss(self) -> float:
-        """`value` with its sign changed where needed: smaller is better."""
+        """`value` with its sign changed where needed: smaller is better; NaN where unknown."""
+        if self.direction is None:
+            return math.nan
         return -self.value if self.direction == "maximize" else self.value
 
 

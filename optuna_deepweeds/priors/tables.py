@@ -1,19 +1,18 @@
-"""CSV files of trials, one row a trial: our own (see priors/README.md) and the lecture's.
+"""CSV files of trials as people have them, one row a trial; a `Format` says what columns mean.
 
 A defect of the whole file is an error that names the line; a defect of a row makes that row a
 prior with a problem, which is counted and listed like any other that cannot be used.
-
-Source of the lecture's: final project of the AutoML lecture SS 2023, Freiburg and Hannover; `cost`
-is 1 - validation accuracy and `budget` counts epochs.
 """
 
 from __future__ import annotations
 
+import ast
 import csv
 import io
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.priors.record import (
@@ -27,13 +26,17 @@ from optuna_deepweeds.priors.record import (
 
 @dataclass(frozen=True)
 class Format:
-    """Which columns mean what.
+    """Which columns mean what; one that is empty is one that the format does not have.
 
     Attributes:
         required: Columns that must exist, by which the format is recognised.
-        param: Prefix of a parameter's column.
-        curve: Prefix of the column of an epoch's value; empty without any.
-        value, epochs, seconds, dataset, state: Columns.
+        param: Prefix of a parameter's column; empty where any other column may be one.
+        marks: Whether a column with `param` tells the format too.
+        value: The column of the final value; where it is missing, the metric's name finds one.
+        measured: Prefix of the columns among which it is found.
+        curve: Prefix of the column of an epoch's value.
+        trial: Column by which rows of one trial, one an epoch, are told.
+        epochs, seconds, dataset, state: Columns.
         states: What a state (in small letters) makes of a row: "" for a whole training, else its
             problem; other states are problems of their own.
         metric: The column that names the metric, or the metric of all.
@@ -42,33 +45,40 @@ class Format:
 
     required: tuple[str, ...]
     param: str
-    value: str
-    epochs: str
-    seconds: str
-    dataset: str
-    state: str
-    states: Mapping[str, str]
-    metric: str
+    marks: bool = False
+    value: str = ""
+    measured: str = ""
+    epochs: str = ""
+    seconds: str = ""
+    dataset: str = ""
+    state: str = ""
+    states: Mapping[str, str] = field(default_factory=dict)
+    metric: str = ""
     direction: str = ""
     curve: str = ""
+    trial: str = ""
 
 
+_OPTUNA_STATES = {"complete": "", "pruned": "stopped early"}
 OURS = Format(
     required=("state", "value", "metric", "direction"),
     param="param:",
+    marks=True,
     value="value",
     epochs="epochs",
     seconds="seconds",
     dataset="dataset",
     state="state",
-    states={"complete": "", "pruned": "stopped early"},
+    states=_OPTUNA_STATES,
     metric="metric",
     direction="direction",
     curve="epoch_",
 )
+# Final project of the AutoML lecture SS 2023, Freiburg and Hannover, as SMAC3 means its words.
 LECTURE = Format(
     required=("cost", "budget", "status"),
     param="config:",
+    marks=True,
     value="cost",
     epochs="budget",
     seconds="time",
@@ -77,51 +87,160 @@ LECTURE = Format(
     states={"success": "", "donotadvance": ""},
     metric="error",
 )
-FORMATS = (OURS, LECTURE)
+# `Study.trials_dataframe().to_csv()`; a study that names its metric has "value_NAME".
+OPTUNA = Format(
+    required=("number", "state"),
+    param="params_",
+    value="value",
+    measured="value_",
+    state="state",
+    states=_OPTUNA_STATES,
+)
+# "Download CSV" of optuna-dashboard.
+DASHBOARD = Format(
+    required=("Number", "State"),
+    param="Param ",
+    value="Value",
+    state="State",
+    states=_OPTUNA_STATES,
+)
+# `mlflow.search_runs().to_csv()`, and what MLflow's page of runs downloads.
+MLFLOW = Format(
+    required=("run_id", "status"),
+    param="params.",
+    measured="metrics.",
+    epochs="params.epochs",
+    state="status",
+    states={"finished": ""},
+)
+MLFLOW_PAGE = Format(
+    required=("Run ID", "Status"),
+    param="",
+    epochs="epochs",
+    state="Status",
+    states={"finished": ""},
+)
+# `ResultGrid.get_dataframe()`, `Result.metrics_dataframe` and `progress.csv` of Ray Tune. The last
+# row of a function that came to its end is not "done", so that the column tells nothing.
+RAY = Format(
+    required=("training_iteration", "trial_id"),
+    param="config/",
+    epochs="training_iteration",
+    seconds="time_total_s",
+    trial="trial_id",
+)
+# The table of runs that the page of Weights & Biases exports, and the columns config, summary and
+# name of its guide to `wandb.Api().runs()`, whose cells are dictionaries.
+WANDB = Format(
+    required=("Name", "State"),
+    param="",
+    epochs="epochs",
+    seconds="Runtime",
+    state="State",
+    states={"finished": ""},
+)
+WANDB_API = Format(
+    required=(),
+    param="config.",
+    marks=True,
+    measured="summary.",
+    epochs="config.epochs",
+    seconds="summary._runtime",
+    state="state",
+    states={"finished": ""},
+)
+WANDB_SUMMARY = Format(required=("_step", "_runtime"), param="", seconds="_runtime")
+FORMATS = (
+    OURS,
+    LECTURE,
+    OPTUNA,
+    DASHBOARD,
+    MLFLOW,
+    MLFLOW_PAGE,
+    RAY,
+    WANDB,
+    WANDB_API,
+    WANDB_SUMMARY,
+)
 
 
 class _Defect(Exception):
     """Why a row cannot be used."""
 
 
-def read_csv(path: str, source: str, text: str) -> list[PriorTrial]:
+def read_csv(path: str, source: str, text: str, metric: str | None = None) -> list[PriorTrial]:
     """Read the text of a CSV file of one of `FORMATS`; the trials name `source`.
 
+    Where a table has many columns of values, `metric` names the one, or the only column of an
+    accuracy or error is it.
+
     Raises:
-        InvalidInputError: It is of no format, a column is missing or occurs twice, or its quoting
-            is broken.
+        InvalidInputError: It is of no format, a column is missing or occurs twice, its quoting is
+            broken, or which column holds the values is not told.
     """
     reader = csv.reader(io.StringIO(text), strict=True)
     try:
         header = next(reader, [])
-        form = _format_of(path, header)
-        return [
-            _read_row(form, header, cells, source, f"line {reader.line_num}")
+        rows = [
+            (f"line {reader.line_num}", cells)
             for cells in reader
             if any(cell.strip() for cell in cells)  # Excel ends a file with rows of commas.
         ]
     except csv.Error as error:
         where = f"{path}, line {reader.line_num}"
         raise InvalidInputError(f"{where}: must be CSV, but {error}.") from None
+    if header.count("params") > 1 and rows:  # `trials_dataframe(multi_index=True)`.
+        header = [
+            "_".join(filter(None, pair)) for pair in zip(header, rows.pop(0)[1], strict=False)
+        ]
+    header, rows = _spread(header, rows)
+    form = _with_value(path, _format_of(path, header), header, metric)
+    read = [_read_row(form, header, cells, source, where) for where, cells in rows]
+    if not form.trial:
+        return read
+    keys = [dict(zip(header, cells, strict=False)).get(form.trial, "") for _, cells in rows]
+    return _joined(read, keys)
+
+
+def _spread(
+    header: list[str], rows: list[tuple[str, list[str]]]
+) -> tuple[list[str], list[tuple[str, list[str]]]]:
+    """The table with a column "config.KEY" or "summary.KEY" for each key of their dictionaries."""
+    if not {"config", "summary"} <= set(header):
+        return header, rows
+    spread = []
+    for where, cells in rows:
+        row = dict(zip(header, cells, strict=False))
+        for column in ("config", "summary"):
+            text = re.sub(r"(?<=: )(nan|-?inf)\b", r"'\1'", row.pop(column, ""))
+            try:
+                found = ast.literal_eval(text)
+            except (ValueError, SyntaxError, MemoryError, RecursionError):
+                continue
+            if isinstance(found, dict):
+                row |= {f"{column}.{k}": "" if v is None else str(v) for k, v in found.items()}
+        spread.append((where, row))
+    names = dict.fromkeys(column for _, row in spread for column in row)
+    return [*names], [(where, [row.get(n, "") for n in names]) for where, row in spread]
 
 
 def _format_of(path: str, header: Sequence[str]) -> Format:
-    marks = [set(form.required) <= set(header) for form in FORMATS]
-    marks += [any(c.startswith(form.param) for c in header) for form in FORMATS]
-    if not any(marks):
+    whole = [f for f in FORMATS if f.required and set(f.required) <= set(header)]
+    marked = [f for f in FORMATS if f.marks and any(c.startswith(f.param) for c in header)]
+    if not (whole or marked):
         raise InvalidInputError(
-            f"{path} must be a CSV of trials (columns state, value, metric, direction, param:*), "
-            "a run-history CSV (columns cost, budget, status, config:*) or SMAC3's "
-            "runhistory.json, but its first line is none of these headers."
+            f"{path} must be trials as this program, Optuna, MLflow, Ray Tune, Weights & Biases "
+            "or SMAC3 write them (see priors/README.md), but its first line is none of their "
+            "headers."
         )
-    form = FORMATS[marks.index(True) % len(FORMATS)]
+    form = (whole or marked)[0]
     missing = [column for column in form.required if column not in header]
     if missing:
         raise InvalidInputError(
             f"{path}, line 1: the columns {', '.join(form.required)} must exist, "
             f"but {', '.join(missing)} is missing."
         )
-    twice = sorted({column for column in header if header.count(column) > 1})
+    twice = sorted({column for column in header if column and header.count(column) > 1})
     if twice:
         raise InvalidInputError(
             f"{path}, line 1: each column must occur once, but {', '.join(twice)} occurs twice."
@@ -136,16 +255,42 @@ def _format_of(path: str, header: Sequence[str]) -> Format:
     return form
 
 
+def _with_value(path: str, form: Format, header: Sequence[str], metric: str | None) -> Format:
+    """`form` with the column of the values in this file, and the metric that they are."""
+    if form.value and form.value in header:
+        return form
+    if form is OPTUNA and any(column.startswith("values_") for column in header):
+        raise InvalidInputError(f"{path}: a prior study must have one objective, but has several.")
+    columns = [c for c in header if c and c.startswith(form.measured) and c not in form.required]
+    names = {c: c.removeprefix(form.measured) for c in columns}
+    wanted = WAYS if metric is None else {canonical_metric(metric)}
+    found = [c for c in columns if metric in (c, names[c])]
+    found = found or [c for c in columns if canonical_metric(names[c]) in wanted]
+    validated = [c for c in found if re.search("val|dev", c.lower())]
+    if len(found) > 1 and len(validated) == 1:
+        found = validated
+    if len(found) != 1:
+        there = ", ".join(names[c] for c in (found or columns))
+        raise InvalidInputError(
+            f"{path}: `priors import --metric` must name the column of the values, one of "
+            f"{there:.300}" + (f", but got {metric!r}." if metric else ".")
+        )
+    return replace(form, value=found[0], metric=canonical_metric(names[found[0]]))
+
+
 def _read_row(
     form: Format, header: Sequence[str], cells: Sequence[str], source: str, where: str
 ) -> PriorTrial:
-    row = dict(zip(header, map(str.strip, cells), strict=False))
+    row = {c: cell.strip() for c, cell in zip(header, cells, strict=False) if c}
+    meant = {form.value, form.epochs, form.seconds, form.state}
     params = {
         column.removeprefix(form.param): value
         for column, cell in row.items()
-        if column.startswith(form.param) and (value := parse_cell(cell)) is not None
+        if column.startswith(form.param)
+        and column not in meant
+        and (value := parse_cell(cell)) is not None
     }
-    empty = PriorTrial(params, math.nan, "maximize", "", source, where)
+    empty = PriorTrial(params, math.nan, None, "", source, where)
     try:
         if len(cells) != len(header):
             raise _Defect(f"has {len(cells)} cells, the header {len(header)}")
@@ -156,10 +301,16 @@ def _read_row(
 
 def _read_cells(form: Format, row: Mapping[str, str], empty: PriorTrial) -> PriorTrial:
     metric = canonical_metric(row[form.metric] if form.metric in row else form.metric)
-    direction = row[form.direction].lower() if form.direction else WAYS[metric]
-    if direction not in ("maximize", "minimize"):
-        raise _Defect(f"{form.direction} is {direction or 'empty'}")
-    state = row[form.state].rpartition(".")[2]  # As in "StatusType.SUCCESS".
+    way: Direction | None = WAYS.get(metric)
+    if form.direction:
+        direction = row[form.direction].lower()
+        if direction not in ("maximize", "minimize"):
+            raise _Defect(f"{form.direction} is {direction or 'empty'}")
+        way = "maximize" if direction == "maximize" else "minimize"
+    problem = ""
+    if form.state in row:
+        state = row[form.state].rpartition(".")[2]  # As in "StatusType.SUCCESS".
+        problem = form.states.get(state.lower(), f"{form.state} is {state or 'empty'}")
     curve = {}
     for column, cell in row.items():
         if form.curve and column.startswith(form.curve) and cell:
@@ -167,10 +318,9 @@ def _read_cells(form: Format, row: Mapping[str, str], empty: PriorTrial) -> Prio
     epochs = _number(row, form.epochs) if row.get(form.epochs) else max(curve, default=0)
     if epochs < 0 or not float(epochs).is_integer():
         raise _Defect(f"{form.epochs} is {epochs:g}, no whole number of epochs")
-    way: Direction = "maximize" if direction == "maximize" else "minimize"
     return PriorTrial(
         params=empty.params,
-        value=_number(row, form.value),
+        value=math.nan if problem and not row[form.value] else _number(row, form.value),
         direction=way,
         metric=metric,
         source=empty.source,
@@ -179,8 +329,21 @@ def _read_cells(form: Format, row: Mapping[str, str], empty: PriorTrial) -> Prio
         epochs=int(epochs) or None,
         seconds=_number(row, form.seconds) if row.get(form.seconds) else None,
         dataset=row.get(form.dataset) or None,
-        problem=form.states.get(state.lower(), f"{form.state} is {state or 'empty'}"),
+        problem=problem,
     )
+
+
+def _joined(rows: Sequence[PriorTrial], keys: Sequence[str]) -> list[PriorTrial]:
+    """One prior a key: the row of its last epoch, with the others as its curve."""
+    joined: dict[str, PriorTrial] = {}
+    curves: dict[str, dict[int, float]] = {}
+    for row, key in zip(rows, keys, strict=True):
+        key = key or row.where
+        if row.epochs and not row.problem:
+            curves.setdefault(key, {})[row.epochs] = row.value
+        if key not in joined or (row.epochs or 0) >= (joined[key].epochs or 0):
+            joined[key] = row
+    return [replace(p, curve=dict(sorted(curves.get(k, {}).items()))) for k, p in joined.items()]
 
 
 def _number(row: Mapping[str, str], column: str) -> float:

@@ -162,7 +162,7 @@ def _begin(
             allowance = replace(allowance, must_finish=True)
         elif allowance.must_finish:
             noted[attributes.CLOSING] = True
-        attributes.write(storage, trial._trial_id, user=noted)
+        backend(storage).set_trial_attrs(trial._trial_id, noted)
         if queued is not None and space is not None and (reason := _misfit(space, queued)):
             return fail(study, trial._trial_id, reason)
         with collecting_params(storage):

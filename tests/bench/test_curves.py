@@ -205,11 +205,6 @@ def test_noise_has_the_standard_deviation_asked_for() -> None:
     assert reported.std() == pytest.approx(0.03, rel=0.05)
 
 
-def test_the_top_tenth_is_rounded_up() -> None:
-    curves = _curves(np.arange(25.0)[:, None] * np.ones(3))
-    assert curves.top_tenth().nonzero()[0].tolist() == [22, 23, 24]
-
-
 def test_unit_cube_scales_numbers_and_marks_what_is_absent() -> None:
     distributions = {
         "lr": FloatDistribution(1e-4, 1.0, log=True),

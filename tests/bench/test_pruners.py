@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -87,9 +88,9 @@ def test_the_control_replays_what_the_others_replay(source: str) -> None:
     assert {cell.case["held_out"] for cell in _cells(source)} == {0}
 
 
-def test_good_curves_stop_what_no_curves_let_run(source: str) -> None:
+def test_prior_curves_change_no_decision(source: str) -> None:
     cold, warm = _cells(source, pruners=("dora",), seeds=(0,), budget=1, prior_curves=("same",))
-    assert _untimed(warm)["trials"] > _untimed(cold)["trials"]
+    assert _untimed(warm)["trials"] == _untimed(cold)["trials"]
 
 
 def test_related_runs_are_kept_apart_by_the_tasks_they_were_given(
@@ -116,12 +117,9 @@ def _run(
         "task": task, "digest": task, "max_resource": 10, "workers": 1, "noise": 0.0,
         "mislead": 0.0, "held_out": 0,
     }  # fmt: skip
-    method = {"pruner": pruner, "order": "random", "prior_curves": kind, "prior_digest": ""}
-    found = {
-        "finished": finished, "seen": finished, "outside_top_tenth": 0.5, "top_started": seed,
-        "top_stopped": 1, "decision_ms": 2.0,
-    }  # fmt: skip
-    return Run(case, method, seed, 4, results=found)
+    method = {"sampler": "random", "pruner": pruner, "prior_curves": kind, "prior_digest": ""}
+    found = {"finished": finished, "incumbent": finished[:1], "decision_ms": 2.0}
+    return Run(case, method, seed, 4, (f"family/{task}.npz",), results=found)
 
 
 def _runs() -> list[Run]:
@@ -137,55 +135,71 @@ def _runs() -> list[Run]:
     return runs
 
 
-def _line(table: list[dict[str, Any]], pruner: str, task: str) -> dict[str, Any]:
-    (line,) = (row for row in table if row["pruner"] == pruner and row["task"] == task)
+def _summary(runs: list[Run], *budgets: int) -> list[dict[str, Any]]:
+    return summarise_pruners(runs, budgets=budgets, reference=("random", "asha-3-1"), by_task=True)
+
+
+def _line(table: list[dict[str, Any]], pruner: str, group: str) -> dict[str, Any]:
+    (line,) = (row for row in table if row["pruner"] == pruner and row["group"] == group)
     return line
 
 
 def test_the_summary_has_the_numbers_computed_by_hand() -> None:
-    table = summarise_pruners(_runs(), budgets=(1, 2, 4))
+    table = _summary(_runs(), 1, 2, 4)
     assert len(table) == 3 * 3
     asha = _line(table, "asha-3-1", "a")
     # 1 before the first finished trial, then .4 and .8.
     assert asha["regret_1"] == 1.0
     assert asha["regret_2"] == asha["regret_4"] == pytest.approx(0.6)
-    assert asha["regret"] == pytest.approx((1 + 0.6 + 0.6) / 3)
+    assert asha["early"] == pytest.approx((1 + 0.6 + 0.6) / 3)
     of_seeds = np.array([(1 + 0.4 + 0.4) / 3, (1 + 0.8 + 0.8) / 3])
-    assert asha["regret_se"] == pytest.approx(of_seeds.std(ddof=1) / np.sqrt(2))
-    dora = _line(table, "dora", "mean")
-    own = np.array([0.15, 0.3])
-    other = np.array([(1 + 0.3 + 0.3) / 3, (1 + 0.6 + 0.6) / 3])
-    assert dora["regret"] == pytest.approx(own.mean())
-    assert dora["vs_asha"] == pytest.approx((own - other).mean() / other.mean())
-    assert dora["vs_asha_se"] == pytest.approx(
-        (own - other).std(ddof=1) / np.sqrt(2) / other.mean()
-    )
-    assert dora["fewer_than_none"] == dora["faster_than_asha"] == 40 / 10
-    assert _line(table, "asha-3-1", "mean")["fewer_than_none"] == 40 / 20
-    assert _line(table, "none", "mean")["fewer_than_none"] == pytest.approx(40 / 30)
-    assert dora["good_stopped"] == pytest.approx((1 / 1 + 1 / 2) / 2)
-    assert set(dora) == set(pruner_columns((1, 2, 4)))
+    assert asha["early_se"] == pytest.approx(of_seeds.std(ddof=1) / np.sqrt(2))
+    dora = _line(table, "dora", "family")
+    # Of a family, means and errors are over its tasks.
+    own, other = np.array([0.3, 0.15]), np.array([(1 + 1.2) / 3, (1 + 0.6) / 3])
+    assert (dora["tasks"], dora["seeds"]) == (2, 2)
+    assert dora["early"] == pytest.approx(own.mean())
+    assert dora["early_se"] == pytest.approx(own.std(ddof=1) / np.sqrt(2))
+    ratio = own.mean() / other.mean()
+    assert dora["early_ratio"] == pytest.approx(ratio)
+    rest = (own - ratio * other) / other.mean()
+    assert dora["early_ratio_se"] == pytest.approx(rest.std(ddof=1) / np.sqrt(2))
+    assert dora["fewer_than_none"] == 40 / 10
+    assert _line(table, "asha-3-1", "family")["fewer_than_none"] == 40 / 20
+    assert _line(table, "none", "family")["fewer_than_none"] == pytest.approx(40 / 30)
+    assert "regret" not in dora  # no budget of 8 trainings
+    assert set(dora) <= set(pruner_columns((1, 2, 4)))
+
+
+def test_a_group_weighs_its_families_alike_and_leaves_the_others_out() -> None:
+    def of(family: str, task: str, regret: float) -> Run:
+        run = _run("dora", task, 0, [[10, regret]])
+        return replace(run, sources=(f"{family}/{task}.npz",))
+
+    runs = [of("power", "a", 0.1), of("power", "b", 0.3), of("mlp", "c", 0.6), of("late", "d", 1)]
+    table = summarise_pruners(runs, budgets=(2,))
+    assert [row["group"] for row in table] == ["development", "power", "mlp", "late"]
+    assert table[0]["early"] == pytest.approx((0.2 + 0.6) / 2)
+    assert table[0]["early_se"] == pytest.approx(0.2)
 
 
 def test_a_target_never_reached_leaves_the_speed_up_empty() -> None:
-    runs = [
-        _run("none", "a", 1, [[10, 0.1]]),
-        _run("asha-3-1", "a", 1, [[10, 0.3]]),
-        _run("dora", "a", 1, []),
-    ]
-    table = summarise_pruners(runs, budgets=(4,))
-    line = _line(table, "dora", "a")
-    assert "fewer_than_none" not in line and line["regret"] == 1.0
-    assert line["regret_se"] is None
+    runs = [_run("none", "a", 1, [[10, 0.1]]), _run("dora", "a", 1, [])]
+    line = _line(summarise_pruners(runs, budgets=(4,)), "dora", "family")
+    assert "fewer_than_none" not in line and line["early"] == 1.0
+    assert line["early_se"] is None
 
 
-def test_differences_to_asha_use_the_seeds_that_both_have() -> None:
+def test_ratios_use_the_seeds_that_both_have() -> None:
     runs = [*_runs(), _run("dora", "a", 3, [[10, 0.9]]), _run("dora", "b", 3, [[10, 0.9]])]
-    complete = summarise_pruners(_runs(), budgets=(4,))
-    extended = summarise_pruners(runs, budgets=(4,))
-    line = _line(extended, "dora", "mean")
-    assert line["vs_asha"] == _line(complete, "dora", "mean")["vs_asha"]
+    line = _line(_summary(runs, 4), "dora", "family")
+    assert line["early_ratio"] == _line(_summary(_runs(), 4), "dora", "family")["early_ratio"]
     assert line["seeds"] == 3
+
+
+def test_runs_of_another_benchmark_are_refused() -> None:
+    with pytest.raises(InvalidInputError, match="another output file"):
+        summarise_pruners([Run({"task": "a"}, {"sampler": "tpe"}, 0, 9)], budgets=(1,))
 
 
 def test_a_run_too_short_for_the_budgets_is_left_out() -> None:
@@ -206,7 +220,7 @@ def test_the_effect_of_prior_curves_is_paired_with_the_same_seed_without() -> No
     assert same["vs_cold_2"] == pytest.approx((0.4 - 0.5 + 0.6 - 0.9) / 2)
     assert same["vs_cold_2_se"] == pytest.approx(0.1)
     assert same["vs_cold"] == pytest.approx((same["vs_cold_1"] + same["vs_cold_2"]) / 2)
-    assert set(warm_start_columns((1, 2))) <= {*same}
+    assert set(warm_start_columns((1, 2))) - {*same} == {"regret", "regret_se"}  # of 8 or more
 
 
 def _command(*args: str) -> int:
@@ -226,7 +240,7 @@ def test_the_command_prints_what_the_file_holds(
     rows = list(csv.DictReader(first.out.splitlines()))
     assert [row["pruner"] for row in rows] == ["none", "asha-3-1"]
     assert tuple(rows[0]) == pruner_columns((2, 3))
-    assert "[4/4] a: asha-3-1" in first.err
+    assert "[4/4] a: random, asha-3-1" in first.err
     assert _command(*options) == 0
     assert capsys.readouterr().out == first.out
 
@@ -273,7 +287,10 @@ def test_decision_cost_is_that_of_a_study_of_so_many_trials(
         ("--noise", "-1"),
         ("--mislead", "1"),
         ("--max-resource", "7"),
-        ("--order", "sorted"),
+        ("--samplers", "sorted"),
+        ("--samplers", "tpe:no_such=1"),
+        ("--reference", "none"),
+        ("--families", "powers"),
         ("--curves", "no/such*.npz"),
         ("--pruners", "none", "--decision-cost", "61"),
         ("--prior-curves", "good"),

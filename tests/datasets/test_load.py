@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from optuna_deepweeds import datasets
-from optuna_deepweeds.datasets.deepweeds import balanced_split
+from optuna_deepweeds.datasets.deepweeds import balanced_split, scenes_split
 from optuna_deepweeds.datasets.prepared import (
     CLASSES,
     PREPARED_NAME,
@@ -153,6 +153,20 @@ def test_balanced_split_follows_the_hash_of_the_name_alone() -> None:
     assert np.array_equal(backwards[::-1], roles)
 
 
+def test_scenes_split_keeps_a_day_and_camera_together_in_any_order() -> None:
+    rng = np.random.default_rng(0)
+    scene, labels = rng.integers(40, size=9 * 1200), rng.integers(9, size=9 * 1200)
+    labels[scene < 8] = scene[scene < 8]  # Some scenes are of one weed, as in DeepWeeds.
+    files = [f"201701{s // 4 + 1:02d}-{i:06d}-{s % 4}.jpg" for i, s in enumerate(scene)]
+    roles = scenes_split(files, labels)
+    for one in range(40):
+        assert len(set(roles[(scene == one) & (roles >= 0)].tolist())) == 1
+    for role, size in enumerate((680, 170, 150)):
+        counts = np.bincount(labels[roles == role], minlength=9)
+        assert counts[8] == 0 and counts.max() == size and counts[:8].sum() > 0.95 * 8 * size
+    assert np.array_equal(scenes_split(files[::-1], labels[::-1])[::-1], roles)
+
+
 def test_data_dir_is_argument_before_variable_before_cache(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -194,3 +208,18 @@ class TestRealData:
         assert np.array_equal(np.sort(together), np.arange(8000))
         # Published in documents and study specs: it must never change unnoticed.
         assert data.fingerprint.startswith("a18a4feb3565fb5c")
+
+    def test_scenes_are_in_one_split_each(self) -> None:
+        data = datasets.load("deepweeds-scenes", data_dir=SHARED / "data")
+        missing = np.zeros((3, 8), dtype=int)
+        missing[0, 5], missing[2, 2] = 11, 15
+        prepared = read_prepared(SHARED / "data")
+        used = np.flatnonzero(scenes_split(prepared.filenames.tolist(), prepared.labels) >= 0)
+        scenes = []
+        splits = (data.train, 680), (data.valid, 170), (data.test, 150)
+        for (indices, of_each), absent in zip(splits, missing, strict=True):
+            assert np.bincount(data.labels[indices]).tolist() == (of_each - absent).tolist()
+            names = [name.split("-") for name in prepared.filenames[used[indices]].tolist()]
+            scenes.append({(day, camera) for day, _, camera in names})
+        assert not (scenes[0] & scenes[1] or scenes[0] & scenes[2] or scenes[1] & scenes[2])
+        assert data.fingerprint.startswith("70b15b2e806784b1")

@@ -11,8 +11,8 @@ import pytest
 
 from optuna_deepweeds import attributes
 from optuna_deepweeds.errors import InvalidInputError, NotFoundError
-from optuna_deepweeds.priors import export_priors, read_priors, read_study
-from optuna_deepweeds.spaces import SPACES
+from optuna_deepweeds.priors import export_priors, match_priors, read_priors, read_study
+from optuna_deepweeds.spaces import SPACES, Parameter, SearchSpace
 from tests.priors.conftest import history
 
 OWN = (
@@ -56,6 +56,89 @@ def test_own_csv_also_as_other_programs_save_it(tmp_path: Path) -> None:
         assert finished.params == {"x": 0.25, "on": True} and not finished.problem
         assert finished.curve == {1: 0.5, 2: 0.75}
         assert stopped.params == {"x": 0.5} and stopped.problem == "stopped early"
+
+
+# Tables as the programs' own calls write them, cut to two parameters: a whole training with
+# x = .25 and on = True that came to .75 after 20 epochs, and one that did not come to its end.
+TABLES = {
+    "optuna": ",number,value,datetime_start,duration,params_on,params_x,user_attrs_note,state\n"
+    '0,0,0.75,2026-11-27 01:12:13,0 days 00:00:00.03,True,0.25,"a, b",COMPLETE\n'
+    "1,1,0.5,2026-11-27 01:12:13,0 days 00:00:00.02,False,0.5,,PRUNED\n",
+    "optuna, two rows of header": ",number,value,params,params,state\n,,,on,x,\n"
+    "0,0,0.75,True,0.25,COMPLETE\n1,1,,False,0.5,FAIL\n",
+    "optuna, metric named": ",number,value_validation accuracy,params_on,params_x,state\n"
+    "0,0,0.75,True,0.25,complete\n1,1,,False,0.5,RUNNING\n",
+    "optuna-dashboard": "Number,State,val_acc,Param on,Param x,UserAttribute note\n"
+    "0,COMPLETE,0.75,True,0.25,\n1,FAIL,,False,0.5,\n",
+    "mlflow": ",run_id,experiment_id,status,artifact_uri,metrics.train_acc,metrics.val_acc,"
+    "params.on,params.x,params.epochs,tags.mlflow.user\n"
+    "0,a48e,7303,FINISHED,file:///m/a48e,1.0,0.75,True,0.25,20,root\n"
+    "1,d5f7,7303,KILLED,file:///m/d5f7,,,False,0.5,20,root\n",
+    "mlflow's page": "Start Time,Duration,Run ID,Name,User,Status,on,x,epochs,val_acc,loss\n"
+    "2026-11-27,1.1s,a48e,fast-roo,root,FINISHED,True,0.25,20,0.75,.4\n"
+    "2026-11-27,1.1s,a48f,slow-roo,root,FAILED,False,0.5,20,,\n",
+    "ray": "val_acc,loss,done,training_iteration,trial_id,time_total_s,config/on,config/x\n"
+    "0.75,1.0,False,20,963fc_00000,3.5,True,0.25\n"
+    "0.5,1.0,False,2,963fc_00001,0.2,False,0.5\n",
+    "ray, curves": ",val_acc,training_iteration,trial_id,time_total_s,config/on,config/x\n"
+    "0,0.5,19,963fc_00000,3.4,True,0.25\n1,0.75,20,963fc_00000,3.5,True,0.25\n"
+    "0,0.5,2,963fc_00001,0.2,False,0.5\n",
+    "wandb": '"Name","State","Notes","Runtime","Sweep","on","x","epochs","train_loss","val_acc"\n'
+    '"fair-sun-1","finished","-","3.5","","true","0.25","20","0.1","0.75"\n'
+    '"odd-sun-2","crashed","-","0.2","","false","0.5","20","0.1",""\n',
+    "wandb.Api": ",summary,config,name\n"
+    """0,"{'val_acc': 0.75, '_runtime': 3.5}","{'on': True, 'x': 0.25}",fair-sun-1\n"""
+    """1,"{'val_acc': nan, '_wandb': {'runtime': 1}}","{'on': False, 'x': 0.5}",odd-sun-2\n""",
+    "wandb.Api, flat": ",val_acc,_step,_runtime,_timestamp,on,x\n"
+    "fair-sun-1,0.75,20,3.5,1795741938,True,0.25\nodd-sun-2,NaN,2,.2,1795741938,False,0.5\n",
+}
+
+
+@pytest.mark.parametrize("program", TABLES)
+def test_tables_of_other_programs(tmp_path: Path, program: str) -> None:
+    space = SearchSpace(
+        "two",
+        [
+            Parameter("x", optuna.distributions.FloatDistribution(0, 1)),
+            Parameter("on", optuna.distributions.CategoricalDistribution([False, True])),
+        ],
+    )
+    metric = "accuracy" if program in ("optuna", "optuna, two rows of header") else None
+    priors = read_priors(write(tmp_path, TABLES[program]), metric=metric)
+    matching = match_priors(priors, space, max_epochs=20)
+    assert len(matching.kept) == len(matching.dropped) == 1, matching.lines()
+    (kept,) = matching.kept
+    assert (kept.params, kept.value) == ({"x": 0.25, "on": True}, 0.75)
+    assert kept.curve == ({19: 0.5, 20: 0.75} if program == "ray, curves" else kept.curve)
+    assert "epochs" not in matching.ignored
+
+
+def test_folder_of_a_ray_trial(tmp_path: Path) -> None:
+    text = "val_acc,training_iteration,trial_id\n0.5,1,a\n0.75,2,a\n"
+    path = write(tmp_path, text, "progress.csv")
+    (tmp_path / "params.json").write_text('{"x": 0.25, "off": null}')
+    (prior,) = read_priors(path)
+    assert prior.params == {"x": 0.25} and prior.curve == {1: 0.5, 2: 0.75}
+    (tmp_path / "params.json").write_text("{")
+    with pytest.raises(InvalidInputError, match=r"params\.json must be JSON"):
+        read_priors(path)
+
+
+def test_metric_is_asked_for_where_columns_do_not_tell(tmp_path: Path) -> None:
+    def runs(metric: str | None = None, columns: str = "loss,top5") -> tuple[str, float]:
+        text = f"Name,State,x,{columns}\na,finished,0.5,0.25,0.125\n"
+        (prior,) = read_priors(write(tmp_path, text), metric=metric)
+        return prior.metric, prior.value
+
+    assert runs("top5") == ("top5", 0.125)
+    assert runs("accuracy", "acc,loss") == ("accuracy", 0.25)
+    assert runs("test_acc", "val_acc,test_acc") == ("accuracy", 0.125)
+    assert runs(None, "test_acc,val_acc") == ("accuracy", 0.125)
+    for metric, columns in ((None, "loss,top5"), ("top1", "loss,top5"), (None, "val_acc,dev_acc")):
+        with pytest.raises(InvalidInputError, match=f"one of .*{columns.replace(',', ', ')}"):
+            runs(metric, columns)
+    with pytest.raises(InvalidInputError, match="must have one objective"):
+        read_priors(write(tmp_path, "number,values_0,values_1,params_x,state\n"))
 
 
 SMAC_RUNS = {
