@@ -30,7 +30,7 @@ def test_a_worker_that_wakes_writes_nothing_into_a_trial_given_to_another(
     storage_url: str, tmp_path: Path
 ) -> None:
     bench = BenchStudy(
-        storage_url, tmp_path, n_trials=100_000, epochs=60, epoch_seconds=0.2,
+        storage_url, tmp_path, n_trials=100_000, epochs=20, epoch_seconds=0.6,
         heartbeat_seconds=0.5, grace_seconds=3,
     )  # fmt: skip
     generator, study = random.Random(0), bench.create()
