@@ -82,6 +82,7 @@ study resume mine  # after a crash
 study resume mine --trials 200 --workers 4
 study status mine
 study status mine -f json
+study watch mine
 study trials mine --state complete --params
 study trials mine --failed --traceback
 study trials mine -f csv > trials.csv
@@ -129,6 +130,7 @@ experiment report small -o small.html --png figures/
 predict mine.pt photo.jpg
 predict mine.pt photos/ --top 1 -f csv > weeds.csv
 dashboard
+dashboard mine
 dashboard --port 8081 --storage storage/other.db
 dashboard --host 0.0.0.0 --read-only  # for other machines
 bench samplers --quick

@@ -8,7 +8,7 @@ import math
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -75,8 +75,19 @@ def emit_record(
             click.echo(f"{key:<{width}}  {_cell(value)}")
 
 
-def info(message: str) -> None:
-    """Tell the user something that is not data."""
+_log: dict[str, str] = {"format": "text"}
+
+
+def log_as(fmt: str) -> None:
+    """From now on write what `info` tells as "text" or as "json"."""
+    _log["format"] = fmt
+
+
+def info(message: str, **fields: Any) -> None:
+    """Tell the user something that is not data; in JSON with the `fields` that programs read."""
+    if _log["format"] == "json":
+        line = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "event": "message"}
+        message = json.dumps(_plain({**line, **fields, "message": message.strip()}))
     click.echo(message, err=True)
 
 

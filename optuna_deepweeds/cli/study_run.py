@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from optuna_deepweeds.cli._complete import complete_study, one_of, study_name
 from optuna_deepweeds.cli._output import info, storage_option
 from optuna_deepweeds.cli._values import (
     WorkerOptions,
@@ -32,7 +33,7 @@ _TRIALS = 100
 
 
 @click.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=complete_study)
 @click.option("--name", "name_option", help="The same as NAME.")
 @click.option(
     "--dataset",
@@ -49,8 +50,18 @@ _TRIALS = 100
     help=f"One of {', '.join(SPACES)}; auto is course, and course-small on demo and folders "
     "without a GPU.",
 )
-@click.option("--sampler", default="rf_ei", help=f"One of {', '.join(SAMPLERS)}.")
-@click.option("--pruner", default="dora", help=f"One of {', '.join(PRUNERS)}.")
+@click.option(
+    "--sampler",
+    default="rf_ei",
+    shell_complete=one_of(lambda: SAMPLERS),
+    help=f"One of {', '.join(SAMPLERS)}.",
+)
+@click.option(
+    "--pruner",
+    default="dora",
+    shell_complete=one_of(lambda: PRUNERS),
+    help=f"One of {', '.join(PRUNERS)}.",
+)
 @click.option(
     "--thaw/--no-thaw",
     default=None,
@@ -177,7 +188,7 @@ def run(
 
 
 @click.command()
-@click.argument("name")
+@study_name
 @budget_options
 @worker_options()
 @storage_option

@@ -6,7 +6,7 @@ import optuna
 import pytest
 from optuna.study import StudyDirection
 
-from optuna_deepweeds.cli import _output, _progress
+from optuna_deepweeds.cli import _display, _output
 from optuna_deepweeds.studies.accounting import Progress, progress
 from optuna_deepweeds.studies.spec import Budget
 
@@ -21,8 +21,8 @@ def standing(complete: int = 0, epochs: int = 0, seconds: float = 0.0) -> Progre
 
 def test_the_countdown_goes_on_within_a_trial() -> None:
     state, budget = standing(1, seconds=30), Budget(seconds=100)
-    assert _progress.summary(state, budget)[2].startswith("1 min")
-    assert "0 s left" in _progress.summary(state, budget, elapsed=70)
+    assert _display.summary(state, budget)[2].startswith("1 min")
+    assert "0 s left" in _display.summary(state, budget, elapsed=70)
 
 
 def test_a_narrow_terminal_shows_the_first_columns(

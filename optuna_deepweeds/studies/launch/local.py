@@ -16,9 +16,9 @@ from optuna_deepweeds.studies.storage.engine import STORAGE_VARIABLE, resolve_ur
 _PR_SET_PDEATHSIG = 1
 
 
-def worker_program(verbosity: int = 0) -> tuple[str, ...]:
-    """The command that runs a worker without a display, logging as `-v` given so often does."""
-    return (sys.executable, "-m", "optuna_deepweeds", *["-v"] * verbosity, "worker", "--quiet")
+def worker_program(*options: str) -> tuple[str, ...]:
+    """The command that runs a worker without a display, with `options` of the program itself."""
+    return (sys.executable, "-m", "optuna_deepweeds", *options, "worker", "--quiet")
 
 
 @dataclass(frozen=True)
