@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from optuna_deepweeds import attributes
-from optuna_deepweeds.cli._output import info
+from optuna_deepweeds.cli._output import info, logs_text
 from optuna_deepweeds.cli._progress import console
 from optuna_deepweeds.report.standing import duration
 from optuna_deepweeds.studies.accounting import Progress, progress, ranked
@@ -50,7 +50,7 @@ class Display:
         self._told = {t.number for t in self._read() if t.state.is_finished()}
         self._spoke_at = time.monotonic()
         self._live: Live | None = None
-        if console.is_terminal and not quiet:
+        if console.is_terminal and logs_text() and not quiet:
             self._live = Live(
                 get_renderable=self._picture,
                 console=console,
@@ -113,6 +113,8 @@ class Display:
             return
         if self._live is not None:
             self._live.start()
+            # A process that is killed could not bring it back.
+            console.show_cursor(True)
         elif time.monotonic() - self._spoke_at >= _SECONDS_OF_SILENCE:
             self._spoke_at = time.monotonic()
             info(" | ".join([*self._running_words(), *self._summary()]), event="progress")
@@ -136,7 +138,8 @@ class Display:
         if self._leaders:
             named = (f"{_number(t.value)} (#{t.number})" for t in self._leaders)
             lines.append(Text("leaders " + "  ".join(named), no_wrap=True, overflow="ellipsis"))
-        lines.append(Text(" | ".join(self._summary()), no_wrap=True, overflow="ellipsis"))
+        parts = [part for part in self._summary() if not part.startswith("best")]
+        lines.append(Text(" | ".join(parts), no_wrap=True, overflow="ellipsis"))
         return Group(*lines)
 
 

@@ -83,12 +83,18 @@ def log_as(fmt: str) -> None:
     _log["format"] = fmt
 
 
+def logs_text() -> bool:
+    """Whether `info` writes for people."""
+    return _log["format"] == "text"
+
+
 def info(message: str, **fields: Any) -> None:
     """Tell the user something that is not data; in JSON with the `fields` that programs read."""
-    if _log["format"] == "json":
+    if not logs_text():
         line = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "event": "message"}
         message = json.dumps(_plain({**line, **fields, "message": message.strip()}))
-    click.echo(message, err=True)
+    # Not by `click.echo`, which writes past what a live picture puts in the place of stderr.
+    print(message, file=sys.stderr, flush=True)
 
 
 def terminal_width() -> int:
