@@ -35,6 +35,7 @@ class WorkerOptions:
     device: str | None = None
     deterministic: bool = False
     data_dir: Path | None = None
+    accept_changes: bool = False
 
     def __post_init__(self) -> None:
         require(1 <= self.workers <= 256, "1 <= workers <= 256", workers=self.workers)
@@ -87,10 +88,15 @@ _WORKER_OPTIONS = {
         "--deterministic", is_flag=True, help="Reproducible kernels on CUDA, slower."
     ),
     "data_dir": data_dir_option,
+    "accept_changes": click.option(
+        "--accept-changes",
+        is_flag=True,
+        help="Go on although the study's objective, script or images have changed.",
+    ),
 }
 
 
-def _together(
+def together(
     target: str, make: Callable[..., Any], options: dict[str, Callable[[Any], Any]]
 ) -> Callable[[_Command], _Command]:
     """Add `options`, each by its parameter, and pass on as `target` what `make` makes of them."""
@@ -111,7 +117,7 @@ def _together(
 def worker_options(*names: str) -> Callable[[_Command], _Command]:
     """Add the named fields of `WorkerOptions`, all without names, passed on as `options`."""
     chosen = {name: _WORKER_OPTIONS[name] for name in names or _WORKER_OPTIONS}
-    return _together("options", WorkerOptions, chosen)
+    return together("options", WorkerOptions, chosen)
 
 
 class Duration(click.ParamType):
@@ -145,7 +151,7 @@ _BUDGET_OPTIONS = {
         "--total-epochs", type=int, help="Epochs in all, over every trial."
     ),
 }
-budget_options = _together(
+budget_options = together(
     "budget",
     lambda trials, timeout, total_epochs: Budget(trials, timeout, total_epochs),
     _BUDGET_OPTIONS,

@@ -13,6 +13,7 @@ from optuna_deepweeds import attributes, datasets
 from optuna_deepweeds.datasets import Dataset
 from optuna_deepweeds.errors import (
     InvalidInputError,
+    NotFoundError,
     TrainingError,
     TrainingInterrupted,
     UnusableCheckpointError,
@@ -132,7 +133,7 @@ class ImageTask:
 def make_task(
     dataset: str,
     *,
-    space: str,
+    space: str | SearchSpace,
     epochs: int,
     fold: int = 0,
     size: int = datasets.SIDE,
@@ -146,7 +147,7 @@ def make_task(
 
     Args:
         dataset: Name of a data set, or a folder.
-        space: Name of a search space.
+        space: A search space, or its name.
         epochs: Of a whole training.
         fold: As for `datasets.load`, like `size`, `group_by`, `data_dir` and `progress`.
         fingerprint: What the task's must be; empty if it may be any.
@@ -157,14 +158,20 @@ def make_task(
         InvalidInputError: If there is no such data set, or its images are others than those
             asked for.
     """
-    images = datasets.load(
-        dataset, data_dir=data_dir, fold=fold, size=size, group_by=group_by, progress=progress
-    )
+    try:
+        images = datasets.load(
+            dataset, data_dir=data_dir, fold=fold, size=size, group_by=group_by, progress=progress
+        )
+    except NotFoundError as error:
+        if not fingerprint or not datasets.is_folder(dataset):
+            raise
+        raise NotFoundError(f"{error} Where it was moved, --data-dir tells its place.") from None
     if fingerprint and images.fingerprint != fingerprint:
         splits = ", ".join(f"{len(at):,} {split}" for split, at in images.splits.items())
-        advice = "bring them back, or start another study on them"
+        advice = "bring them back, or go on by --accept-changes"
         raise InvalidInputError(
             f"the images of {dataset} must be those that the study began with "
             f"({fingerprint[:12]}), but are {images.fingerprint[:12]} ({splits}): {advice}."
         )
-    return ImageTask(images, SPACES[space], epochs, deterministic)
+    space = SPACES[space] if isinstance(space, str) else space
+    return ImageTask(images, space, epochs, deterministic)
