@@ -50,7 +50,7 @@ class Display:
         self._told = {t.number for t in self._read() if t.state.is_finished()}
         self._spoke_at = time.monotonic()
         self._live: Live | None = None
-        if console.is_terminal and logs_text() and not quiet:
+        if console.is_terminal and not console.is_dumb_terminal and logs_text() and not quiet:
             self._live = Live(
                 get_renderable=self._picture,
                 console=console,

@@ -5,16 +5,17 @@ from __future__ import annotations
 import io
 import json
 
+import click
 import optuna
 import pytest
 from click.shell_completion import ShellComplete
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
+from rich.console import Console
 
 from optuna_deepweeds import attributes
 from optuna_deepweeds.cli import _display, _output, cli
 from optuna_deepweeds.cli._display import Display
-from optuna_deepweeds.cli._progress import console
 from optuna_deepweeds.studies.accounting import Progress, progress
 from optuna_deepweeds.studies.spec import Budget
 from tests.cli.conftest import Command
@@ -91,12 +92,12 @@ def test_a_terminal_shows_a_bar_for_each_trial_under_way(
     study: optuna.Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     screen = io.StringIO()
-    monkeypatch.setattr(console, "_force_terminal", True)
-    monkeypatch.setattr("sys.stderr", screen)
+    terminal = Console(file=screen, force_terminal=True, width=80, _environ={"TERM": "xterm"})
+    monkeypatch.setattr(_display, "console", terminal)
     display = Display(study, Budget(trials=9))
     display.refresh()
     display.clear()
-    shown = screen.getvalue()
+    shown = click.unstyle(screen.getvalue())
     assert "trial 1" in shown and "epoch 3/20" in shown and "leaders 0.7500 (#0)" in shown
 
 
