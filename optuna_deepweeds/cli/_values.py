@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import click
 
+from optuna_deepweeds.datasets import SIDE
 from optuna_deepweeds.schema import require
 from optuna_deepweeds.studies.launch import ENGINES
 from optuna_deepweeds.studies.spec import Budget
@@ -34,6 +35,7 @@ class WorkerOptions:
     device: str | None = None
     deterministic: bool = False
     data_dir: Path | None = None
+    accept_changes: bool = False
 
     def __post_init__(self) -> None:
         require(1 <= self.workers <= 256, "1 <= workers <= 256", workers=self.workers)
@@ -55,8 +57,18 @@ class WorkerOptions:
 data_dir_option = click.option(
     "--data-dir",
     type=click.Path(path_type=Path),
-    help="Where the images lie.  [default: DEEPWEEDS_DATA where set, else the user's cache "
-    "directory]",
+    help="Where the images lie, also those of a folder that was moved.  [default: DEEPWEEDS_DATA "
+    "where set, else the user's cache directory]",
+)
+size_option = click.option(
+    "--size", default=SIDE, help="Sides of a folder's images: 32, 64, 96 or 128 pixels."
+)
+group_by_option = click.option(
+    "--group-by",
+    default="",
+    metavar="REGEX",
+    help="Images of a folder in whose CLASS/FILE it finds the same, such as a day, come into one "
+    "split.",
 )
 _WORKER_OPTIONS = {
     "workers": click.option("--workers", default=1, help="Number of worker processes."),
@@ -76,10 +88,15 @@ _WORKER_OPTIONS = {
         "--deterministic", is_flag=True, help="Reproducible kernels on CUDA, slower."
     ),
     "data_dir": data_dir_option,
+    "accept_changes": click.option(
+        "--accept-changes",
+        is_flag=True,
+        help="Go on although the study's objective, script or images have changed.",
+    ),
 }
 
 
-def _together(
+def together(
     target: str, make: Callable[..., Any], options: dict[str, Callable[[Any], Any]]
 ) -> Callable[[_Command], _Command]:
     """Add `options`, each by its parameter, and pass on as `target` what `make` makes of them."""
@@ -100,7 +117,7 @@ def _together(
 def worker_options(*names: str) -> Callable[[_Command], _Command]:
     """Add the named fields of `WorkerOptions`, all without names, passed on as `options`."""
     chosen = {name: _WORKER_OPTIONS[name] for name in names or _WORKER_OPTIONS}
-    return _together("options", WorkerOptions, chosen)
+    return together("options", WorkerOptions, chosen)
 
 
 class Duration(click.ParamType):
@@ -134,7 +151,7 @@ _BUDGET_OPTIONS = {
         "--total-epochs", type=int, help="Epochs in all, over every trial."
     ),
 }
-budget_options = _together(
+budget_options = together(
     "budget",
     lambda trials, timeout, total_epochs: Budget(trials, timeout, total_epochs),
     _BUDGET_OPTIONS,

@@ -3,39 +3,67 @@
 from __future__ import annotations
 
 import shlex
+from contextlib import closing
 
 import click
 import optuna
 
 from optuna_deepweeds.cli._output import info
-from optuna_deepweeds.cli._progress import Display
+from optuna_deepweeds.cli._own_task import describe, own_task
+from optuna_deepweeds.cli._progress import Display, Steps
 from optuna_deepweeds.cli._signals import StopFlag
 from optuna_deepweeds.cli._values import WorkerOptions
+from optuna_deepweeds.errors import InvalidInputError, SpecMismatchError
 from optuna_deepweeds.report.dashboard_note import publish
 from optuna_deepweeds.report.standing import cost, counted, duration, standing
 from optuna_deepweeds.studies import manager
 from optuna_deepweeds.studies.accounting import progress
 from optuna_deepweeds.studies.ending import raised
 from optuna_deepweeds.studies.spec import Budget, StudySpec
-from optuna_deepweeds.tasks import ImageTask, make_task
+from optuna_deepweeds.tasks import ImageTask, Task, make_task
 
 
-def load_task(spec: StudySpec, options: WorkerOptions) -> ImageTask:
-    """The task of a study, on the images on this machine.
+def load_task(spec: StudySpec, options: WorkerOptions) -> Task:
+    """The task of a study as it is on this machine.
+
+    Raises:
+        NotFoundError: If its images or files are not on this machine.
+        InvalidInputError: If its images are others than the study's, or its file is of no use.
+        SpecMismatchError: If its file has changed.
+    """
+    if spec.kind == "images":
+        return load_images(spec, options)
+    task = own_task(spec, spec.metric, spec.direction, spec.epochs)
+    if spec.dataset_fingerprint not in ("", task.fingerprint) and not options.accept_changes:
+        raise SpecMismatchError(
+            f"{spec.dataset} has changed since the study began; `--accept-changes` goes on with "
+            "it, `study fork` begins a new study that learns from this one."
+        )
+    return task
+
+
+def load_images(spec: StudySpec, options: WorkerOptions) -> ImageTask:
+    """The task of a study of images.
 
     Raises:
         NotFoundError: If they are not on this machine.
-        InvalidInputError: If they are others than the study's.
+        InvalidInputError: If they are others than the study's, or it is of another kind.
     """
-    return make_task(
-        spec.dataset,
-        space=spec.space,
-        epochs=spec.epochs,
-        fold=spec.fold,
-        fingerprint=spec.dataset_fingerprint,
-        data_dir=options.data_dir,
-        deterministic=options.deterministic,
-    )
+    if spec.kind != "images":
+        raise InvalidInputError(f"this needs a study of images, but got one of {spec.dataset}.")
+    with closing(Steps()) as progress:
+        return make_task(
+            spec.dataset,
+            space=spec.search_space or "",
+            epochs=spec.epochs,
+            fold=spec.fold,
+            size=spec.size,
+            group_by=spec.group_by,
+            fingerprint="" if options.accept_changes else spec.dataset_fingerprint,
+            data_dir=options.data_dir,
+            deterministic=options.deterministic,
+            progress=progress,
+        )
 
 
 def check_device(device: str | None) -> str:
@@ -50,30 +78,34 @@ def print_plan(
     spec: StudySpec,
     budget: Budget,
     storage_url: str | None,
-    device: str,
-    task: ImageTask,
+    device: str | None,
+    task: Task,
 ) -> None:
     """Say on stderr what a study is about to do."""
     from optuna_deepweeds.studies.storage import default_url, redact
 
-    images = task.images
+    if isinstance(task, ImageTask):
+        images = "\n".join(f"         {line}" for line in task.images.lines())
+        what = f"Images   {spec.dataset}, {spec.size}x{spec.size}\n{images}"
+        most = f"{counted(spec.epochs, 'epoch')} a network; device {device}"
+    else:
+        what, most = describe(spec)
+    space = f"space {spec.space}" if spec.space else "as the objective suggests"
     limits = [f"{budget.trials} trials" if budget.trials else ""]
     limits.append(duration(budget.seconds) if budget.seconds else "")
     limits.append(f"{budget.epochs} epochs" if budget.epochs else "")
     thaw = " with thaw" if spec.thaw else ""
     info(
         f"Study    {name}\n"
-        f"Images   {spec.dataset}: {len(images.train)} train, {len(images.valid)} validation, "
-        f"{len(images.classes)} classes\n"
-        f"Search   space {spec.space}, sampler {spec.sampler}, pruner {spec.pruner}{thaw}, "
+        f"{what}\n"
+        f"Search   {space}, sampler {spec.sampler}, pruner {spec.pruner}{thaw}, "
         f"seed {spec.seed}\n"
-        f"Budget   {', '.join(limit for limit in limits if limit)}; "
-        f"{counted(spec.epochs, 'epoch')} a network; device {device}\n"
+        f"Budget   {', '.join(limit for limit in limits if limit)}; {most}\n"
         f"Storage  {redact(storage_url or default_url())}"
     )
 
 
-def work(study: optuna.Study, task: ImageTask, options: WorkerOptions) -> int:
+def work(study: optuna.Study, task: Task, options: WorkerOptions) -> int:
     """Run a study's workers, say how it stands afterwards, and return the exit code."""
     publish(study, note_only=True)
     stop = StopFlag()
@@ -87,7 +119,7 @@ def work(study: optuna.Study, task: ImageTask, options: WorkerOptions) -> int:
 
 def run_workers(
     study: optuna.Study,
-    task: ImageTask,
+    task: Task,
     options: WorkerOptions,
     stop: StopFlag,
     *,

@@ -13,7 +13,7 @@ import numpy as np
 from optuna_deepweeds import datasets
 from optuna_deepweeds.cli._output import emit, format_option, info
 from optuna_deepweeds.cli._progress import Steps
-from optuna_deepweeds.cli._values import data_dir_option
+from optuna_deepweeds.cli._values import Output, data_dir_option, group_by_option, size_option
 from optuna_deepweeds.errors import InvalidInputError, NotFoundError
 
 
@@ -94,13 +94,27 @@ def prepare(
 @click.argument("name", required=False)
 @data_dir_option
 @click.option("--fold", type=int, default=0, help="Official fold, 0 to 4.")
+@size_option
+@group_by_option
+@click.option("--png", type=Output(), metavar="FILE", help="Draw some images of each class.")
 @format_option
-def describe(name: str | None, data_dir: Path | None, fold: int, fmt: str) -> None:
+def describe(
+    name: str | None,
+    data_dir: Path | None,
+    fold: int,
+    size: int,
+    group_by: str,
+    png: Path | None,
+    fmt: str,
+) -> None:
     """List the data sets, or count the images of NAME by class and split.
 
-    Names: deepweeds, deepweeds-balanced, deepweeds-scenes, demo.
+    NAME is deepweeds, deepweeds-balanced, deepweeds-scenes, demo, or a folder that holds a folder
+    for each class, or such folders in train, valid and test.
     """
     if name is None:
+        if png is not None:
+            raise click.UsageError("--png needs NAME, a data set or a folder.")
         rows = [_summary(known, data_dir) for known in datasets.DATASETS]
         emit(rows, columns=list(rows[0]), fmt=fmt)
         if not all(row["ready"] for row in rows):
@@ -109,21 +123,27 @@ def describe(name: str | None, data_dir: Path | None, fold: int, fmt: str) -> No
                 "has it with `DEEPWEEDS_DATA=DIR`."
             )
         return
-    loaded = datasets.load(name, data_dir=data_dir, fold=fold)
-    splits = {"train": loaded.train, "valid": loaded.valid, "test": loaded.test}
+    if png is not None:
+        from optuna_deepweeds.cli.report import require_plots
+
+        require_plots()
+    with closing(Steps()) as progress:
+        loaded = datasets.load(
+            name, data_dir=data_dir, fold=fold, size=size, group_by=group_by, progress=progress
+        )
     counts = {
         split: [*np.bincount(loaded.labels[at], minlength=len(loaded.classes)).tolist(), len(at)]
-        for split, at in splits.items()
+        for split, at in loaded.splits.items()
     }
     place = datasets.place(name, data_dir)
     height, width = loaded.images.shape[1:3]
     rows = [
-        {"class": label, **dict(zip(splits, row, strict=True)), "total": sum(row)}
+        {"class": label, **dict(zip(counts, row, strict=True)), "total": sum(row)}
         for label, *row in zip([*loaded.classes, "all"], *counts.values(), strict=True)
     ]
-    columns = ["class", *splits, "total"]
+    columns = ["class", *counts, "total"]
     about = {
-        "data_set": name,
+        "data_set": loaded.name,
         "fold": fold,
         "image_size": f"{width}x{height}",
         "file": str(place) if place is not None else "generated",
@@ -134,11 +154,16 @@ def describe(name: str | None, data_dir: Path | None, fold: int, fmt: str) -> No
         click.echo()
         for key, value in about.items():
             click.echo(f"{key.replace('_', ' '):<12} {value}")
-        if name in datasets.NOTES:
-            info(datasets.NOTES[name])
     else:
         # Every row says what it belongs to, so that the output of several calls can be joined.
         emit([{**about, **row} for row in rows], columns=[*about, *columns], fmt=fmt)
+    for line in [*loaded.lines(), *filter(None, [datasets.NOTES.get(name)])]:
+        info(line)
+    if png is not None:
+        from optuna_deepweeds.report.contact_sheet import write_contact_sheet
+
+        write_contact_sheet(loaded, png)
+        info(f"Wrote {png}.")
 
 
 def _summary(name: str, data_dir: Path | None) -> dict[str, Any]:

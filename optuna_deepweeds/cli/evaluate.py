@@ -62,7 +62,7 @@ def evaluate(
     The trials are chosen by their validation accuracy in the study, and so is the network that
     is saved. CSV prints one line a trial, JSON everything.
     """
-    from optuna_deepweeds.cli._work import load_task
+    from optuna_deepweeds.cli._work import load_images
     from optuna_deepweeds.studies import manager
 
     if protocol != "holdout" and (output or onnx):
@@ -70,7 +70,7 @@ def evaluate(
             f"a network is saved with `--protocol holdout` alone, but got {protocol!r}."
         )
     study = manager.find(name, storage_url)
-    task = load_task(manager.study_spec(study), options)
+    task = load_images(manager.study_spec(study), options)
     evaluation = evaluate_study(
         study,
         task,

@@ -88,7 +88,7 @@ def run(
     Ctrl-C or a crash at any point costs nothing but the epoch under way: run it again.
     """
     from optuna_deepweeds.cli._grid import GridRun, default_jobs, run_jobs
-    from optuna_deepweeds.cli._work import check_device, load_task
+    from optuna_deepweeds.cli._work import check_device, load_images
     from optuna_deepweeds.studies.experiment import EvaluationPlan, read_experiment
     from optuna_deepweeds.studies.manager import read_source
     from optuna_deepweeds.studies.storage import open_storage
@@ -103,7 +103,7 @@ def run(
         raise click.UsageError("--jobs and --workers cannot both be more than 1.")
     chosen = check_device(options.device)
     priors = {source: read_source(source) for cell in grid.cells for source in cell.priors}
-    task = load_task(grid.cells[0].spec, options)
+    task = load_images(grid.cells[0].spec, options)
     if dry_run:
         _print_plan(grid, "table", storage_url)
         info("Dry run: nothing was done.")

@@ -31,10 +31,10 @@ from optuna_deepweeds.errors import DeepWeedsError
 def predict(
     model: Path, images: tuple[Path, ...], n_top: int, device: str | None, fmt: str
 ) -> None:
-    """Tell which weed is on photographs, with the network in the file MODEL.
+    """Tell the class of photographs, with the network in the file MODEL.
 
-    IMAGE is a photograph of any common format and size, or a folder of them. MODEL is what
-    `study evaluate --output` wrote.
+    IMAGE is a photograph of any common format and size, a folder of them, or a pattern in quotes
+    such as 'new/**/*.jpg'. MODEL is what `study evaluate --output` or `study best --save` wrote.
     """
     import numpy as np
 

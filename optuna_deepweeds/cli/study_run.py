@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+import re
+import zlib
 from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from optuna_deepweeds.cli._output import info, storage_option
-from optuna_deepweeds.cli._values import WorkerOptions, budget_options, worker_options
-from optuna_deepweeds.cli._work import check_device, load_task, print_plan, work
-from optuna_deepweeds.datasets import DATASETS
+from optuna_deepweeds.cli._own_task import (
+    TaskOptions,
+    fitted,
+    own_task,
+    remarks,
+    space_named,
+    task_options,
+)
+from optuna_deepweeds.cli._values import (
+    WorkerOptions,
+    budget_options,
+    group_by_option,
+    size_option,
+    worker_options,
+)
+from optuna_deepweeds.cli._work import check_device, load_images, load_task, print_plan, work
+from optuna_deepweeds.datasets import DATASETS, is_folder
 from optuna_deepweeds.errors import InvalidInputError, NotFoundError
 from optuna_deepweeds.pruners import PRUNERS
 from optuna_deepweeds.report.standing import counted, standing_of
@@ -17,7 +35,10 @@ from optuna_deepweeds.samplers import SAMPLERS
 from optuna_deepweeds.spaces import SPACES
 from optuna_deepweeds.studies.launch import check_engine
 from optuna_deepweeds.studies.spec import MAX_EPOCHS, MAX_SECONDS, Budget, StudySpec
-from optuna_deepweeds.tasks import ImageTask
+from optuna_deepweeds.tasks import FunctionTask, ImageTask, ScriptTask, Task
+
+if TYPE_CHECKING:
+    from optuna.storages import RDBStorage
 
 _DEMO_SECONDS = 240.0
 """Default time of a study on the demo images without a GPU: a first look, not a search."""
@@ -30,14 +51,18 @@ _TRIALS = 100
 @click.option(
     "--dataset",
     default="auto",
-    help=f"Images: {', '.join(DATASETS)}; auto takes deepweeds-balanced where it is prepared, "
-    "else demo.",
+    help=f"Images: {', '.join(DATASETS)}, or a folder of class folders, such as ./photos; auto "
+    "takes deepweeds-balanced where it is prepared, else demo.",
 )
 @click.option("--fold", default=0, help="Official fold of deepweeds, 0 to 4.")
+@size_option
+@group_by_option
+@task_options
 @click.option(
     "--space",
     default="auto",
-    help=f"One of {', '.join(SPACES)}; auto is course, and course-small on demo without a GPU.",
+    help=f"One of {', '.join(SPACES)}, or a file: mine.py:SPACE, mine.toml; auto is course, and "
+    "course-small on demo and folders without a GPU; an objective may suggest for itself.",
 )
 @click.option("--sampler", default="rf_ei", help=f"One of {', '.join(SAMPLERS)}.")
 @click.option("--pruner", default="dora", help=f"One of {', '.join(PRUNERS)}.")
@@ -47,7 +72,13 @@ _TRIALS = 100
     help="Whether stopped trials may be continued from their checkpoints; on for dora.",
 )
 @click.option("--seed", default=0, help="Seed of sampler and training.")
-@click.option("--epochs", default=MAX_EPOCHS, help="Epochs of a full training, up to 20.")
+@click.option(
+    "--epochs", "--max-resource", "epochs",
+    type=int,
+    metavar="N",
+    help="Epochs of a full training: of images up to 20; else the last step that is reported.  "
+    "[default: 20]",
+)  # fmt: skip
 @budget_options
 @click.option(
     "--priors",
@@ -76,12 +107,15 @@ def run(
     name_option: str | None,
     dataset: str,
     fold: int,
+    size: int,
+    group_by: str,
+    own: TaskOptions,
     space: str,
     sampler: str,
     pruner: str,
     thaw: bool | None,
     seed: int,
-    epochs: int,
+    epochs: int | None,
     budget: Budget,
     prior_files: tuple[str, ...],
     enqueue_best: int,
@@ -104,39 +138,56 @@ def run(
     check_engine(options.engine)
     if enqueue_best and not prior_files:
         raise InvalidInputError("--enqueue-best takes the best of --priors, but none are given.")
+    is_own = own.kind != "images"
+    if is_own and (dataset != "auto" or fold or group_by):
+        raise click.UsageError(
+            f"--dataset, --fold and --group-by are of images, not of --{own.kind}."
+        )
+    default_space = "" if is_own else "course"
+    named = own.named() if is_own else {"dataset": "demo" if dataset == "auto" else dataset}
     spec = StudySpec(
-        dataset="demo" if dataset == "auto" else dataset,
+        **named,
+        **space_named(default_space if space == "auto" else space),
         fold=fold,
-        space="course" if space == "auto" else space,
+        size=size,
+        group_by=group_by,
         sampler=sampler,
         pruner=pruner,
         seed=seed,
-        epochs=epochs,
+        epochs=MAX_EPOCHS if epochs is None else epochs,
         thaw=pruner == "dora" if thaw is None else thaw,
         sources=sources,
     )
     priors = [prior for file in prior_files for prior in manager.read_source(file)]
     if name is not None:
         manager.check_name(name)
-    task = _make_task(spec, dataset == "auto", options)
-    # The machines of a cluster have their own devices. From here on torch is loaded, which takes
-    # seconds.
-    is_here = options.engine == "local"
-    chosen = check_device(options.device) if is_here else options.device or "of each machine"
-    is_first_look = task.name == "demo" and chosen == "cpu"
-    if space == "auto" and is_first_look:
-        task = replace(task, space=SPACES["course-small"])
-    spec = replace(
-        spec,
-        dataset=task.name,
-        dataset_fingerprint=task.fingerprint,
-        space=task.space.name,
-        direction=task.direction,
-        metric=task.metric,
-    )
+    task: Task
+    chosen = options.device
+    if is_own:
+        task = own_task(spec, own.metric, own.direction, epochs)
+        spec = fitted(spec, task, thaw)
+        default = Budget(trials=_TRIALS)
+    else:
+        images = _make_task(spec, dataset == "auto", options)
+        # The machines of a cluster have their own devices. From here on torch is loaded, which
+        # takes seconds.
+        is_here = options.engine == "local"
+        chosen = check_device(chosen) if is_here else chosen or "of each machine"
+        is_first_look = images.name == "demo" and chosen == "cpu"
+        if space == "auto" and chosen == "cpu" and (is_first_look or is_folder(dataset)):
+            images = replace(images, space=SPACES["course-small"])
+        task = images
+        spec = replace(
+            spec,
+            dataset=images.name,
+            dataset_fingerprint=images.fingerprint,
+            space=images.space.name,
+            direction=images.direction,
+            metric=images.metric,
+        )
+        default = Budget(trials=_TRIALS, seconds=_DEMO_SECONDS if is_first_look else MAX_SECONDS)
     if name is None:
         name = _default_name(spec)
-    default = Budget(trials=_TRIALS, seconds=_DEMO_SECONDS if is_first_look else MAX_SECONDS)
 
     if dry_run:
         _check_storage(name, spec, storage_url)
@@ -144,11 +195,15 @@ def run(
         info("Dry run: nothing was done.")
         return 0
     storage = open_storage(storage_url)
+    if options.accept_changes:
+        _accept_changes(name, spec, storage)
     study, is_new = manager.create(name, spec, budget, storage, default=default)
     total = manager.study_budget(study)
     print_plan(name, spec, total, str(storage.url), chosen, task)
     if not is_new:
         info(f"Going on with the study. {standing_of(study)}")
+    elif isinstance(task, FunctionTask | ScriptTask):
+        info("\n".join(remarks(spec, task)))
     for match in manager.source_summary(study, spec):
         info(
             f"Source {match.name}: {counted(match.n_used, 'trial')} to inform the sampler, "
@@ -178,7 +233,9 @@ def resume(name: str, budget: Budget, options: WorkerOptions, storage_url: str |
     study = manager.open_study(name, storage_url)
     spec = manager.study_spec(study)
     task = load_task(spec, options)
-    if options.engine == "local":
+    if options.accept_changes:
+        manager.accept(study, task.fingerprint)
+    if options.engine == "local" and spec.kind == "images":
         check_device(options.device)
     manager.set_budget(study, budget)
     info(f"Going on with study {name}. {standing_of(study)}")
@@ -207,11 +264,12 @@ def _check_storage(name: str, spec: StudySpec, storage_url: str | None) -> None:
 def _make_task(spec: StudySpec, is_auto: bool, options: WorkerOptions) -> ImageTask:
     """The task of a new study; `is_auto` takes DeepWeeds where it is, before the demo images."""
     try:
-        return load_task(replace(spec, dataset="deepweeds-balanced") if is_auto else spec, options)
+        wanted = replace(spec, dataset="deepweeds-balanced") if is_auto else spec
+        return load_images(wanted, options)
     except NotFoundError:
         if not is_auto or options.data_dir is not None:  # Asked for: nothing else will do.
             raise
-    task = load_task(spec, options)
+    task = load_images(spec, options)
     info(
         "DeepWeeds is not on this machine: this study runs on the demo images (generated "
         "plants).\nTo get DeepWeeds (468 MiB): optuna-deepweeds data prepare"
@@ -219,13 +277,34 @@ def _make_task(spec: StudySpec, is_auto: bool, options: WorkerOptions) -> ImageT
     return task
 
 
+def _accept_changes(name: str, spec: StudySpec, storage: RDBStorage) -> None:
+    """Let the study `name` go on with a changed task, where nothing else differs."""
+    from optuna_deepweeds.studies import manager
+
+    if name in manager.study_names(storage):
+        study = manager.load_plain(name, storage)
+        stored = manager.study_spec(study)
+        asked = replace(spec, dataset_fingerprint=stored.dataset_fingerprint)
+        if not stored.differences(asked):
+            manager.accept(study, spec.dataset_fingerprint)
+
+
 def _default_name(spec: StudySpec) -> str:
     """A name for whoever gives none: another one for every specification."""
     default = StudySpec(dataset=spec.dataset)
-    parts = [spec.dataset, spec.space, spec.sampler, spec.pruner, f"seed{spec.seed}"]
+    task = Path(spec.dataset).name if is_folder(spec.dataset) else spec.dataset
+    parts = [_slug(task), _slug(spec.space) or "free", spec.sampler, spec.pruner]
+    parts.append(f"seed{spec.seed}")
+    parts += [f"{spec.size}px"] if spec.size != default.size else []
+    parts += [f"by{zlib.crc32(spec.group_by.encode()):08x}"] if spec.group_by else []
     parts += [f"fold{spec.fold}"] if spec.fold != default.fold else []
     parts += [f"{spec.epochs}epochs"] if spec.epochs != default.epochs else []
-    if spec.thaw != (spec.pruner == "dora"):
+    if spec.kind == "images" and spec.thaw != (spec.pruner == "dora"):
         parts.append("thaw" if spec.thaw else "nothaw")
     parts += [f"from-{source}" for source in spec.sources]
     return "-".join(parts)
+
+
+def _slug(text: str) -> str:
+    """`text` as a part of a name."""
+    return re.sub(r"[^\w.-]+", "-", text).strip("-")[:80]

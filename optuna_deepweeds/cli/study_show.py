@@ -16,6 +16,7 @@ from optuna_deepweeds import attributes
 from optuna_deepweeds.cli._output import emit, emit_record, format_option, info, storage_option
 from optuna_deepweeds.cli._values import Output, WorkerOptions, worker_options
 from optuna_deepweeds.errors import NotFoundError
+from optuna_deepweeds.files import write_whole
 from optuna_deepweeds.priors import n_imported
 from optuna_deepweeds.report.calibration import calibration_of
 from optuna_deepweeds.report.standing import duration
@@ -112,7 +113,7 @@ def status(name: str, fmt: str, storage_url: str | None) -> None:
         "priors": n_imported(study.user_attrs),
         "epochs_trained": state.epochs,
     }
-    if epochs is not None and state.finished:
+    if epochs is not None and state.finished and state.epochs:
         record["epochs_without_pruning"] = epochs * state.networks
         record["epochs_saved"] = max(0, epochs * state.networks - state.epochs)
     if state.best is not None:
@@ -134,7 +135,7 @@ def status(name: str, fmt: str, storage_url: str | None) -> None:
     "--save",
     "model_file",
     type=Output(),
-    help="Write the trial's network to this file, for `predict`.",
+    help="Write the trial's network to this file, for `predict`; of an own task its checkpoint.",
 )
 @click.option("--trial", "number", type=int, help="Another trial than the best.")
 @worker_options("data_dir")
@@ -157,15 +158,21 @@ def best(
             raise NotFoundError(f"study {name!r} has no trial {chosen}; it has {len(ids)} trials.")
         trial = reader.trial(ids[chosen])
     if model_file is not None:
-        from optuna_deepweeds.cli._work import load_task
+        from optuna_deepweeds.cli._work import load_images
         from optuna_deepweeds.studies import manager
         from optuna_deepweeds.trials import root
 
         study = manager.find(name, storage_url, single=True)
         checkpoint = manager.study_checkpoints(study).path(root(trial))
-        task = load_task(manager.study_spec(study), options)
-        task.network(trial, checkpoint).save(model_file)
-        info(f"Saved the network of trial {trial.number} to {model_file}.")
+        spec = manager.study_spec(study)
+        if spec.kind == "images":
+            load_images(spec, options).network(trial, checkpoint).save(model_file)
+        elif checkpoint.is_file():
+            write_whole(model_file, checkpoint.read_bytes())
+        else:
+            raise NotFoundError(f"trial {trial.number} has left no checkpoint to save.")
+        kind = "network" if spec.kind == "images" else "checkpoint"
+        info(f"Saved the {kind} of trial {trial.number} to {model_file}.")
     emit_record(_row(trial), fmt=fmt, params=trial.params)
 
 

@@ -16,7 +16,7 @@ _LAUNCHED_WAIT = 60.0
 
 @click.command()
 @click.argument("name")
-@worker_options("device", "deterministic", "data_dir")
+@worker_options("device", "deterministic", "data_dir", "accept_changes")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 @storage_option
 def worker(name: str, options: WorkerOptions, quiet: bool, storage_url: str | None) -> int:
@@ -31,8 +31,12 @@ def worker(name: str, options: WorkerOptions, quiet: bool, storage_url: str | No
     stop = StopFlag(quiet=quiet)
     # Nobody watches a launched worker: it sits out a restart of the server instead of failing.
     study = manager.open_study(name, storage_url, wait=_LAUNCHED_WAIT if quiet else 0.0)
-    task = load_task(manager.study_spec(study), options)
-    options = replace(options, device=check_device(options.device))
+    spec = manager.study_spec(study)
+    task = load_task(spec, options)
+    if options.accept_changes:
+        manager.accept(study, task.fingerprint)
+    if spec.kind == "images":  # Own tasks see for themselves.
+        options = replace(options, device=check_device(options.device))
     code, ending = run_workers(study, task, options, stop, quiet=quiet)
     if not quiet:  # A launched worker leaves that to its launcher.
         publish(study, task=task)

@@ -1,12 +1,14 @@
-"""Data sets as arrays in memory with a split: DeepWeeds in three forms, and generated plants."""
+"""Data sets as arrays in memory with a split: DeepWeeds, generated plants, anyone's folders."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from optuna_deepweeds.datasets.dataset import Dataset
 from optuna_deepweeds.datasets.deepweeds import load_balanced, load_deepweeds
 from optuna_deepweeds.datasets.location import resolve_data_dir
+from optuna_deepweeds.datasets.photographs import SIDE, Progress
 from optuna_deepweeds.datasets.prepared import PREPARED_NAME
 from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.schema import choose
@@ -36,34 +38,78 @@ NOTES: dict[str, str] = {
 DEMO_SIZES: dict[str, int] = {"train": 2000, "valid": 800, "test": 800}
 """Pictures in each split of `demo`."""
 
-__all__ = ["DATASETS", "DEMO_SIZES", "NOTES", "Dataset", "load", "place", "resolve_data_dir"]
+__all__ = [
+    "DATASETS",
+    "DEMO_SIZES",
+    "NOTES",
+    "SIDE",
+    "Dataset",
+    "Progress",
+    "is_folder",
+    "load",
+    "place",
+    "resolve_data_dir",
+]
 
 
-def load(name: str, *, data_dir: Path | None = None, fold: int = 0) -> Dataset:
-    """Return the data set `name`, one of `DATASETS`.
+def load(
+    name: str,
+    *,
+    data_dir: Path | None = None,
+    fold: int = 0,
+    size: int = SIDE,
+    group_by: str = "",
+    progress: Progress | None = None,
+) -> Dataset:
+    """Return the data set `name`: one of `DATASETS`, or else a folder of class folders.
 
     Args:
-        name: Its name.
+        name: Its name, or the path of the folder. A folder that is called like a data set is
+            named as `./demo`. The data set of a folder is called by its absolute path.
         data_dir: Where the prepared file lies; without it the variable DEEPWEEDS_DATA says so,
-            and without that it is the user's cache directory. Not used by `demo`.
+            and without that it is the user's cache directory. Where a folder lies that has been
+            moved since. Not used by `demo`.
         fold: Which official fold of `deepweeds` (0 to 4). The others have one split only, 0.
+        size: Sides of the images of a folder; the others have 32.
+        group_by: As for `folder.load_folder`.
+        progress: Likewise.
 
     Raises:
         NotFoundError: Its images are not on this machine.
-        InvalidInputError: No such data set or fold, or the prepared file is damaged.
+        InvalidInputError: No such data set or fold, or the prepared file or the folder is not of
+            the required form.
+        DeepWeedsError: The system refuses to read it.
     """
-    choose("data set", name, DATASETS)
-    if name == "deepweeds":
-        return load_deepweeds(resolve_data_dir(data_dir), fold)
-    if fold != 0:
+    if name != "deepweeds" and fold != 0:
         raise InvalidInputError(f"{name} has one split, fold 0, but fold {fold} was asked for.")
-    if name in ("deepweeds-balanced", "deepweeds-scenes"):
-        return load_balanced(resolve_data_dir(data_dir), by_scene=name == "deepweeds-scenes")
-    from optuna_deepweeds.datasets.demo import load_demo
+    if is_folder(name):
+        from optuna_deepweeds.datasets.folder import load_folder
 
-    return load_demo(**DEMO_SIZES)
+        path = os.path.abspath(os.path.expanduser(name))
+        return load_folder(
+            data_dir or Path(path), name=path, size=size, group_by=group_by, progress=progress
+        )
+    choose("data set or folder", name, DATASETS)
+    if size != SIDE or group_by:
+        asked = f"--size {size}" if size != SIDE else f"--group-by {group_by!r}"
+        raise InvalidInputError(f"{asked} is for folders, but {name} is as it is: {SIDE}x{SIDE}.")
+    if name == "demo":
+        from optuna_deepweeds.datasets.demo import load_demo
+
+        return load_demo(**DEMO_SIZES)
+    place = resolve_data_dir(data_dir)
+    if name == "deepweeds":
+        return load_deepweeds(place, fold)
+    return load_balanced(place, by_scene=name == "deepweeds-scenes")
+
+
+def is_folder(name: str) -> bool:
+    """Whether `name` means a folder, which need not exist, and none of `DATASETS`."""
+    return name not in DATASETS and (os.sep in name or os.path.exists(os.path.expanduser(name)))
 
 
 def place(name: str, data_dir: Path | None = None) -> Path | None:
-    """Return the file that `load` would read, whether or not it exists; None for `demo`."""
+    """Return what `load` would read, whether or not it exists; None for `demo`."""
+    if is_folder(name):
+        return data_dir or Path(name)
     return None if name == "demo" else resolve_data_dir(data_dir) / PREPARED_NAME

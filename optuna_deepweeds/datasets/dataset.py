@@ -22,6 +22,7 @@ class Dataset:
         valid: (n_valid,) int64, likewise.
         test: (n_test,) int64, likewise; never looked at during a search.
         fingerprint: Hexadecimal digest of images, labels and split.
+        notes: What its owner should know of how it was read, a sentence each.
     """
 
     name: str
@@ -32,6 +33,34 @@ class Dataset:
     valid: NDArray[np.int64]
     test: NDArray[np.int64]
     fingerprint: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def splits(self) -> dict[str, NDArray[np.int64]]:
+        """Name -> indices of the images of each split."""
+        return {"train": self.train, "valid": self.valid, "test": self.test}
+
+    def lines(self) -> list[str]:
+        """A line for each split, its notes, and what accuracy is worth where classes differ."""
+        lines = []
+        for split, at in self.splits.items():
+            counts = np.bincount(self.labels[at], minlength=len(self.classes))
+            there = counts[counts > 0]
+            of = f"of {len(counts)} " if len(there) < len(counts) else ""
+            low, high = (there.min(), there.max()) if len(there) else (0, 0)
+            each = f"{low:,} each" if low == high else f"{low:,} to {high:,} each"
+            lines.append(f"{split}: {len(at):,} images, {len(there)} {of}classes, {each}")
+        lines += self.notes
+        counts = np.bincount(self.labels[self.train], minlength=len(self.classes))
+        most, least = int(counts.argmax()), int(counts.argmin())
+        if counts[most] >= 2 * counts[least]:
+            large, small = self.classes[most], self.classes[least]
+            lines.append(
+                f"Unequal classes: {large!r} has {counts[most] / max(counts[least], 1):.1f} times "
+                f"the images of {small!r}. Accuracy counts each image alike: to say {large!r} "
+                f"always is right for {np.mean(self.labels[self.valid] == most):.0%} of valid."
+            )
+        return lines
 
 
 def fingerprint(

@@ -7,7 +7,6 @@ Scientific Reports 9:2058 (2019), CC BY 4.0.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,11 +18,9 @@ from optuna_deepweeds.datasets.prepared import (
     CLASSES,
     N_FOLDS,
     PREPARED_NAME,
-    TEST,
-    TRAIN,
-    VALID,
     read_prepared,
 )
+from optuna_deepweeds.datasets.split import TEST, TRAIN, VALID, by_group, by_name, cut
 from optuna_deepweeds.errors import InvalidInputError
 
 WEEDS = CLASSES[:-1]
@@ -31,7 +28,7 @@ N_BALANCED_TEST = 150
 N_BALANCED_VALID = 170
 N_BALANCED_TRAIN = 680
 _N_BALANCED = N_BALANCED_TEST + N_BALANCED_VALID + N_BALANCED_TRAIN
-_SIZES = (N_BALANCED_TRAIN, N_BALANCED_VALID, N_BALANCED_TEST)
+_SIZES = np.array([[N_BALANCED_TRAIN], [N_BALANCED_VALID], [N_BALANCED_TEST]]).repeat(8, axis=1)
 # The order in which `scenes_split` moves scenes: of 1,000 orders the one that leaves fewest
 # photographs missing, 26 of 8,000 (with no split they could be fewer than 20).
 _ORDER = 458
@@ -110,70 +107,16 @@ def balanced_split(filenames: Sequence[str], labels: NDArray[np.integer]) -> NDA
         filenames: n names.
         labels: (n,) indices into `CLASSES`.
     """
-    roles = np.full(len(filenames), -1, dtype=np.int8)
-    for order in _by_digest(filenames, labels):
-        roles[order[:N_BALANCED_TEST]] = TEST
-        roles[order[N_BALANCED_TEST : N_BALANCED_TEST + N_BALANCED_VALID]] = VALID
-        roles[order[N_BALANCED_TEST + N_BALANCED_VALID : _N_BALANCED]] = TRAIN
-    return roles
+    return by_name(filenames, labels, _SIZES)
 
 
 def scenes_split(filenames: Sequence[str], labels: NDArray[np.integer]) -> NDArray[np.int8]:
     """Return the role of each image in `deepweeds-scenes`, as `balanced_split` does.
 
-    No two splits share a scene: the photographs of one day and one camera. Scenes differ in size
-    and species, so the sizes of `balanced_split` cannot be had exactly. From all scenes in
-    training, each in turn moves to the split where it lessens most the sum of missing² / size
-    over splits and weeds, until none moves; what a split then has too many of a weed, by the order
-    of `balanced_split`, is unused. Integers alone decide, so that anyone gets the same split.
+    No two splits share a scene: the photographs of one day and one camera, which the names tell,
+    as they are DAY-TIME-CAMERA.jpg. Scenes differ in size and species, so the sizes of
+    `balanced_split` cannot be had exactly; what a split has too many of a weed is unused.
     """
-    scenes = [_scene(name) for name in filenames]
-    counts: dict[str, NDArray[np.int64]] = {}
-    for scene, label in zip(scenes, labels.tolist(), strict=True):
-        if label < len(WEEDS):
-            counts.setdefault(scene, np.zeros(len(WEEDS), dtype=np.int64))[label] += 1
-    sizes = np.array(_SIZES)[:, None]
-    weights = np.lcm.reduce(sizes) // sizes
-    totals = np.zeros((len(_SIZES), len(WEEDS)), dtype=np.int64)
-    totals[TRAIN] = sum(counts.values())
-    roles = dict.fromkeys(sorted(counts, key=lambda s: _digest(f"{_ORDER}-{s}")), TRAIN)
-    moved = True
-    while moved:
-        moved = False
-        for scene, now in roles.items():
-            costs = []
-            for role in range(len(_SIZES)):
-                tried = totals.copy()
-                tried[now] -= counts[scene]
-                tried[role] += counts[scene]
-                costs.append(int((weights * np.maximum(sizes - tried, 0) ** 2).sum()))
-            best = costs.index(min(costs))
-            if costs[best] < costs[now]:
-                totals[now] -= counts[scene]
-                totals[best] += counts[scene]
-                roles[scene] = best
-                moved = True
-    result = np.full(len(filenames), -1, dtype=np.int8)
-    for order in _by_digest(filenames, labels):
-        for role, size in enumerate(_SIZES):
-            result[[i for i in order if roles[scenes[i]] == role][:size]] = role
-    return result
-
-
-def _scene(name: str) -> str:
-    """Day and camera of a photograph, whose name is DAY-TIME-CAMERA.jpg."""
-    day, _, camera = Path(name).stem.partition("-")
-    return f"{day}-{camera.rpartition('-')[2]}"
-
-
-def _by_digest(filenames: Sequence[str], labels: NDArray[np.integer]) -> list[list[int]]:
-    """The images of each weed in the order of their names' digests."""
-    digests = [_digest(name) for name in filenames]
-    weeds = range(len(WEEDS))
-    return [
-        sorted(np.flatnonzero(labels == weed).tolist(), key=digests.__getitem__) for weed in weeds
-    ]
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+    stems = [name.rpartition(".")[0].split("-") for name in filenames]
+    scenes = [f"{stem[0]}-{stem[-1]}" for stem in stems]
+    return cut(by_group(scenes, labels, _SIZES, _ORDER), filenames, labels, _SIZES)

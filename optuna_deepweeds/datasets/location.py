@@ -27,11 +27,16 @@ def resolve_data_dir(data_dir: str | os.PathLike[str] | None = None) -> Path:
     elif variable:
         path, origin = Path(variable), DATA_DIR_VARIABLE
     else:
-        # The XDG specification has relative values ignored.
-        cache = os.environ.get("XDG_CACHE_HOME", "")
-        root = Path(cache) if os.path.isabs(cache) else Path.home() / ".cache"
-        path, origin = root / "optuna_deepweeds", "the data directory"
+        path, origin = cache_dir(), "the data directory"
     path = path.expanduser()
     if path.exists() and not path.is_dir():
         raise InvalidInputError(f"{origin} must be a directory, but {path} is a file.")
     return path
+
+
+def cache_dir() -> Path:
+    """The package's own part of the user's cache directory, which need not exist yet."""
+    # The XDG specification has relative values ignored.
+    cache = os.environ.get("XDG_CACHE_HOME", "")
+    root = Path(cache) if os.path.isabs(cache) else Path.home() / ".cache"
+    return root / "optuna_deepweeds"

@@ -11,6 +11,7 @@ Entries that try to are refused all the same, because such an archive is not Dee
 
 from __future__ import annotations
 
+import glob
 import io
 import os
 import stat
@@ -28,6 +29,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from optuna_deepweeds.errors import DeepWeedsError, InvalidInputError, NotFoundError
+
+Progress = Callable[[str, int, int | None, str], None]
+"""Called with (what is being done, units done, units in all or None, unit: "B" or "images")."""
 
 SIDE = 32
 MAX_FILE_BYTES = 16 * 2**20
@@ -161,30 +165,34 @@ def decode_all(
     return images, damaged
 
 
+def is_photograph(name: str) -> bool:
+    """Whether a file is one that can be decoded, by its suffix; hidden files are none."""
+    suffix = os.path.splitext(name)[1].lower()
+    return suffix in Image.registered_extensions() and not name.startswith((".", "__"))
+
+
 def find_photographs(paths: Iterable[Path]) -> list[Path]:
     """The files of `paths`, folders replaced by the photographs in them and their subfolders.
 
-    In the given order, a folder's files by name; which files of a folder are photographs is told
-    by their suffix, and hidden files are left out.
+    In the given order, a folder's files by name. A path that does not exist may be a pattern such
+    as `photos/**/*.jpg`.
 
     Raises:
-        NotFoundError: If a path does not exist.
+        NotFoundError: If a path does not exist, or a pattern fits none.
         InvalidInputError: If a folder has no photograph.
     """
-    suffixes = set(Image.registered_extensions())
     found: list[Path] = []
     for path in paths:
         if not path.exists():
-            raise NotFoundError(f"no file or folder {path}.")
+            fitting = sorted(glob.glob(str(path), recursive=True))
+            if not fitting:
+                raise NotFoundError(f"no file or folder {path}.")
+            found += [Path(name) for name in fitting if os.path.isfile(name)]
+            continue
         inside = [path]
         if path.is_dir():
-            inside = sorted(
-                file
-                for file in path.rglob("*")
-                if file.suffix.lower() in suffixes
-                and not file.name.startswith(".")
-                and file.is_file()
-            )
+            files = sorted(path.rglob("*"))
+            inside = [file for file in files if is_photograph(file.name) and file.is_file()]
         if not inside:
             raise InvalidInputError(
                 f"a folder must have at least one photograph, but {path} has none."

@@ -15,24 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from optuna_deepweeds.datasets.download import download
-from optuna_deepweeds.datasets.photographs import MAX_SIDE, SIDE, Photographs, decode_all
+from optuna_deepweeds.datasets.photographs import MAX_SIDE, SIDE, Photographs, Progress, decode_all
 from optuna_deepweeds.datasets.prepared import (
     CLASSES,
     N_FOLDS,
     N_IMAGES,
     PREPARED_NAME,
-    TEST,
-    TRAIN,
-    VALID,
     Prepared,
     read_prepared,
     write_prepared,
 )
+from optuna_deepweeds.datasets.split import TEST, TRAIN, VALID
 from optuna_deepweeds.errors import DeepWeedsError, InvalidInputError, NotFoundError
 from optuna_deepweeds.files import locked
-
-Progress = Callable[[str, int, int | None, str], None]
-"""Called with (what is being done, units done, units in all or None, unit: "B" or "images")."""
 
 _MAX_LABEL_BYTES = 4 * 2**20
 

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from optuna_deepweeds.datasets.photographs import SIDE
+from optuna_deepweeds.datasets.split import TEST
 from optuna_deepweeds.errors import DeepWeedsError, InvalidInputError, NotFoundError
 from optuna_deepweeds.files import whole
 
@@ -38,7 +39,6 @@ CLASSES = (
     "Snake weed",
     "Negative",
 )
-TRAIN, VALID, TEST = 0, 1, 2
 
 _REMAKE = "remake it with `optuna-deepweeds data prepare`"
 

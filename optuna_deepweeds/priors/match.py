@@ -174,9 +174,9 @@ def _placed(prior: PriorTrial, space: SearchSpace) -> PriorTrial:
     params: dict[str, Any] = {}
     for parameter in space.parameters:
         name = parameter.name
-        if name not in space.active(params):
-            continue
         value = prior.params.get(name)
+        if name not in space.active(params if value is None else {**params, name: value}):
+            continue
         if value is None:
             raise _Unusable(f"{name} is missing")
         expressed = express(parameter.distribution, value)

@@ -27,7 +27,7 @@ from optuna_deepweeds.report.view import StudyView
 from optuna_deepweeds.studies.manager import storage_url, study_checkpoints
 from optuna_deepweeds.studies.storage.engine import resolve_url, sqlite_path
 from optuna_deepweeds.studies.storage.locks import study_lock
-from optuna_deepweeds.tasks import ImageTask
+from optuna_deepweeds.tasks import ImageTask, Task
 from optuna_deepweeds.trials import root
 
 FOLDER_VARIABLE = "DEEPWEEDS_ARTIFACTS"
@@ -46,7 +46,7 @@ def artifact_folder(url: str | None) -> Path | None:
     return None if file is None else file.resolve().parent / "artifacts"
 
 
-def save_artifacts(study: optuna.Study, task: ImageTask | None = None) -> None:
+def save_artifacts(study: optuna.Study, task: Task | None = None) -> None:
     """Put the files of `study` where the dashboard finds them, as far as they are new.
 
     Args:
@@ -95,13 +95,13 @@ def _listed(system_attrs: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _files(
-    study: optuna.Study, view: StudyView, task: ImageTask | None
+    study: optuna.Study, view: StudyView, task: Task | None
 ) -> dict[str, Callable[[Path], object]]:
     """Name of each file -> what writes it to a path."""
     files: dict[str, Callable[[Path], object]] = {}
     best = view.progress.best
     # Without the checkpoint the network would have to be trained again.
-    if task is not None and best is not None:
+    if isinstance(task, ImageTask) and best is not None:
         checkpoint = study_checkpoints(study).path(root(best))
         if checkpoint.exists():
             name = f"network-trial-{best.number}.pt"

@@ -13,7 +13,7 @@ import optuna
 from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.report.drawing import Drawing, axes, titled
 from optuna_deepweeds.report.view import StudyView
-from optuna_deepweeds.tasks import ImageTask
+from optuna_deepweeds.tasks import Task
 
 logger = logging.getLogger(__name__)
 
@@ -23,9 +23,7 @@ _FIGURE_ID = "deepweeds-"
 _KEYS = ("learning-curves", "spending", "anticipation")
 
 
-def publish(
-    study: optuna.Study, *, task: ImageTask | None = None, note_only: bool = False
-) -> None:
+def publish(study: optuna.Study, *, task: Task | None = None, note_only: bool = False) -> None:
     """Write the study's note, and its key figures and files, for the dashboard.
 
     A folder of artifacts that cannot be written is a warning: no study is lost by it.

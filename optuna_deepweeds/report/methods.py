@@ -18,7 +18,7 @@ from optuna_deepweeds.report.view import StudyView
 _NAMING = ("sampler", "pruner")
 _EXTRA = ("thaw", "priors", "dataset", "fold", "space", "epochs", "sources")
 # Fields that never make two studies different methods.
-_NEVER = ("seed", "dataset_fingerprint", "direction", "metric")
+_NEVER = ("seed", "dataset_fingerprint", "direction", "metric", "folder", "space_data")
 
 
 @dataclass(frozen=True)

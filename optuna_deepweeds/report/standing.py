@@ -35,7 +35,8 @@ def standing(progress: Progress, metric: str = "value") -> str:
 
 def cost(progress: Progress, epochs: int | None) -> str:
     """What a study has spent, and what stopping saved where a network's `epochs` are known."""
-    text = f"{counted(progress.epochs, 'epoch')} in {duration(progress.seconds)}"
+    epochs_of = f"{counted(progress.epochs, 'epoch')} in " if progress.epochs else ""
+    text = f"{epochs_of}{duration(progress.seconds)}"
     share = saved_share(progress, epochs)
     if share is not None and epochs is not None:
         full = epochs * progress.networks
@@ -46,7 +47,7 @@ def cost(progress: Progress, epochs: int | None) -> str:
 def saved_share(progress: Progress, epochs: int | None) -> float | None:
     """Share of the epochs of all networks begun that was not trained; None if none was saved."""
     full = (epochs or 0) * progress.networks
-    return 1 - progress.epochs / full if progress.epochs < full else None
+    return 1 - progress.epochs / full if 0 < progress.epochs < full else None
 
 
 def counted(n: int, noun: str, plural: str = "") -> str:

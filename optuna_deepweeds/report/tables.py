@@ -62,7 +62,7 @@ def spec_table(view: StudyView) -> Table:
     rows = [
         (name.replace("_", " "), cell(value, "g")[: 12 if name == "dataset_fingerprint" else None])
         for name, value in view.spec.items()
-        if value not in (None, "", [], ()) and name not in ("direction", "metric")
+        if value not in (None, "", [], ()) and name not in ("direction", "metric", "space_data")
     ]
     rows.append(("objective", f"{view.direction.name.lower()} {view.metric}"))
     budget = view.stored(attributes.BUDGET)

@@ -8,8 +8,14 @@ from __future__ import annotations
 
 from optuna_deepweeds.spaces.course import COURSE, COURSE_SMALL
 from optuna_deepweeds.spaces.modern import MODERN
-from optuna_deepweeds.spaces.search_space import Condition, Parameter, SearchSpace, contains
+from optuna_deepweeds.spaces.search_space import (
+    Condition,
+    Parameter,
+    SearchSpace,
+    contains,
+    seen_space,
+)
 
 SPACES: dict[str, SearchSpace] = {space.name: space for space in (COURSE, COURSE_SMALL, MODERN)}
 
-__all__ = ["SPACES", "Condition", "Parameter", "SearchSpace", "contains"]
+__all__ = ["SPACES", "Condition", "Parameter", "SearchSpace", "contains", "seen_space"]

@@ -12,6 +12,11 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial
+
+from optuna_deepweeds.errors import InvalidInputError
+from optuna_deepweeds.schema import did_you_mean
+from optuna_deepweeds.trials import FINISHED
 
 
 @dataclass(frozen=True)
@@ -24,7 +29,10 @@ class Condition:
 
     def __post_init__(self) -> None:
         if (self.values is None) == (self.at_least is None):
-            raise ValueError("a Condition takes exactly one of `values` and `at_least`.")
+            raise InvalidInputError(
+                "a condition must have exactly one of `values` and `at_least`, but has "
+                f"{'none' if self.values is None else 'both'}."
+            )
 
     def holds(self, value: Any) -> bool:
         """True if the parent's `value` switches the parameter on."""
@@ -52,26 +60,38 @@ class SearchSpace:
     """A named conditional space.
 
     Attributes:
-        name: The name it is registered under.
+        name: The name it is registered under, or where it was read from.
         parameters: In an order in which every parent precedes its children.
         constants: Values that every configuration carries and no trial suggests.
+        optional: Parameters of which nobody knows when they exist: where they have a value.
     """
 
     name: str
     parameters: tuple[Parameter, ...]
     constants: Mapping[str, Any] = field(default_factory=dict)
+    optional: frozenset[str] = frozenset()
 
+    # Raises InvalidInputError where the parameters contradict one another.
     def __post_init__(self) -> None:
         seen: set[str] = set()
         for parameter in self.parameters:
             condition = parameter.condition
             if condition is not None and condition.parent not in seen:
-                raise ValueError(
+                raise InvalidInputError(
                     f"the parent of a parameter must be declared before it, but "
                     f"{parameter.name!r} depends on {condition.parent!r}."
+                    f"{did_you_mean(condition.parent, seen)}"
                 )
             if parameter.name in seen or parameter.name in self.constants:
-                raise ValueError(f"parameter {parameter.name!r} is declared twice.")
+                raise InvalidInputError(f"parameter {parameter.name!r} is declared twice.")
+            if condition is not None:
+                parent = self[condition.parent].distribution
+                for value in condition.values or ():
+                    if not contains(parent, value):
+                        raise InvalidInputError(
+                            f"the parent of {parameter.name!r} must be able to take each of its "
+                            f"values, but {condition.parent!r} is never {value!r}."
+                        )
             seen.add(parameter.name)
 
     def __getitem__(self, name: str) -> Parameter:
@@ -134,11 +154,21 @@ class SearchSpace:
     def _is_active(self, parameter: Parameter, params: Mapping[str, Any]) -> bool:
         condition = parameter.condition
         if condition is None:
-            return True
+            return parameter.name not in self.optional or parameter.name in params
         if condition.parent not in params:
             return False
         parent = self[condition.parent]
         return self._is_active(parent, params) and condition.holds(params[condition.parent])
+
+
+def seen_space(name: str, trials: Iterable[FrozenTrial]) -> SearchSpace:
+    """What `trials` had, of an objective that suggests for itself: the last range of each."""
+    seen: dict[str, BaseDistribution] = {}
+    sets = [t.distributions for t in trials if t.state in FINISHED]
+    for distributions in sets:
+        seen |= distributions
+    rare = frozenset(key for key in seen if not all(key in d for d in sets))
+    return SearchSpace(name, tuple(Parameter(k, d) for k, d in seen.items()), optional=rare)
 
 
 def contains(distribution: BaseDistribution, value: Any) -> bool:

@@ -29,6 +29,7 @@ from optuna_deepweeds.priors import (
 )
 from optuna_deepweeds.pruners import make_pruner
 from optuna_deepweeds.samplers import make_sampler
+from optuna_deepweeds.spaces import SearchSpace, seen_space
 from optuna_deepweeds.studies import informants
 from optuna_deepweeds.studies.checkpoints import CheckpointFolder, default_base, new_uid
 from optuna_deepweeds.studies.spec import COMPANION_SUFFIX, Budget, StudySpec, refuse_old_form
@@ -117,6 +118,18 @@ def set_budget(study: optuna.Study, budget: Budget) -> Budget:
     study.set_user_attr(attributes.BUDGET, total.to_json())
     study.set_user_attr(attributes.STOP, None)
     return total
+
+
+def accept(study: optuna.Study, fingerprint: str) -> None:
+    """Let a study go on with its task as it is now, of this fingerprint."""
+
+    def store() -> None:
+        spec = study_spec(study)
+        if spec.dataset_fingerprint != fingerprint:
+            changed = replace(spec, dataset_fingerprint=fingerprint)
+            study.set_user_attr(attributes.SPEC, changed.to_json())
+
+    run_locked(study._storage, study._study_id, store)
 
 
 def open_study(name: str, storage_url: str | None, *, wait: float = 0.0) -> optuna.Study:
@@ -250,7 +263,7 @@ def add_priors(
         return import_priors(
             study,
             informants.companion(study) or _make_companion(study, spec),
-            spec.search_space,
+            spec.search_space or _seen_space(study),
             priors,
             metric=spec.metric,
             enqueue_best=enqueue_best,
@@ -259,6 +272,17 @@ def add_priors(
         )
 
     return run_locked(study._storage, study._study_id, add)
+
+
+def _seen_space(study: optuna.Study) -> SearchSpace:
+    """What the trials of a study have had whose objective suggests for itself."""
+    space = seen_space(study.study_name, study.get_trials(deepcopy=False))
+    if not space.parameters:
+        raise InvalidInputError(
+            f"priors are matched with the parameters of a study, but {study.study_name!r} has no "
+            "trial yet that shows them; run one first, or name a --space."
+        )
+    return space
 
 
 def _make_companion(study: optuna.Study, spec: StudySpec) -> optuna.Study:
@@ -276,8 +300,11 @@ def source_summary(study: optuna.Study, spec: StudySpec) -> list[SourceMatch]:
     """What of each source of `spec` a study can use."""
     from optuna_deepweeds.samplers import summarise_sources
 
+    space = spec.search_space
+    if space is None:
+        return []  # Known once its trials show what is searched.
     related = [load_plain(name, study._storage) for name in spec.sources]
-    return summarise_sources([informants.source(s) for s in related], spec.search_space)
+    return summarise_sources([informants.source(s) for s in related], space)
 
 
 def check_name(name: str) -> None:

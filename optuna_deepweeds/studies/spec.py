@@ -12,9 +12,11 @@ from optuna_deepweeds import attributes
 from optuna_deepweeds.errors import InvalidInputError, SpecMismatchError
 from optuna_deepweeds.pruners import PRUNERS
 from optuna_deepweeds.samplers import SAMPLERS
-from optuna_deepweeds.schema import choose, load, require
+from optuna_deepweeds.schema import choose, load, require, require_whole
 from optuna_deepweeds.spaces import SPACES, SearchSpace
+from optuna_deepweeds.spaces.load import from_data
 
+KINDS = ("images", "objective", "script")
 MAX_EPOCHS = 20
 """Epochs a network may be trained for; the comparison with published results rests on it."""
 MAX_SECONDS = 6 * 3600.0
@@ -28,21 +30,29 @@ class StudySpec:
     """Everything that decides which trials a study runs; stored in the study and never changed.
 
     Attributes:
-        dataset: Name of a data set; known to whoever makes the task.
+        dataset: Name of a data set, or a folder; of another kind of task, the objective or the
+            command. Known to whoever makes the task.
         fold: Official fold of the data set; 0 for data sets with one split.
-        space: Name of a search space.
+        size: Sides of the images, in pixels.
+        group_by: Regular expression of what keeps images of a folder in one split; "" for none.
+        space: Name of a search space, or where it was read from; "" for an objective that
+            suggests for itself.
         sampler: Name of a sampler.
         pruner: Name of a pruner.
         seed: Seed of sampler, pruner and every training run.
-        epochs: Epochs of a network that is trained to the end.
+        epochs: Epochs of a network, or steps of a task, that is trained to the end.
         thaw: Whether stopped trials may be continued from their checkpoint (`dora` alone).
         sources: Studies of other tasks, in the same storage, that inform the sampler as
             weighted sources, and the forecasts of dora by their learning curves.
         priors: The companion study, in the same storage, whose imported trials of the same task
             inform both likewise; named when the study is created, made when there are some.
-        dataset_fingerprint: Digest of images, labels and split.
+        dataset_fingerprint: Digest of images, labels and split; of another kind of task, of its
+            file.
         direction: "maximize" or "minimize".
         metric: What a trial reports.
+        kind: Of its task, one of `KINDS`.
+        folder: What a task's relative files are relative to; "" for images.
+        space_data: The space as `spaces.load.to_data` writes it, unless `space` is a known name.
     """
 
     dataset: str
@@ -58,24 +68,36 @@ class StudySpec:
     dataset_fingerprint: str = ""
     direction: str = "maximize"
     metric: str = "validation accuracy"
+    size: int = 32
+    group_by: str = ""
+    kind: str = "images"
+    folder: str = ""
+    space_data: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        choose("space", self.space, SPACES)
+        choose("kind of task", self.kind, KINDS)
+        if self.space_data is None and (self.space or self.kind != "objective"):
+            choose("space", self.space, SPACES)
         choose("sampler", self.sampler, SAMPLERS)
         choose("pruner", self.pruner, PRUNERS)
         choose("direction", self.direction, ("maximize", "minimize"))
         require(0 <= self.seed < 2**32, "0 <= seed < 2**32", seed=self.seed)
         require(0 <= self.fold <= 4, "0 <= fold <= 4", fold=self.fold)
-        require(1 <= self.epochs <= MAX_EPOCHS, "1 <= epochs <= 20", epochs=self.epochs)
+        require_whole("epochs", self.epochs)
+        is_long = self.kind == "images" and self.epochs > MAX_EPOCHS
+        rule = "1 <= epochs <= 20" if self.kind == "images" else "epochs >= 1"
+        require(self.epochs >= 1 and not is_long, rule, epochs=self.epochs)
         if self.thaw and self.pruner != "dora":
             raise InvalidInputError(
                 f"only the pruner 'dora' continues stopped trials, but got {self.pruner!r}."
             )
 
     @property
-    def search_space(self) -> SearchSpace:
-        """The space that `space` names."""
-        return SPACES[self.space]
+    def search_space(self) -> SearchSpace | None:
+        """The space that `space` names; None if the objective suggests for itself."""
+        if self.space_data is not None:
+            return from_data(self.space, self.space_data)
+        return SPACES[self.space] if self.space else None
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary of plain values, as stored in the study."""
@@ -96,10 +118,18 @@ class StudySpec:
         Nobody asks for a companion by name, so that may differ.
         """
         mine, theirs = self.to_json(), replace(asked, priors=self.priors).to_json()
+        phrases = {
+            "space_data": f"what is in the space {self.space!r} has changed",
+            "dataset_fingerprint": "the task has changed (--accept-changes goes on with it)",
+        }
+        names = [name for name in mine if mine[name] != theirs[name]]
+        # Of another space or task, the content is another one too.
+        images = {"dataset", "fold", "size", "group_by"}
+        follows = {"space_data": {"space"}, "dataset_fingerprint": images}
         return [
-            f"{name} is {mine[name]!r}, asked for {theirs[name]!r}"
-            for name in mine
-            if mine[name] != theirs[name]
+            phrases.get(name, f"{name} is {mine[name]!r}, asked for {theirs[name]!r}")
+            for name in names
+            if not follows.get(name, set()) & set(names)
         ]
 
 

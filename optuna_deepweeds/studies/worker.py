@@ -17,7 +17,12 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from optuna_deepweeds import attributes
-from optuna_deepweeds.errors import DeepWeedsError, NotFoundError, TrainingError
+from optuna_deepweeds.errors import (
+    DeepWeedsError,
+    InvalidInputError,
+    NotFoundError,
+    TrainingError,
+)
 from optuna_deepweeds.studies import manager, resume
 from optuna_deepweeds.studies.accounting import best_trial, is_ahead, ranked
 from optuna_deepweeds.studies.claim import Claim, claim, fail
@@ -175,6 +180,9 @@ class Worker:
             raise
         except TrainingError as error:
             return fail(self._study, trial._trial_id, str(error)), f"failed: {error}"
+        except InvalidInputError as error:  # Of the task: the next trial would end so too.
+            fail(self._study, trial._trial_id, str(error))
+            raise
         except DeepWeedsError:
             raise
         except KeyboardInterrupt:

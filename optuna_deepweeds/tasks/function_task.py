@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
 import inspect
-import sys
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.distributions import BaseDistribution
 
-from optuna_deepweeds.errors import InvalidInputError, NotFoundError
-from optuna_deepweeds.schema import did_you_mean
+from optuna_deepweeds.errors import InvalidInputError, TrainingError
+from optuna_deepweeds.pyfile import load_from
 from optuna_deepweeds.spaces import SearchSpace
 from optuna_deepweeds.tasks.run import Run
+from optuna_deepweeds.tasks.task import default_direction
 
 
 class FunctionTask:
@@ -23,14 +23,20 @@ class FunctionTask:
 
     The second form reports by `run.report(value, step, save=…)` instead of `trial.report` and
     `trial.should_prune`, and so goes on from its checkpoint; the first begins anew when its trial
-    was put back.
+    was put back. Steps that the first form counts from 0 are counted from 1.
 
     Args:
         objective: The function, or where it is: `file.py:function`.
+        folder: What a relative file is relative to; None for the current one.
         space: Its parameters, then found in `run.config`; None if it suggests for itself.
-        max_resource: The last step that it reports.
+        max_resource: The last step that it reports. Where this, `metric` or `direction` is None,
+            the file's `MAX_RESOURCE`, `METRIC` or `DIRECTION` holds, else a default.
         metric: What it returns, in words.
         direction: "maximize" or "minimize".
+
+    Attributes:
+        saves: Whether it can save checkpoints.
+        assumed: Which of `direction` and `max_resource` nobody has said.
 
     Raises:
         NotFoundError: If there is no such file.
@@ -41,80 +47,103 @@ class FunctionTask:
         self,
         objective: str | Callable[..., Any],
         *,
+        folder: Path | None = None,
         space: SearchSpace | None = None,
-        max_resource: int = 20,
-        metric: str = "value",
-        direction: str = "maximize",
+        max_resource: int | None = None,
+        metric: str | None = None,
+        direction: str | None = None,
     ) -> None:
         self.space = space
-        self.max_resource = max_resource
-        self.metric = metric
-        self.direction = direction
+        said: dict[str, Any] = {}
         if isinstance(objective, str):
-            self.name = objective
-            self._function, self.fingerprint = _imported(objective)
+            found = load_from(objective, "an objective", folder=folder)
+            self.name, self._function, self.fingerprint = objective, found.value, found.digest
+            said = vars(found.module)
         else:
             self.name = getattr(objective, "__qualname__", type(objective).__qualname__)
             self._function, self.fingerprint = objective, ""
-        self._takes_run = _takes_run(self._function)
+        self.saves = _takes_run(self._function, self.name)
+        self.metric: str = metric or said.get("METRIC", "value")
+        self.direction: str = direction or said.get("DIRECTION") or default_direction(self.metric)
+        self.max_resource: int = max_resource or said.get("MAX_RESOURCE", 20)
+        given = {"direction": direction, "max_resource": max_resource}
+        self.assumed = {k for k, v in given.items() if v is None and k.upper() not in said}
 
     def __call__(self, trial: optuna.Trial, run: Run) -> float:
-        """Call the objective; what it raises passes through."""
-        if self._takes_run:
-            return float(self._function(trial, run))
-        return float(self._function(_OwnedTrial(trial, run)))
+        """Call the objective; what it raises passes through, but for an exit.
+
+        Raises:
+            TrainingError: If it returns no number.
+            InvalidInputError: If it suggests what contradicts its space.
+        """
+        owned = _OwnedTrial(trial, run, self.space)
+        try:
+            value = self._function(owned, run) if self.saves else self._function(owned)
+        except SystemExit as error:
+            raise TrainingError(f"the objective left by sys.exit({error.code!r}).") from error
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            kind = "nothing" if value is None else f"a {type(value).__name__}"
+            raise TrainingError(f"an objective must return one number, but got {kind}.") from None
+        if math.isnan(number):
+            raise TrainingError("an objective must return a number, but got nan.")
+        return number
 
 
 class _OwnedTrial(optuna.Trial):
     """The trial of an objective that knows of no `Run`, and yet ends where its run does."""
 
-    def __init__(self, trial: optuna.Trial, run: Run) -> None:
+    def __init__(self, trial: optuna.Trial, run: Run, space: SearchSpace | None) -> None:
         self.__dict__.update(trial.__dict__)
         self._run = run
+        self._space = space
+        self._shift: int | None = None
 
     def report(self, value: float, step: int) -> None:
         """As Optuna's; raises what ends the trial but for the pruner."""
-        self._run.note(float(value), step)
+        if self._shift is None:
+            self._shift = 1 if step == 0 else 0
+        self._run.note(float(value), step + self._shift)
 
     def should_prune(self) -> bool:
         """As Optuna's, but for a trial that must finish."""
         return super().should_prune() and not self._run.allowance.must_finish
 
-
-def _imported(place: str) -> tuple[Callable[..., Any], str]:
-    """The function at `file.py:function`, and the digest of its file."""
-    file, _, name = place.rpartition(":")
-    path = Path(file).resolve()
-    if not file.endswith(".py") or not name:
-        raise InvalidInputError(f"an objective is named `file.py:function`, but got {place!r}.")
-    if not path.is_file():
-        raise NotFoundError(f"no file {file}.")
-    # Under a name of its own, so that it replaces no other module.
-    spec = importlib.util.spec_from_file_location(f"objective_{path.stem}", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # Where dataclasses and pickle look for it.
-    sys.path.insert(0, str(path.parent))  # It may import its neighbours.
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise InvalidInputError(
-            f"{file} must be a module that can be imported, but: {type(error).__name__}: {error}"
-        ) from error
-    function = getattr(module, name, None)
-    if not callable(function):
-        known = [key for key, value in vars(module).items() if inspect.isfunction(value)]
-        raise InvalidInputError(f"{file} has no function {name!r}.{did_you_mean(name, known)}")
-    return function, hashlib.sha256(path.read_bytes()).hexdigest()
+    def _suggest(self, name: str, distribution: BaseDistribution) -> Any:
+        # The space has been suggested before the call: what it holds decides.
+        if self._space is not None and name not in self.params:
+            rule = "does not exist there" if name in self._space.distributions else "is not in it"
+            raise InvalidInputError(
+                f"the objective suggests {name!r}, which {rule}: in the space {self._space.name}."
+            )
+        if self._space is not None and distribution != self.distributions[name]:
+            raise InvalidInputError(
+                f"the objective and its space must agree, but {name} is {distribution} there, "
+                f"and {self.distributions[name]} in {self._space.name}."
+            )
+        return super()._suggest(name, distribution)
 
 
-def _takes_run(function: Callable[..., Any]) -> bool:
-    """Whether a second argument is called `run` or must be given."""
-    positional = [
-        p
-        for p in inspect.signature(function).parameters.values()
-        if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-    ]
-    if len(positional) < 2:
-        return False
-    return positional[1].name == "run" or positional[1].default is inspect.Parameter.empty
+def _takes_run(function: Any, name: str) -> bool:
+    """Whether a second argument is called `run` or must be given.
+
+    Raises:
+        InvalidInputError: If it cannot be called by one argument or two.
+    """
+    if inspect.isclass(function) or not callable(function):
+        kind = "a class; name an object of it" if inspect.isclass(function) else "no function"
+        raise InvalidInputError(f"an objective must be a function, but {name} is {kind}.")
+    signature = inspect.signature(function)
+    for n_given in (2, 1):
+        try:
+            given = signature.bind(*[None] * n_given).arguments
+        except TypeError:
+            continue
+        last = signature.parameters[list(given)[-1]]
+        is_asked_for = last.name == "run" or last.default is last.empty
+        if n_given == 1 or (len(given) == 2 and is_asked_for and last.kind != last.VAR_POSITIONAL):
+            return n_given == 2
+    raise InvalidInputError(
+        f"an objective must take `(trial)` or `(trial, run)`, but {name} takes {signature}."
+    )

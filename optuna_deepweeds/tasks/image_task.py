@@ -13,11 +13,11 @@ from optuna_deepweeds import attributes, datasets
 from optuna_deepweeds.datasets import Dataset
 from optuna_deepweeds.errors import (
     InvalidInputError,
+    NotFoundError,
     TrainingError,
     TrainingInterrupted,
     UnusableCheckpointError,
 )
-from optuna_deepweeds.schema import choose
 from optuna_deepweeds.spaces import SPACES, SearchSpace
 from optuna_deepweeds.tasks.run import Run, TrialInterrupted
 
@@ -133,22 +133,24 @@ class ImageTask:
 def make_task(
     dataset: str,
     *,
-    space: str,
+    space: str | SearchSpace,
     epochs: int,
     fold: int = 0,
+    size: int = datasets.SIDE,
+    group_by: str = "",
     fingerprint: str = "",
     data_dir: Path | None = None,
     deterministic: bool = False,
+    progress: datasets.Progress | None = None,
 ) -> ImageTask:
     """The task that a specification names.
 
     Args:
-        dataset: Name of a data set.
-        space: Name of a search space.
+        dataset: Name of a data set, or a folder.
+        space: A search space, or its name.
         epochs: Of a whole training.
-        fold: Official fold of the data set.
+        fold: As for `datasets.load`, like `size`, `group_by`, `data_dir` and `progress`.
         fingerprint: What the task's must be; empty if it may be any.
-        data_dir: Where the images lie, as for `datasets.load`.
         deterministic: Ask for reproducible kernels on CUDA.
 
     Raises:
@@ -156,11 +158,20 @@ def make_task(
         InvalidInputError: If there is no such data set, or its images are others than those
             asked for.
     """
-    choose("data set", dataset, datasets.DATASETS)
-    images = datasets.load(dataset, data_dir=data_dir, fold=fold)
+    try:
+        images = datasets.load(
+            dataset, data_dir=data_dir, fold=fold, size=size, group_by=group_by, progress=progress
+        )
+    except NotFoundError as error:
+        if not fingerprint or not datasets.is_folder(dataset):
+            raise
+        raise NotFoundError(f"{error} Where it was moved, --data-dir tells its place.") from None
     if fingerprint and images.fingerprint != fingerprint:
+        splits = ", ".join(f"{len(at):,} {split}" for split, at in images.splits.items())
+        advice = "bring them back, or go on by --accept-changes"
         raise InvalidInputError(
             f"the images of {dataset} must be those that the study began with "
-            f"({fingerprint[:12]}), but are {images.fingerprint[:12]}."
+            f"({fingerprint[:12]}), but are {images.fingerprint[:12]} ({splits}): {advice}."
         )
-    return ImageTask(images, SPACES[space], epochs, deterministic)
+    space = SPACES[space] if isinstance(space, str) else space
+    return ImageTask(images, space, epochs, deterministic)

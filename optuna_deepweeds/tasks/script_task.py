@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import re
 import select
@@ -14,7 +15,8 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,36 +24,41 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 
 from optuna_deepweeds.errors import InvalidInputError, NotFoundError, TrainingError
+from optuna_deepweeds.processes import dying_with_parent
 from optuna_deepweeds.schema import did_you_mean
 from optuna_deepweeds.spaces import SearchSpace
 from optuna_deepweeds.tasks.run import Run, TrialInterrupted
+from optuna_deepweeds.tasks.task import default_direction
 
 _POLL_SECONDS = 0.2
 _GRACE_SECONDS = 10.0
 """What a command has to end by itself before it is killed."""
 _PLACE = re.compile(r"\{(\w+)\}")
-_OF_THE_RUN = ("checkpoint", "seed", "epochs", "device")
+_LENT = ("checkpoint", "epochs", "device", "seed", "until")
 
 
 @dataclass(frozen=True)
 class ScriptTask:
     """Runs a command for each trial; a `Task`.
 
-    `{name}` in the command stands for the parameter, `{checkpoint}`, `{seed}`, `{epochs}` and
-    `{device}` for what the run lends; other braces stay. The environment has the same as
-    `PARAM_name` and `RUN_CHECKPOINT`, `RUN_SEED`, `RUN_EPOCHS`, `RUN_DEVICE`.
+    `{name}` in the command stands for the parameter, `{checkpoint}`, `{seed}`, `{epochs}`,
+    `{until}` and `{device}` for what the run lends; other braces stay. The environment has the
+    same as `PARAM_name` and `RUN_CHECKPOINT`, `RUN_SEED`, `RUN_EPOCHS`, ...
 
     On stdout, each line `{"value": 0.73}` or `{"step": 3, "value": 0.73}` reports a step; other
     lines are ignored. A command that writes its checkpoint, whole or not at all, before it prints
     the step's line, and goes on from it where it exists, is resumed and continued; others begin
-    anew. It is ended by SIGTERM, and what it reports until then counts.
+    anew. It is ended by SIGTERM, and what it reports until then counts, where it is saved. One
+    that is quick should end by itself after the step `RUN_UNTIL`, up to which it is wanted now.
 
     Attributes:
         name: The command as typed in a shell, without the shell's operators.
         space: Its parameters.
-        max_resource: The last step.
+        folder: Where it runs; None for the current folder.
+        max_resource: The last step; 0 for 20.
         metric: What it reports, in words.
-        direction: "maximize" or "minimize".
+        direction: "maximize" or "minimize"; "" for what the metric's name says.
+        assumed: Which of the two nobody has said.
 
     Raises:
         NotFoundError: If there is no such program.
@@ -60,15 +67,29 @@ class ScriptTask:
 
     name: str
     space: SearchSpace
-    max_resource: int = 20
+    folder: Path | None = None
+    max_resource: int = 0
     metric: str = "value"
-    direction: str = "maximize"
+    direction: str = ""
+    assumed: set[str] = field(default_factory=set, init=False)
 
     def __post_init__(self) -> None:
+        if not self.direction:
+            self.assumed.add("direction")
+            object.__setattr__(self, "direction", default_direction(self.metric))
+        if not self.max_resource:
+            self.assumed.add("max_resource")
+            object.__setattr__(self, "max_resource", 20)
         words = self._words
-        if not words or shutil.which(words[0]) is None:
-            raise NotFoundError(f"no program {' '.join(words[:1])!r}.")
-        known = {*self.space.distributions, *self.space.constants, *_OF_THE_RUN}
+        program = next(iter(words), "")
+        if self.folder is not None and not self.folder.is_dir():
+            raise NotFoundError(f"no folder {self.folder}, where the command is to run.")
+        if shutil.which(str(self._path(program)) if "/" in program else program) is None:
+            raise NotFoundError(f"no program {program!r}.")
+        if words[1:] and "python" in program and not self._path(words[1]).exists():
+            if words[1].endswith(".py"):  # It would fail every trial, with a long reason.
+                raise NotFoundError(f"no file {words[1]}.")
+        known = {*self.space.distributions, *self.space.constants, *_LENT}
         for name in _PLACE.findall(self.name):
             if name not in known and (hint := did_you_mean(name, known)):
                 raise InvalidInputError(f"the space has no parameter {name!r}.{hint}")
@@ -80,14 +101,28 @@ class ScriptTask:
         except ValueError as error:
             raise InvalidInputError(f"{self.name!r} cannot be split: {error}.") from None
 
+    def _path(self, word: str) -> Path:
+        return (self.folder or Path.cwd()) / word
+
+    @cached_property
+    def _files(self) -> list[bytes]:
+        """What is in the files that the command names, a program of the machine left out."""
+        words = self._words
+        paths = map(self._path, words if not words[0].startswith("/") else words[1:])
+        return [path.read_bytes() for path in paths if path.is_file()]
+
     @property
     def fingerprint(self) -> str:
         """Digest of the command and of the files that it names."""
         digest = hashlib.sha256(self.name.encode())
-        for path in map(Path, self._words[1:]):
-            if path.is_file():
-                digest.update(path.read_bytes())
+        for content in self._files:
+            digest.update(content)
         return digest.hexdigest()
+
+    @property
+    def saves(self) -> bool:
+        """Whether the command, or a file that it names, speaks of its checkpoint."""
+        return "{checkpoint}" in self.name or any(b"RUN_CHECKPOINT" in f for f in self._files)
 
     def __call__(self, trial: optuna.Trial, run: Run) -> float:
         """Run the command to its end and return the last value.
@@ -95,7 +130,10 @@ class ScriptTask:
         Raises:
             TrainingError: If it fails or reports nothing.
         """
-        lent = {name: getattr(run, name) or "" for name in _OF_THE_RUN} | {"seed": run.seed}
+        left = run.allowance.epochs
+        until = run.epochs if left is None else min(run.epochs, len(run.reported) + left)
+        lent = {name: getattr(run, name) or "" for name in _LENT[:-2]}
+        lent |= {"seed": run.seed, "until": until}
         values = {**run.config, **lent}
         words = [
             _PLACE.sub(lambda found: str(values.get(found[1], found[0])), word)
@@ -104,40 +142,50 @@ class ScriptTask:
         environment = {f"RUN_{name.upper()}": str(value) for name, value in lent.items()}
         environment |= {f"PARAM_{name}": str(value) for name, value in run.config.items()}
         run.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        step, saved_at = 0, _written_at(run.checkpoint)
-        command = _Command(words, environment)
+        step, value = 0, None
+        saved_at = began_at = _written_at(run.checkpoint)
+        command = _Command(words, environment, self.folder)
         try:
             for line in command.lines(run.should_stop):
                 record = _record(line)
-                if record is not None:
-                    step = record.get("step", step + 1)
+                if record is None:
+                    continue
+                step, value = record.get("step", step + 1), record["value"]
+                with command.held():
                     is_saved = _written_at(run.checkpoint) != saved_at
                     saved_at = _written_at(run.checkpoint)
-                    run.report(record["value"], step, save=_is_there if is_saved else None)
+                    run.report(value, step, save=_is_there if is_saved else None)
             command.check()
         finally:
-            # What it did until the signal reached it lies in its checkpoint.
-            for record in filter(None, map(_record, command.end())):
-                step = record.get("step", step + 1)
-                with contextlib.suppress(TrialInterrupted, UpdateFinishedTrialError):
-                    run.note(record["value"], step)
-        if not run.reported:
+            # What it did until the signal reached it counts if it may lie in its checkpoint.
+            unread = [record for record in map(_record, command.end()) if record is not None]
+            if _written_at(run.checkpoint) != began_at:
+                for record in unread:
+                    step = record.get("step", step + 1)
+                    with contextlib.suppress(TrialInterrupted, UpdateFinishedTrialError):
+                        run.note(record["value"], step)
+        if value is None:
             raise TrainingError('the command printed no line such as {"value": 0.73}.')
-        return run.reported[max(run.reported)]
+        if math.isnan(value):
+            raise TrainingError("the last value of a command must be a number, but is nan.")
+        return float(value)
 
 
 class _Command:
     """A running command and what it prints."""
 
-    def __init__(self, words: list[str], environment: dict[str, str]) -> None:
+    def __init__(self, words: list[str], environment: dict[str, str], folder: Path | None) -> None:
         self._errors = tempfile.TemporaryFile()
         self._process = subprocess.Popen(
             words,
+            cwd=folder,
             env=os.environ | environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self._errors,
             start_new_session=True,  # Ctrl-C reaches the worker, which ends it in order.
+            # Another worker goes on with the trial.
+            preexec_fn=dying_with_parent(signal.SIGKILL),
         )
         self._unread = b""
 
@@ -161,6 +209,17 @@ class _Command:
             elif should_stop():
                 raise TrialInterrupted
 
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold it while it is decided whether it goes on, so that it does not run ahead."""
+        self._signal(signal.SIGSTOP)
+        yield
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)
+
     def check(self) -> None:
         """Wait for the end.
 
@@ -176,8 +235,8 @@ class _Command:
     def end(self) -> Iterator[bytes]:
         """End the command and what it started; yields the lines that nobody has read."""
         for number in (signal.SIGTERM, signal.SIGKILL):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, number)
+            self._signal(number)
+            self._signal(signal.SIGCONT)  # Where it is held.
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(timeout=_GRACE_SECONDS)
         with self._process, self._errors:
@@ -192,9 +251,11 @@ def _record(line: bytes) -> dict[str, Any] | None:
         return None
     if not isinstance(record, dict) or "value" not in record:
         return None
+    said = line.decode(errors="replace").strip()
     if type(record["value"]) not in (int, float) or type(record.get("step", 1)) is not int:
-        said = line.decode(errors="replace").strip()
         raise TrainingError(f"a step must be reported by numbers, but got {said!r:.100}.")
+    if record.get("step", 1) < 1:
+        raise TrainingError(f"steps must be counted from 1, but got {said!r:.100}.")
     return record
 
 

@@ -30,6 +30,15 @@ if TYPE_CHECKING:
     from optuna_deepweeds.tasks.run import Run
 
 
+_LARGER = {"accuracy", "acc", "auc", "f1", "precision", "recall", "reward", "score", "r2"}
+
+
+def default_direction(metric: str) -> str:
+    """Where better lies for who does not say: by the metric's name, else down, as in Optuna."""
+    words = set(metric.lower().replace("_", " ").replace("-", " ").split())
+    return "maximize" if words & _LARGER else "minimize"
+
+
 class Task(Protocol):
     """Trains or measures one configuration.
 

@@ -54,6 +54,11 @@ def test_folder_is_classified_in_one_call(predict: Command) -> None:
         assert 0 <= shares[-1] <= shares[0] <= 1
 
 
+def test_pattern_stands_for_the_files_that_fit(predict: Command) -> None:
+    rows = predict("model.pt", "photographs/**/*.[jw]*", "-f", "json").json
+    assert [Path(row["image"]).name for row in rows] == ["a.jpg", "g.webp"]
+
+
 def test_formats_agree(predict: Command) -> None:
     answer = partial(predict, "model.pt", "photographs/a.jpg")
     (row,) = answer("-f", "json", "--top", 2).json

@@ -90,7 +90,7 @@ def test_an_objective_that_takes_a_run_is_given_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("place", "error", "words"),
     [
-        ("mine:objective", InvalidInputError, "`file.py:function`, but got 'mine:objective'"),
+        ("mine:objective", InvalidInputError, "`file.py:NAME`, but got 'mine:objective'"),
         ("none.py:objective", NotFoundError, "no file none.py"),
         ("mine.py:objectiv", InvalidInputError, "Did you mean 'objective'"),
         ("broken.py:objective", InvalidInputError, "SyntaxError"),

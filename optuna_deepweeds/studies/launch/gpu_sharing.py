@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from optuna_deepweeds.studies.launch.local import die_with_parent
+from optuna_deepweeds.processes import dying_with_parent
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ def shared_gpu(n_workers: int, device: str | None = None) -> Iterator[dict[str, 
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C is for the workers, which need it to the end.
-            preexec_fn=die_with_parent,
+            preexec_fn=dying_with_parent(signal.SIGTERM),
         )
         try:
             if _is_up(service, Path(folder)) and _works(full):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -11,9 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from optuna_deepweeds.processes import dying_with_parent
 from optuna_deepweeds.studies.storage.engine import STORAGE_VARIABLE, resolve_url, sqlite_path
-
-_PR_SET_PDEATHSIG = 1
 
 
 def worker_program(verbosity: int = 0) -> tuple[str, ...]:
@@ -59,7 +57,7 @@ class WorkerCommand:
             # Ctrl-C reaches a terminal's whole process group; a worker must get only the one
             # signal that its launcher passes on, as the second ends it at once.
             start_new_session=True,
-            preexec_fn=die_with_parent,
+            preexec_fn=dying_with_parent(signal.SIGTERM),
         )
 
 
@@ -86,13 +84,3 @@ def visible_devices() -> list[str]:
     text = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     devices = [device.strip() for device in text.split(",") if device.strip()]
     return [] if devices == ["-1"] else devices
-
-
-def die_with_parent() -> None:
-    """Between fork and exec: ask Linux for a SIGTERM when the launcher dies."""
-    if _LIBC is not None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-# Loaded before any fork: the child must not import or allocate much.
-_LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
