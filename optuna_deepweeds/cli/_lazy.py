@@ -134,7 +134,7 @@ dashboard --host 0.0.0.0 --read-only  # for other machines
 bench samplers --quick
 bench samplers --tasks fcnet --samplers tpe,rf_ei --seeds 20
 bench pruners --curves priors/deepweeds-balanced.csv --quick
-bench pruners --families development --samplers random,tpe --pruners promotion-4,dora-thaw
+bench pruners --families late,broken --samplers random,tpe
 bench record-curves curves
 bench pruners --curves 'curves/*/*.npz' --output runs.jsonl
 bench storage --trials 1000
