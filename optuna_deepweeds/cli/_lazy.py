@@ -136,7 +136,9 @@ dashboard --host 0.0.0.0 --read-only  # for other machines
 bench samplers --quick
 bench samplers --tasks fcnet --samplers tpe,rf_ei --seeds 20
 bench pruners --curves priors/deepweeds-balanced.csv --quick
-bench pruners --curves 'taskset/*.npz' --output runs.jsonl
+bench pruners --families late,broken --samplers random,tpe
+bench record-curves curves
+bench pruners --curves 'curves/*/*.npz' --output runs.jsonl
 bench storage --trials 1000
 bench storage --storage postgresql://me@localhost/empty
 bench cost --samplers tpe,rf_ei --trials 200,1000
