@@ -109,7 +109,7 @@ class Display:
 
     def epoch_finished(self, number: int, epoch: int, value: float) -> None:
         if self._line.is_due():
-            self._show(f"trial {number} epoch {epoch} acc {value:.4f}")
+            self._show(f"trial {number} epoch {epoch} with {number_of(value)}")
 
     def trial_ended(self, study: optuna.Study, trial: FrozenTrial, note: str) -> None:
         if not self._is_quiet:
@@ -162,19 +162,27 @@ def summary(state: Progress, budget: Budget, elapsed: float = 0.0) -> list[str]:
     return parts
 
 
+def number_of(value: float, digits: int = 4) -> str:
+    """A value with so many decimals, or as short where that would tell little."""
+    is_usual = value == 0 or 10.0 ** (1 - digits) <= abs(value) < 1e4
+    return f"{value:.{digits}{'f' if is_usual else 'g'}}"
+
+
 def trial_line(trial: FrozenTrial, note: str, width: int) -> str:
     """One finished trial in one line; with its pruner's reason where `width` allows."""
     curve = trial.intermediate_values
     last = max(curve, default=0)
     line = f"trial {trial.number:>4} {note or _WORDS[trial.state]}"
     if curve:
-        line += f" at epoch {last} with {curve[last]:.4f}"
+        line += f" at epoch {last} with {number_of(curve[last])}"
+    elif trial.state == TrialState.COMPLETE and trial.value is not None:
+        line += f" with {number_of(trial.value)}"
     foreseen = forecast(trial)
     if trial.state == TrialState.PRUNED and foreseen.get("epoch") == last:
         expected = foreseen.get("expected")
         # Without finished curves nothing better is expected than the last value.
         if expected is not None and expected != curve[last]:
-            line += f", {expected:.3f} expected"
+            line += f", {number_of(expected, 3)} expected"
         reason = foreseen.get("reason")
         if reason and len(line) + len(reason) + 2 <= width:
             line += f": {reason}"

@@ -11,7 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 from optuna.trial import FrozenTrial
 
 from optuna_deepweeds.errors import InvalidInputError
@@ -178,3 +183,18 @@ def contains(distribution: BaseDistribution, value: Any) -> bool:
     except (TypeError, ValueError):
         return False
     return bool(distribution._contains(internal))
+
+
+def describe(distribution: BaseDistribution, *, with_scale: bool = False) -> str:
+    """The range of `distribution` in words for messages."""
+    if isinstance(distribution, CategoricalDistribution):
+        return "one of " + ", ".join(map(str, distribution.choices))
+    assert isinstance(distribution, (IntDistribution, FloatDistribution))
+    is_int = isinstance(distribution, IntDistribution)
+    kind = "a whole number" if is_int else "a number"
+    text = f"{kind} from {distribution.low:g} to {distribution.high:g}"
+    if not with_scale:
+        return text
+    text += " on a log scale" if distribution.log else ""
+    is_plain = distribution.step is None or (is_int and distribution.step == 1)
+    return text if is_plain else f"{text} in steps of {distribution.step:g}"
