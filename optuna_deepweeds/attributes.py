@@ -1,7 +1,7 @@
 """Keys of the attributes that this package writes into studies and trials.
 
 Each key is one constant, so that a reader and a writer in different rooms cannot drift apart.
-"User" attributes are shown by the dashboard; "system" attributes decide and are not.
+Optuna's tools show "user" attributes beside a study or trial, and not "system" attributes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ SPEC = _PREFIX + "spec"
 BUDGET = _PREFIX + "budget"
 """dict: what the study may spend in total (see `studies.spec.Budget`)."""
 STOP = _PREFIX + "stop"
-"""str: time at which the study was asked to stop; workers finish their trials and leave."""
+"""str: time (UTC) at which the study was asked to stop, or None; workers finish their trials and
+leave."""
 UID = _PREFIX + "uid"
 """str: random identity of a study; it names the folder of its checkpoints, so that a new study
 of an old name never meets the files of its predecessor."""
@@ -68,8 +69,6 @@ PRIOR_ROW = _PREFIX + "prior_row"
 """str: digest of the row that an imported trial came from; no row is imported twice."""
 
 # Trials, system attributes.
-RUNG = _PREFIX + "rung:"
-"""float: value at a rung; the key is completed by the rung's epoch."""
 INTERRUPTED = _PREFIX + "interrupted"
 """str: the trial failed because its worker died, at the latest at this ISO time; another one runs
 it again."""

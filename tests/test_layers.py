@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -56,6 +57,15 @@ def _imports(path: Path) -> set[str]:
             if parts[0] == "optuna_deepweeds" and len(parts) > 1 and parts[1] in MAY_IMPORT:
                 rooms.add(parts[1])
     return rooms
+
+
+def test_private_modules_of_optuna_are_imported_in_one_place() -> None:
+    users = [
+        str(path.relative_to(PACKAGE))
+        for path in PACKAGE.rglob("*.py")
+        if re.search(r"^\s*(from|import) optuna\.(\w+\.)*_", path.read_text(), re.MULTILINE)
+    ]
+    assert users == ["studies/storage/_optuna.py"]
 
 
 @pytest.mark.parametrize("room", sorted(MAY_IMPORT))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -32,7 +32,7 @@ def stop(name: str, storage_url: str | None) -> None:
     `study resume NAME` goes on.
     """
     study = manager.find(name, storage_url, single=True)
-    study.set_user_attr(attributes.STOP, datetime.now().isoformat(timespec="seconds"))
+    study.set_user_attr(attributes.STOP, datetime.now(UTC).isoformat(timespec="seconds"))
     running = _states(study)[TrialState.RUNNING]
     left = f"; still to finish: {counted(running, 'running trial')}" if running else ""
     info(f"Study {name} stops{left}. `study resume {shlex.quote(name)}` goes on.")

@@ -1,80 +1,72 @@
-"""DORA: stop a trial when the anticipated end of its learning curve is not worth the epochs."""
+"""DORA: pause every trial at each rung, and go on with the one that deserves it."""
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 
 from numpy.typing import ArrayLike
 from optuna.pruners import BasePruner
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
-from optuna_deepweeds import trials
+from optuna_deepweeds.attributes import ANTICIPATION
 from optuna_deepweeds.errors import InvalidInputError
-from optuna_deepweeds.pruners.forecast import (
-    Forecast,
-    GainPrior,
-    PriorCurves,
-    anticipation_bound,
-    forecast_final,
-)
-from optuna_deepweeds.pruners.history import Histories, History, Standing, marks_of, store
-from optuna_deepweeds.pruners.rungs import (
-    Field,
-    first_trusted,
-    is_in_top,
-    promotion_rates,
-    rung_steps,
-    value_at,
-)
+from optuna_deepweeds.pruners.forecast import PriorCurves, forecast_final
+from optuna_deepweeds.pruners.history import Histories, History
+from optuna_deepweeds.pruners.rungs import rung_steps
 from optuna_deepweeds.schema import require, require_whole
-
-_MIN_GAINS_TO_STOP = 5
-_N_PRIOR_RIVALS = 6
-_MIN_TO_JUDGE_PRIORS = 2
-_FIRST_LEADER_AFTER = 12
-_FIRST_LEADER_AFTER_WITH_WORKERS = 8
 
 _LOG = logging.getLogger(__name__)
 
 
 class DoraPruner(BasePruner):
-    """Prunes by successive halving and by an upper bound on the anticipated final value.
+    """Freezes trials and thaws the best: many configurations begin, few are trained to the end.
 
-    A trial is stopped when it is not among the best `1 / reduction_factor` of the values seen at
-    a rung (`min_resource` times the powers of `reduction_factor`; at the first one, not among the
-    best `first_share`); when, from a tenth of `max_resource` and from five finished trials on,
-    the upper end of its forecast final value is below the best final value so far; and when it
-    reports NaN or infinity.
+    With `thaw`, a trial pauses at every rung: after `min_resource` steps, twice, four times as
+    many and so on. Whoever is free then goes on with a paused trial or starts a new one. Trials
+    are compared by their worth, the mean of the later half of their reports up to a rung, so
+    that noise counts less. With n trials at the first rung, in this order:
 
-    Rungs at which the trials that went on stood in the opposite order of the next rung are passed
-    by all (see `rungs.first_trusted`): there the first epochs mislead.
+    1. The leader: where n trials have cost half a full training, and are four at least, the
+       paused trial of the largest worth goes on while nothing has finished, one at a time; later
+       on if it is worth more than the best finished trial. Beyond the quotas below, leaders take
+       half of all steps at most. So a small budget ends with something finished.
+    2. The quotas: from the highest rung down, the best n / (4 h) of all trials that ever came
+       to a rung may go on from it, h being what that costs in units of `min_resource`. So each
+       rung is given the same number of steps in total, a quarter of what first steps cost. Of
+       equal ones those that went on already count first.
+    3. Otherwise a new configuration starts.
 
-    With `thaw`, a trial pauses at each rung unless it is the one that is worth going on with now;
-    `next_continuation` names a paused trial to go on with before a new one is started. A loop
-    that does not ask for it, such as `study.optimize`, would pause everything, and is refused.
+    A trial whose report is not finite ranks last and is not continued. The rule forecasts
+    nothing: measured, no forecast that decided was better than these ranks, curves of earlier
+    studies included. It is one of many that are about level, chosen for being the plainest that
+    also holds where first steps mislead. Trials that start late defeat it, as every rule of
+    this kind. `bench pruners` compares.
 
-    The pruner keeps nothing that decides in the object: values at rungs are system attributes of
-    the trials, so any process comes to the same decision. What it foresaw is the user attribute
-    `deepweeds:anticipation`, whose `expected` is a forecast of the final value that a stopped
-    trial would have reached. Threads may share it.
+    Without `thaw`, in a loop that cannot continue trials, as `study.optimize`, the rule is plain
+    successive halving, stopping all but the best 1 / `reduction_factor` at each rung: nothing
+    that stops for good was measured to be better.
+
+    What is foreseen of a trial's final value is for the eye. It is stored at each decision as
+    the user attribute `deepweeds:anticipation`. The pruner keeps nothing that decides in the
+    object: it reads the curves of the study alone, so any process comes to the same decision.
+    Threads may share it.
 
     Args:
         max_resource: the step of a full training's last report.
         min_resource: the first rung.
-        reduction_factor: ratio of neighbouring rungs; one in this many passes a later rung.
-        first_share: share of the values at the first rung that passes it.
+        reduction_factor: ratio of neighbouring rungs; None is 2 with `thaw` and 3 without.
         prior_curves: curves of the same task in the study's own units and direction, each the
             values of consecutive steps from the first one on. They inform the forecast before
-            any trial has finished, and stand in for trials at a rung that has seen few, unless
-            the study's own values lie clearly below them; both fade as these come in. Curves
-            shorter than `max_resource` are left out.
+            any trial has finished, and fade as trials do. Curves shorter than `max_resource`
+            are left out.
         related_curves: for each of some other tasks its curves, in any units in which better
             goes the way it goes in the study. They are used without `prior_curves`, from five
             values at the first rung on, once their distribution is matched to these.
-        thaw: pause trials instead of stopping them, to be continued later.
+        thaw: pause trials instead of stopping them, to be continued later by a loop that calls
+            `next_continuation`.
         is_continuable: tells whether a paused trial's checkpoint still exists.
 
     Raises:
@@ -86,8 +78,7 @@ class DoraPruner(BasePruner):
         *,
         max_resource: int,
         min_resource: int = 1,
-        reduction_factor: int = 3,
-        first_share: float = 1 / 5,
+        reduction_factor: int | None = None,
         prior_curves: Sequence[ArrayLike] | None = None,
         related_curves: Sequence[Sequence[ArrayLike]] | None = None,
         thaw: bool = False,
@@ -101,24 +92,20 @@ class DoraPruner(BasePruner):
             max_resource=max_resource,
             min_resource=min_resource,
         )
+        if reduction_factor is None:
+            reduction_factor = 2 if thaw else 3
         require_whole("reduction_factor", reduction_factor, at_least=2)
-        is_number = isinstance(first_share, int | float)
-        require(
-            is_number and 0 < first_share <= 1, "0 < first_share <= 1", first_share=first_share
-        )
         self._max_resource = max_resource
         self._reduction_factor = reduction_factor
         self._rungs = rung_steps(min_resource, max_resource, reduction_factor)
-        self._first_bound_step = max(min_resource, 3, max_resource / 10)
         self._thaw = thaw
         self._is_continuable = is_continuable
-        self._first_share = first_share
         self._priors = PriorCurves(
             () if prior_curves is None else prior_curves,
             () if related_curves is None else related_curves,
             max_resource,
         )
-        self._histories = Histories()
+        self._histories = Histories([*self._rungs, max_resource])
         # A loop that continues trials shows by asking, or by telling what can be continued.
         self._is_asked = is_continuable is not None
         self._has_warned = False
@@ -130,7 +117,8 @@ class DoraPruner(BasePruner):
         Raises:
             InvalidInputError: With `thaw`, in a loop that continues nothing.
         """
-        if not trial.intermediate_values:
+        curve = trial.intermediate_values
+        if not curve:
             return False
         if self._thaw and not self._is_asked:
             raise InvalidInputError(
@@ -138,24 +126,31 @@ class DoraPruner(BasePruner):
                 "`study.ask()` and goes on with the trial it names, as the workers of `study run` "
                 "do; `study.optimize` does not. Leave `thaw` out there."
             )
-        sign = trials.sign(study.direction)
-        curve = {step: sign * value for step, value in trial.intermediate_values.items()}
-        standing = Standing(trial, curve, max(curve))
-        if not math.isfinite(standing.value):
-            store(study, standing, sign, {}, None, None, "stop", "the report is not finite")
+        step = max(curve)
+        if not math.isfinite(curve[step]):
+            _store(study, trial, None, "stop", "the report is not finite")
             return True
-        self._warn_of_steps(standing)
-        if standing.step >= self._max_resource:
-            return False
-        is_at_rung = any(
-            standing.step == min(step for step in curve if step >= rung)
+        self._warn_of_steps(trial)
+        crossed = [
+            rung
             for rung in self._rungs
-            if rung <= standing.step
-        )
-        if not is_at_rung and standing.step < self._first_bound_step:
+            if step == min((s for s in curve if s >= rung), default=None)
+        ]
+        if not crossed or step >= self._max_resource:
             return False
         with self._histories.of(study) as history:
-            return self._decide(study, history, standing)
+            if self._thaw:
+                chosen = self._choose(history, trial)
+                goes_on = chosen is not None and chosen.number == trial.number
+                decision, reason = "pause", f"others go first at step {crossed[-1]}"
+            else:
+                goes_on = all(self._passes(history, trial, rung) for rung in crossed)
+                share = 1 / self._reduction_factor
+                decision, reason = "stop", f"not among the best {share:.0%} at step {crossed[-1]}"
+            if goes_on:
+                decision, reason = "continue", ""
+            _store(study, trial, self._foresee(history, trial), decision, reason)
+        return not goes_on
 
     def next_continuation(self, study: Study, *, is_closing: bool = False) -> FrozenTrial | None:
         """Return the paused trial to continue now, or None to start a new configuration.
@@ -173,28 +168,28 @@ class DoraPruner(BasePruner):
         if not self._thaw:
             return None
         with self._histories.of(study) as history:
-            number = self._choose(history, None, is_closing=is_closing)
-            return None if number is None else history.paused_trial(number)
+            return self._choose(history, None, is_closing=is_closing)
 
     def promising(self, study: Study, k: int = 50) -> list[int]:
         """Return the numbers of the `k` paused trials that are likeliest to be continued."""
         if not self._thaw:
             return []
         with self._histories.of(study) as history:
-            first = self._first_rung(history)
-            ranked = self._field(history, first, None).by_distance()
-            return [*ranked, *self._passed_over(history, first)][:k]
+            field, found = history.field()
+            order = dict.fromkeys([*field.leaders()[:1], *field.by_distance()])
+            return [found[i].number for i in order][:k]
 
-    def _warn_of_steps(self, standing: Standing) -> None:
+    def _warn_of_steps(self, trial: FrozenTrial) -> None:
         """Say once if the steps that a study reports leave nothing to decide."""
         if self._has_warned:
             return
-        now = (standing.trial._trial_id, standing.step, len(standing.curve))
+        steps = trial.intermediate_values
+        now = (trial._trial_id, max(steps), len(steps))
         before, self._last_seen = self._last_seen, now
-        if min(standing.curve) > self._max_resource:
-            what = f"the first one, {min(standing.curve)}, is above max_resource"
+        if min(steps) > self._max_resource:
+            what = f"the first one, {min(steps)}, is above max_resource"
         elif before[:2] == now[:2] and before[2] < now[2]:
-            what = f"one after step {standing.step} is below it"
+            what = f"one after step {now[1]} is below it"
         else:
             return
         self._has_warned = True
@@ -205,166 +200,82 @@ class DoraPruner(BasePruner):
             what,
         )
 
-    def _decide(self, study: Study, history: History, standing: Standing) -> bool:
-        """Tell whether the trial should stop, and store what decided it."""
-        crossed = self._cross_rungs(history, standing)
-        forecast = self._forecast(history, standing.step, standing.value)
-        decision = "continue"
-        reason = ""
-        if not self._is_worth(history, standing.step, standing.value):
-            decision, reason = "stop", "its forecast stays below the best final value"
-        elif crossed and max(crossed) < (first := self._first_rung(history)):
-            reason = f"the order of the trials changed after step {max(crossed)}"
-        elif crossed and self._thaw:
-            if self._choose(history, standing) != standing.trial.number:
-                decision, reason = "pause", f"others go first at step {max(crossed)}"
-        elif crossed:
-            for rung in self._rungs_that_count(history, standing, crossed, first):
-                share = self._first_share if rung == first else 1 / self._reduction_factor
-                if not self._passes(history, standing, rung, share):
-                    decision = "stop"
-                    reason = f"not among the best {share:.0%} at step {rung}"
-        if crossed or decision != "continue":
-            incumbent = history.best_final()
-            store(study, standing, history.sign, crossed, forecast, incumbent, decision, reason)
-        return decision != "continue"
+    def _passes(self, history: History, trial: FrozenTrial, rung: int) -> bool:
+        """Tell whether the trial is among the best of all that came to a rung, the earlier first.
 
-    def _cross_rungs(self, history: History, standing: Standing) -> dict[int, float]:
-        """Return the values at rungs just reached, or reached without a mark; note them.
-
-        Any later decision of this process takes them into account, others once they are stored.
+        Networks that all predict one class have equal accuracies, and letting equal ones pass
+        together would train every one of them.
         """
-        number = standing.trial.number
-        marks = marks_of(history.live[number]) if number in history.live else {}
-        crossed = {}
-        for rung in self._rungs:
-            if rung > standing.step:
-                break
-            is_here = standing.step == min(step for step in standing.curve if step >= rung)
-            if is_here or rung not in marks:
-                crossed[rung] = value_at(standing.curve, rung)
-                history.note(number, rung, crossed[rung], standing.curve)
-        return crossed
-
-    def _first_rung(self, history: History) -> int:
-        """Return the first rung at which trials are told apart; 0 without rungs."""
-        if not self._rungs:
-            return 0
-        return self._rungs[first_trusted([history.values[r].by_number for r in self._rungs])]
-
-    def _field(self, history: History, first: int, standing: Standing | None) -> Field:
-        """Return what stands at the rungs that count; a trial in `standing` waits there too.
-
-        Paused trials are ranked against all that ever came, so that a lucky report would count
-        for ever. Means of several reports are therefore compared, unless early reports mislead.
-        """
-        rungs = [rung for rung in self._rungs if rung >= first]
-        values = history.means if rungs and first == self._rungs[0] else history.values
-        paused: list[Collection[int]] = [history.paused[rung] for rung in rungs]
-        if standing is not None:
-            i = max(i for i, rung in enumerate(rungs) if rung <= standing.step)
-            paused[i] = {*paused[i], standing.trial.number}
-        rates = promotion_rates(rungs, self._max_resource, self._first_share) if rungs else []
-        return Field([values[rung] for rung in rungs], paused, rates)
-
-    def _passed_over(self, history: History, first: int) -> list[int]:
-        """Return the trials that paused before the first rung that counts, the latest first."""
-        rungs = [rung for rung in reversed(self._rungs) if rung < first]
-        return [number for r in rungs for number in sorted(history.paused[r], reverse=True)]
-
-    def _rungs_that_count(
-        self, history: History, standing: Standing, crossed: Collection[int], first: int
-    ) -> list[int]:
-        """Return the rungs just reached at which the trial must be among the best.
-
-        Wrong prior curves may have stopped all that came to a rung, and left a bar there that no
-        trial gets over. So the first leader need not pass more than one.
-        """
-        number = standing.trial.number
-        is_leader = self._priors.has_same and self._needs_leader(history, number, first)
-        return [rung for rung in crossed if rung == first or (rung > first and not is_leader)]
-
-    def _passes(self, history: History, standing: Standing, rung: int, share: float) -> bool:
-        reached = {r: history.values[r].by_number for r in self._rungs if r <= rung}
-        seen = reached[rung]
-        rivals = [value for number, value in seen.items() if number != standing.trial.number]
-        # At the first rung a wrong prior costs the first trials a few epochs, and their values
-        # show whether it is wrong; later it could stop every leader.
-        if len(rivals) < _N_PRIOR_RIVALS and (
-            (rung == self._rungs[0] and len(rivals) < _MIN_TO_JUDGE_PRIORS)
-            or self._priors.agree(history.sign, reached)
-        ):
-            rivals += self._priors.rung_values(rung, history.sign, _N_PRIOR_RIVALS - len(rivals))
-        return is_in_top(seen[standing.trial.number], rivals, share)
-
-    def _gain_prior(self, history: History, step: int) -> GainPrior | None:
-        is_asked_for = self._priors.is_related and self._rungs
-        values = history.values[self._rungs[0]].by_number.values() if is_asked_for else ()
-        return self._priors.gains(min(step, self._max_resource), history.sign, list(values))
-
-    def _forecast(self, history: History, step: int, value: float) -> Forecast | None:
-        return forecast_final(value, history.gains_after(step), self._gain_prior(history, step))
-
-    def _is_worth(self, history: History, step: int, value: float) -> bool:
-        """Tell whether the curve may still beat the best final value.
-
-        Three gains are enough to show a forecast, but too few to stop by it: those of the first
-        trials to finish are alike by chance more often than the interval allows for.
-        """
-        incumbent = history.best_final()
-        if incumbent is None or step < self._first_bound_step:
-            return True
-        prior = self._gain_prior(history, step)
-        n_known = len(history.gains_after(step)) + (0 if prior is None else prior.worth)
-        if n_known < _MIN_GAINS_TO_STOP:
-            return True
-        forecast = self._forecast(history, step, value)
-        return forecast is None or anticipation_bound(value, forecast) >= incumbent
+        field, found = history.field(trial)
+        i = self._rungs.index(rung)
+        here = [k for k in range(len(found)) if field.reached[k] >= i]
+        own = next(k for k in here if found[k].number == trial.number)
+        worth = field.worth[own, i]
+        if not math.isfinite(worth):
+            return False
+        n_ahead = sum(bool(field.worth[k, i] >= worth) for k in here if k != own)
+        return n_ahead < max(1, len(here) // self._reduction_factor)
 
     def _choose(
-        self, history: History, standing: Standing | None, *, is_closing: bool = False
-    ) -> int | None:
-        """Return the number of the trial to go on with: a paused one, or the one in `standing`."""
-        own = None if standing is None else standing.trial.number
-        first = self._first_rung(history)
-        field = self._field(history, first, standing)
+        self, history: History, own: FrozenTrial | None, *, is_closing: bool = False
+    ) -> FrozenTrial | None:
+        """Return the trial to go on with: a paused one, or `own`, which pauses as well."""
+        field, found = history.field(own)
 
-        def is_allowed(number: int) -> bool:
-            if number == own:
-                return True
-            trial = history.paused_trial(number)
-            step = max(trial.intermediate_values)
-            if not self._is_worth(history, step, history.last_value(trial)):
-                return False
-            return self._is_continuable is None or self._is_continuable(trial)
+        def may_continue(i: int) -> bool:
+            is_own = own is not None and found[i].number == own.number
+            return is_own or self._is_continuable is None or self._is_continuable(found[i])
 
-        candidates = field.promoted()
-        incumbent = history.best_final()
+        leader = next(filter(may_continue, field.leaders()), None)
+        if leader is None:
+            return None
         if is_closing:
-            last = {
-                number: history.last_value(history.paused_trial(number))
-                for number in field.leaders()
-            }
-            ahead = [n for n in last if incumbent is None or last[n] > incumbent]
-            candidates = [*sorted(ahead, key=lambda n: -last[n]), *candidates]
-        chosen = next(filter(is_allowed, candidates), None)
-        if chosen is None and self._needs_leader(history, own, first):
-            chosen = next(filter(is_allowed, field.leaders()), None)
-        if chosen is None and standing is None:
-            # They need fewer epochs to the first rung that counts than a new configuration.
-            chosen = next(filter(is_allowed, self._passed_over(history, first)), None)
-        return chosen
+            best = history.best_final()
+            last = {i: history.curve(found[i])[int(field.epochs[i])] for i in field.leaders()}
+            ahead = [i for i in last if best is None or last[i] > best]
+            for i in sorted(ahead, key=lambda i: -last[i]):
+                if may_continue(i):
+                    return found[i]
+        best = history.best_worth()
+        if field.may_lead(best) and (
+            best is None or field.worth[leader, field.reached[leader]] > best
+        ):
+            return found[leader]
+        within = next(filter(may_continue, field.within_quota()), None)
+        return None if within is None else found[within]
 
-    def _needs_leader(self, history: History, own: int | None, first: int) -> bool:
-        """Tell whether one trial should be trained to the end, whoever is promoted.
+    def _foresee(self, history: History, trial: FrozenTrial) -> dict[str, float | None]:
+        """The final value expected of a trial and its interval, in the study's own direction."""
+        sign, curve = history.sign, history.curve(trial)
+        step = max(curve)
+        known: Sequence[float] = ()
+        if self._priors.is_related and self._rungs:
+            field, _ = history.field(trial)
+            known = field.worth[field.reached >= 0, 0].tolist()
+        prior = self._priors.gains(min(step, self._max_resource), sign, known)
+        forecast = forecast_final(curve[step], history.gains_after(step), prior)
+        best = history.best_final()
+        incumbent = None if best is None else sign * best
+        if forecast is None:
+            return {"expected": trial.intermediate_values[step], "incumbent": incumbent}
+        low, high = sorted((sign * forecast.low, sign * forecast.high))
+        return {
+            "expected": sign * forecast.expected,
+            "low": low,
+            "high": high,
+            "incumbent": incumbent,
+        }
 
-        A first result makes forecasts possible.
-        """
-        if history.n_finished:
-            return False
-        others = [trial for number, trial in history.live.items() if number != own]
-        n_workers = 1 + sum(trial.state == TrialState.RUNNING for trial in others)
-        n_needed = _FIRST_LEADER_AFTER if n_workers == 1 else _FIRST_LEADER_AFTER_WITH_WORKERS
-        if len(history.values[first]) < n_needed:
-            return False
-        return not any(rung >= first for trial in others for rung in marks_of(trial))
+
+def _store(
+    study: Study,
+    trial: FrozenTrial,
+    foreseen: dict[str, float | None] | None,
+    decision: str,
+    reason: str,
+) -> None:
+    """Show what was foreseen and decided (see `attributes.ANTICIPATION`)."""
+    numbers = dict.fromkeys(("expected", "low", "high", "incumbent")) | (foreseen or {})
+    attribute = {"epoch": max(trial.intermediate_values), **numbers}
+    attribute |= {"decision": decision, "reason": reason}
+    study._storage.set_trial_user_attr(trial._trial_id, ANTICIPATION, attribute)

@@ -13,8 +13,7 @@ are brought to them by matching the distributions of first values, see `quantile
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -24,8 +23,8 @@ from scipy.stats import t as student_t
 
 from optuna_deepweeds.errors import InvalidInputError
 
-QUANTILE = 0.97
-"""The upper end of a forecast is exceeded once in 33 times."""
+QUANTILE = 0.95
+"""Either end of a forecast is passed once in twenty times."""
 
 _MIN_GAINS = 3
 _PRIOR_WORTH = 4.0
@@ -34,7 +33,6 @@ _TOP_SHARE = 1 / 3
 _MIN_CURVES = 3
 _MIN_FIRST_VALUES = 5
 _RELATED_WORTH = 3.0
-_BEYOND_CHANCE = 1.645  # exceeded once in twenty times by a standard normal variable
 
 
 @dataclass(frozen=True)
@@ -76,8 +74,8 @@ def forecast_final(
 
     The gains are taken as draws of one normal distribution with unknown mean and variance, so
     that the next one has a Student-t distribution. Without a prior it has n - 1 degrees of
-    freedom, mean m_n = mean(g) and scale sd(g) * sqrt(1 + 1/n): few gains give a wide interval,
-    which is what makes the upper end safe as a bound. A prior enters as k earlier gains with mean
+    freedom, mean m_n = mean(g) and scale sd(g) * sqrt(1 + 1/n): few gains give a wide interval.
+    A prior enters as k earlier gains with mean
     m and standard deviation s:
 
         m_n = (k m + n mean(g)) / (k + n)
@@ -113,18 +111,13 @@ def forecast_final(
     return Forecast(value + mean, value + mean - spread, value + mean + spread)
 
 
-def anticipation_bound(value: float, forecast: Forecast) -> float:
-    """Return the value that the curve will hardly exceed: never less than its present one."""
-    return max(value, forecast.high)
-
-
 @lru_cache(maxsize=4096)
 def _student_quantile(freedom: float) -> float:
     return float(student_t.ppf(QUANTILE, freedom))
 
 
 class PriorCurves:
-    """What earlier curves say about gains and about values at a rung.
+    """What earlier curves say about gains.
 
     Args:
         same: curves of the study's own task, in its units and direction.
@@ -146,14 +139,9 @@ class PriorCurves:
         self._related = [task for task in tasks if len(task) >= _MIN_CURVES]
 
     @property
-    def has_same(self) -> bool:
-        """Whether there are enough curves of the study's own task."""
-        return len(self._same) >= _MIN_CURVES
-
-    @property
     def is_related(self) -> bool:
         """Whether curves of other tasks are used, which need the study's first values."""
-        return not self.has_same and bool(self._related)
+        return len(self._same) < _MIN_CURVES and bool(self._related)
 
     def gains(self, step: int, sign: float, first_values: Sequence[float]) -> GainPrior | None:
         """Return what to expect of the gains after `step`, None if the curves do not tell.
@@ -173,37 +161,6 @@ class PriorCurves:
             for task in self._related
         ]
         return gain_prior(np.concatenate(mapped), _RELATED_WORTH)
-
-    def agree(self, sign: float, seen: Mapping[int, Mapping[int, float]]) -> bool:
-        """Tell whether the values that the study has seen are not too low for these curves.
-
-        Curves of another protocol may lie above everything that the study can reach. Below a
-        value that is one of theirs lies a share of the curves that is uniform on [0, 1], and the
-        mean of n such shares has variance 1 / (12 n). That only leaders come to a later rung
-        makes their shares larger.
-
-        Args:
-            sign: turns the study's values into "larger is better".
-            seen: for each of some rungs what the study's trials had there, by trial number and
-                larger is better.
-        """
-        if not self.has_same:
-            return False
-        for rung, trials in seen.items():
-            if not trials:
-                continue
-            values = list(trials.values())
-            margin = _BEYOND_CHANCE / math.sqrt(12 * len(values))
-            if _mean_share_below(values, sign * self._same[:, rung - 1]) < 0.5 - margin:
-                return False
-        return True
-
-    def rung_values(self, rung: int, sign: float, n: int) -> list[float]:
-        """Return `n` values that stand for those of the study's own task at `rung`."""
-        if n < 1 or not self.has_same:
-            return []
-        middles = (np.arange(n) + 0.5) / n
-        return [float(v) for v in np.quantile(sign * self._same[:, rung - 1], middles)]
 
 
 def as_curves(curves: Sequence[ArrayLike], max_resource: int, name: str) -> NDArray[np.float64]:
@@ -277,11 +234,3 @@ def quantile_map(
 
 def _ratio(numerator: float, denominator: float) -> float:
     return numerator / denominator if denominator > 0 else 1.0
-
-
-def _mean_share_below(values: Sequence[float], reference: NDArray[np.float64]) -> float:
-    """The share of `reference` below a value, on average; equal ones count half, NaN is lowest."""
-    reference = np.sort(reference)
-    numbers = np.nan_to_num(np.asarray(values, dtype=float), nan=-np.inf)
-    n_below = np.searchsorted(reference, numbers) + np.searchsorted(reference, numbers, "right")
-    return float(n_below.mean() / (2 * len(reference)))

@@ -34,7 +34,7 @@ _CARRIED = (
     attributes.CLOSING,
 )
 """User attributes that hold for all trials of a chain; besides, a successor has the parameters,
-and of the curve and the rung marks what its checkpoint holds."""
+and of the curve what its checkpoint holds."""
 
 
 def continue_trial(study: Study, parent: FrozenTrial) -> int:
@@ -134,10 +134,6 @@ def _queue(study: Study, trial: FrozenTrial, epoch: int, links: dict[str, int]) 
     # any) the trial samples afresh.
     system_attrs: dict[str, Any] = {"fixed_params": dict(trial.params)}
     curve = {step: value for step, value in trial.intermediate_values.items() if step <= epoch}
-    for key, value in trial.system_attrs.items():
-        rung = key.removeprefix(attributes.RUNG)
-        if rung != key and int(rung) <= epoch:
-            system_attrs[key] = value
     if epoch:
         user_attrs[attributes.INHERITED] = epoch
     else:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from numpy.typing import ArrayLike
 from scipy import stats
 
 from optuna_deepweeds.errors import InvalidInputError
@@ -12,7 +11,6 @@ from optuna_deepweeds.pruners.forecast import (
     Forecast,
     GainPrior,
     PriorCurves,
-    anticipation_bound,
     as_curves,
     forecast_final,
     gain_prior,
@@ -32,7 +30,7 @@ def foreseen(value: float, gains: np.ndarray, prior: GainPrior | None = None) ->
 def test_interval_is_the_student_t_prediction_interval() -> None:
     forecast = foreseen(0.5, GAINS)
     n = len(GAINS)
-    spread = stats.t.ppf(0.97, n - 1) * GAINS.std(ddof=1) * np.sqrt(1 + 1 / n)
+    spread = stats.t.ppf(0.95, n - 1) * GAINS.std(ddof=1) * np.sqrt(1 + 1 / n)
     assert forecast.expected == pytest.approx(0.5 + GAINS.mean())
     assert forecast.high == pytest.approx(0.5 + GAINS.mean() + spread)
     assert forecast.low == pytest.approx(0.5 + GAINS.mean() - spread)
@@ -41,18 +39,12 @@ def test_interval_is_the_student_t_prediction_interval() -> None:
 def test_upper_end_is_exceeded_as_rarely_as_promised() -> None:
     draws = np.random.default_rng(0).normal(0.1, 0.05, size=(4000, 6))
     exceeded = [draw[5] > foreseen(0.0, draw[:5]).high for draw in draws]
-    assert np.mean(exceeded) == pytest.approx(0.03, abs=0.008)
+    assert np.mean(exceeded) == pytest.approx(0.05, abs=0.01)
 
 
 @pytest.mark.parametrize("gains", [[], [0.1], [0.1, 0.2], [0.1, 0.2, np.nan], [np.inf] * 5])
 def test_fewer_than_three_finite_gains_foresee_nothing(gains: list[float]) -> None:
     assert forecast_final(0.5, np.array(gains)) is None
-
-
-def test_bound_never_falls_below_the_present_value() -> None:
-    forecast = foreseen(0.5, np.array([-0.2, -0.2, -0.2001]))
-    assert forecast.high < 0.5
-    assert anticipation_bound(0.5, forecast) == 0.5
 
 
 def test_prior_of_k_gains_equals_k_real_gains_of_that_mean_and_spread() -> None:
@@ -115,30 +107,3 @@ def test_curves_of_another_task_are_brought_to_the_study_s_units() -> None:
 def test_without_prior_curves_nothing_is_expected() -> None:
     priors = PriorCurves((), (), 3)
     assert priors.gains(1, 1.0, [0.1] * 9) is None
-    assert priors.rung_values(1, 1.0, 6) == []
-
-
-def numbered(values: ArrayLike) -> dict[int, float]:
-    return dict(enumerate(np.asarray(values).tolist()))
-
-
-def test_values_agree_with_curves_unless_they_are_clearly_too_low() -> None:
-    generator = np.random.default_rng(0)
-    curves = generator.normal(size=(80, 3))
-    priors = PriorCurves(curves, (), 3)
-    alike = generator.normal(size=8)
-    assert priors.agree(1.0, {1: numbered(alike)})
-    assert priors.agree(1.0, {1: numbered(alike + 2)})
-    assert not priors.agree(1.0, {1: numbered(alike - 2)})
-    assert not priors.agree(1.0, {1: numbered(alike), 3: numbered([-2.0, -1.5])})
-    assert priors.agree(1.0, {1: {0: -1.0}, 3: {}})
-    mirrored = PriorCurves(-curves, (), 3)
-    assert not mirrored.agree(-1.0, {1: numbered(alike - 2)})
-    assert not PriorCurves((), (), 3).agree(1.0, {1: {0: 0.0}})
-
-
-def test_networks_that_learn_nothing_agree_with_curves_that_did_not_either() -> None:
-    curves = (
-        np.full((20, 3), 0.125) + np.linspace(0, 0.1, 20)[:, None] * (np.arange(20) > 15)[:, None]
-    )
-    assert PriorCurves(curves, (), 3).agree(1.0, {1: numbered([0.125] * 8)})

@@ -7,13 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from optuna_deepweeds.pruners.rungs import (
-    first_trusted,
-    misleads,
-    promotion_rates,
-    rung_steps,
-    value_at,
-)
+from optuna_deepweeds.pruners.rungs import Field, misleads, rung_steps, worth_at
 
 NAN = math.nan
 
@@ -33,29 +27,101 @@ def test_rung_steps(arguments: tuple[int, int, int], expected: list[int]) -> Non
 
 
 @pytest.mark.parametrize(
-    ("curve", "rung", "window", "expected"),
+    ("curve", "rung", "expected"),
     [
-        ({1: 0.1, 2: 0.2, 3: 0.6}, 3, 1, 0.6),
-        ({1: 0.1, 2: 0.2, 3: 0.6}, 3, 2, 0.4),
-        ({3: 0.6, 1: 0.1, 2: 0.2}, 3, 2, 0.4),
-        ({1: 0.1, 2: 0.2, 3: 0.6}, 1, 2, 0.1),
-        ({1: 0.1, 5: 0.5, 9: 0.9}, 3, 1, 0.5),
-        ({1: 0.1, 2: 0.2}, 3, 1, NAN),
-        ({2: NAN, 3: 0.5}, 3, 1, 0.5),
-        ({2: NAN, 3: 0.5}, 3, 2, NAN),
-        ({}, 1, 1, NAN),
+        ({1: 0.1, 2: 0.2, 3: 0.6}, 1, 0.1),
+        ({1: 0.1, 2: 0.2, 3: 0.6}, 2, 0.2),
+        ({3: 0.6, 1: 0.1, 2: 0.2}, 3, 0.4),
+        ({1: 0.1, 5: 0.5, 9: 0.9}, 4, 0.3),  # jumps over the rung
+        ({1: 0.1, 2: 0.2}, 3, NAN),
+        ({2: NAN, 3: 0.5, 4: 0.7}, 4, 0.6),
+        ({2: NAN, 3: 0.5}, 3, -math.inf),
+        ({}, 1, NAN),
     ],
 )
-def test_value_at(curve: dict[int, float], rung: int, window: int, expected: float) -> None:
-    assert value_at(curve, rung, window) == pytest.approx(expected, nan_ok=True)
+def test_worth_is_the_mean_of_the_later_half(
+    curve: dict[int, float], rung: int, expected: float
+) -> None:
+    assert worth_at(curve, rung) == pytest.approx(expected, nan_ok=True)
 
 
-def test_quotas_give_every_upper_rung_equal_epochs() -> None:
-    rungs, end = [1, 3, 9, 27], 50
-    rates = promotion_rates(rungs, end, 0.25)
-    assert rates[0] == 0.25
-    spans = np.diff([*rungs, end])[1:]
-    assert np.array(rates[1:]) * spans == pytest.approx([0.25] * 3)
+def field(
+    *standings: tuple[list[float], str], rungs: tuple[int, ...] = (1, 2, 4, 8, 16, 20)
+) -> Field:
+    """Trials by their worth at the rungs so far, each "paused", "running" or "done"."""
+    worth = np.full((len(standings), len(rungs)), NAN)
+    for row, (values, _) in zip(worth, standings, strict=True):
+        row[: len(values)] = values
+    reached = np.array([len(values) - 1 for values, _ in standings])
+    states = np.array([state for _, state in standings])
+    return Field(
+        rungs=rungs,
+        numbers=np.arange(len(standings)),
+        reached=reached,
+        worth=worth,
+        epochs=np.array([rungs[i] if i >= 0 else 0 for i in reached]),
+        is_paused=states == "paused",
+        is_running=states == "running",
+    )
+
+
+def paused(*firsts: float) -> list[tuple[list[float], str]]:
+    return [([value], "paused") for value in firsts]
+
+
+def test_quotas_give_every_rung_equal_epochs() -> None:
+    rates = field(*paused(0.1)).rates
+    assert rates * np.array([1, 2, 4, 8, 4]) == pytest.approx([0.25] * 5)
+    scaled = field(*paused(0.1), rungs=(3, 6, 12, 24, 48, 60)).rates
+    assert scaled == pytest.approx(rates)
+
+
+@pytest.mark.parametrize(
+    ("standings", "expected"),
+    [
+        (paused(0.1, 0.3, 0.2), []),
+        (paused(0.1, 0.3, 0.2, 0.0), [1]),
+        (paused(0.3, 0.3, 0.2, 0.0), [0]),  # of equal ones the earlier
+        ([([0.3], "running"), *paused(0.1, 0.4, 0.2)], [2]),
+        ([([0.3], "running"), *paused(0.1, 0.3, 0.2)], []),  # an equal one is on its way
+        ([([0.3, 0.1], "paused"), *paused(0.1, 0.3, 0.2)], [0]),  # half a place is one above
+        ([([-math.inf], "done"), *paused(0.1, 0.3, 0.2)], [2]),
+    ],
+)
+def test_the_best_quarter_goes_on(
+    standings: list[tuple[list[float], str]], expected: list[int]
+) -> None:
+    assert list(field(*standings).within_quota()) == expected
+
+
+def test_the_highest_rung_goes_first() -> None:
+    standings = [([0.9, 0.5, 0.5], "paused"), ([0.8, 0.6], "paused"), *paused(*[0.1] * 14)]
+    # 16 results: four places at the first rung, two at the second, one at the third.
+    assert list(field(*standings).within_quota()) == [0, 1, 2, 3]
+
+
+def test_leader_is_the_best_wherever_it_waits() -> None:
+    here = field(([0.5, 0.6], "paused"), ([0.6], "paused"), ([0.9, 0.4], "paused"))
+    assert here.leaders() == [0, 1, 2]
+
+
+def test_leader_waits_until_first_steps_have_cost_half_a_training() -> None:
+    assert [field(*paused(*[0.1] * n)).may_lead(None) for n in (9, 10)] == [False, True]
+    short = (1, 2, 4)
+    assert [field(*paused(*[0.1] * n), rungs=short).may_lead(None) for n in (3, 4)] == [
+        False,
+        True,
+    ]
+
+
+def test_first_leader_goes_alone_and_leaders_take_half_of_all_steps() -> None:
+    ten = paused(*[0.1] * 10)
+    assert not field(([0.9], "running"), *ten).may_lead(None)
+    assert field(([], "running"), *ten).may_lead(None)
+    finished = [([0.5] * 6, "done")] * 3
+    # Less what the quotas allow for, they took 41 of 70 steps, or 16 of 100.
+    assert not field(*finished, *ten).may_lead(0.5)
+    assert field(*finished, *paused(*[0.1] * 40)).may_lead(0.5)
 
 
 def _at(values: list[float]) -> dict[int, float]:
@@ -80,9 +146,3 @@ def test_rung_misleads_when_the_order_turns_round(
     first: list[float], second: list[float], expected: bool
 ) -> None:
     assert misleads(_at(first), _at(second)) is expected
-
-
-def test_rungs_up_to_the_last_misleading_one_are_not_trusted() -> None:
-    rising, falling = _at(RISING), _at(RISING[::-1])
-    rungs = ([], [rising] * 3, [rising, falling, falling], [rising, rising, falling])
-    assert [first_trusted(values) for values in rungs] == [0, 0, 1, 2]

@@ -13,7 +13,7 @@ from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBSto
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from optuna_deepweeds.attributes import ANTICIPATION, ORIGIN, RUNG
+from optuna_deepweeds.attributes import ANTICIPATION, ORIGIN
 from optuna_deepweeds.pruners import DoraPruner
 from optuna_deepweeds.studies.storage import open_storage
 from tests.postgres import LocalPostgres
@@ -57,7 +57,6 @@ def decisions(
             t.intermediate_values,
             t.user_attrs.get(ORIGIN),
             t.user_attrs.get(ANTICIPATION),
-            {k: v for k, v in t.system_attrs.items() if k.startswith(RUNG)},
         )
         for t in stored
     ]

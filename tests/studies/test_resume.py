@@ -18,7 +18,6 @@ from optuna_deepweeds.attributes import (
     ORIGIN,
     RETRY_OF,
     ROOT,
-    RUNG,
     SEED,
 )
 from optuna_deepweeds.errors import InvalidInputError
@@ -61,7 +60,6 @@ def test_continuation_survives_ask(tmp_path: Path) -> None:
     assert frozen.distributions == study.trials[0].distributions
     assert frozen.intermediate_values == {1: 0.3}
     assert frozen.user_attrs == {ORIGIN: 0, ROOT: 0, INHERITED: 1, SEED: 7}
-    assert frozen.system_attrs[f"{RUNG}1"] == 0.3
     trial.report(0.4, 2)
     study.tell(trial, 0.5)
     assert study.trials[1].intermediate_values == {1: 0.3, 2: 0.4}
@@ -98,7 +96,7 @@ def test_a_retry_goes_on_from_what_was_saved(
         create_trial(
             state=TrialState.FAIL,
             user_attrs=attrs | ({} if saved is None else {CHECKPOINT: saved}),
-            system_attrs={INTERRUPTED: True, f"{RUNG}1": 0.1, f"{RUNG}3": 0.3},
+            system_attrs={INTERRUPTED: True},
             intermediate_values={1: 0.1, 2: 0.2, 3: 0.3},
         )
     )
@@ -111,7 +109,4 @@ def test_a_retry_goes_on_from_what_was_saved(
     assert retry.state == TrialState.WAITING
     assert retry.user_attrs == {RETRY_OF: 1, ROOT: 0, SEED: 7, CLOSING: True} | carried
     assert retry.intermediate_values == ({1: 0.1, 2: 0.2} if carried else {})
-    assert {k for k in retry.system_attrs if k.startswith(RUNG)} == (
-        {f"{RUNG}1"} if carried else set()
-    )
     assert requeue_dead_trials(study, folder) == []

@@ -1,7 +1,9 @@
-"""The private names of Optuna that this room cannot do without, in one place.
+"""What is imported from private modules of Optuna, nowhere else in this package.
 
 The tables (`models`) and the session that commits or rolls back: to create and claim trials in
-transactions of our own, and to insert many trials at once.
+transactions of our own, and to insert many trials at once. Beyond these, `resilient` overrides
+and calls private methods of Optuna's `RDBStorage`, and `_storage`, `_study_id` and `_trial_id` of
+studies and trials, which have no public name, are used where they are needed.
 """
 
 from optuna.distributions import check_distribution_compatibility

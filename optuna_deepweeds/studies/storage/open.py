@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import optuna
 import sqlalchemy
 from sqlalchemy import Engine, exc
 from sqlalchemy.engine import URL
@@ -93,6 +95,9 @@ def open_storage(
     except DeepWeedsError:
         raise
     except RuntimeError as error:  # Optuna: tables of another version.
+        if revision is not None and "storage upgrade" in str(error):
+            with connected(resolved) as engine:
+                raise _outdated(engine, revision) from error
         raise StorageError(f"The storage {name} cannot be used: {error}") from error
 
 
@@ -171,6 +176,21 @@ def check_file(url: URL, *, must_exist: bool) -> None:
         )
 
 
+def _outdated(engine: Engine, revision: str) -> StorageError:
+    """The error for tables of an earlier Optuna, with what brings them over."""
+    with engine.connect() as connection:
+        version = connection.exec_driver_sql("SELECT library_version FROM version_info").scalar()
+    name = shown(engine.url)
+    way = f"optuna storage upgrade --storage {shlex.quote(name)}"
+    if revision < "v2.4.0" and sqlite_path(engine.url) is not None:
+        # The step to 2.4 drops a column that a constraint names, which Alembic no longer can.
+        way += " (first with Optuna 2.10, SQLAlchemy 1.3 and Alembic 1.4, then with this one)"
+    return StorageError(
+        f"A storage must have the tables of Optuna {optuna.__version__}, but those of {name} are "
+        f"of Optuna {version}. Copy it, then run: {way}"
+    )
+
+
 def _revision(url: URL, *, must_exist: bool) -> str | None:
     with connected(url) as engine:
         return schema_revision(engine, must_exist=must_exist)
@@ -190,6 +210,8 @@ def schema_revision(engine: Engine, *, must_exist: bool) -> str | None:
             revision = connection.exec_driver_sql(query).scalar()
             return None if revision is None else str(revision)
     name = shown(engine.url)
+    if {"studies", "version_info"} <= tables:
+        raise _outdated(engine, revision="")  # Of a version without Alembic, below 0.10.
     if tables and not tables & _OPTUNA_TABLES and sqlite_path(engine.url) is not None:
         raise StorageError(
             f"A storage must be empty or made by Optuna, but {name} holds other tables "

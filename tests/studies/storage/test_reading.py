@@ -136,9 +136,22 @@ def test_listing_tells_every_study(storage_url: str) -> None:
     ]
 
 
-def _older(path: Path) -> None:
-    open_storage(str(path))
-    _execute(path, "UPDATE alembic_version SET version_num = 'v3.0.0.d'")
+def _older(revision: str, version: str) -> Callable[[Path], None]:
+    def make(path: Path) -> None:
+        open_storage(str(path))
+        _execute(path, f"UPDATE alembic_version SET version_num = '{revision}'")
+        _execute(path, f"UPDATE version_info SET library_version = '{version}'")
+        if not revision:
+            _execute(path, "DROP TABLE alembic_version")
+
+    return make
+
+
+OLDER = {
+    "Optuna 3.1": _older("v3.0.0.d", "3.1.1"),
+    "Optuna 1.5": _older("v1.3.0.a", "1.5.0"),
+    "Optuna 0.9": _older("", "0.9.0"),
+}
 
 
 NO_STORAGES: dict[str, Callable[[Path], object]] = {
@@ -147,7 +160,7 @@ NO_STORAGES: dict[str, Callable[[Path], object]] = {
     "no tables": lambda path: _execute(path, "VACUUM"),
     "other tables": lambda path: _execute(path, "CREATE TABLE birds (x INTEGER)"),
     "junk": lambda path: path.write_bytes(bytes(range(256)) * 4),
-    "older": _older,
+    **OLDER,
 }
 
 
@@ -167,8 +180,12 @@ def test_what_is_no_storage_is_refused_in_the_same_words_and_left_alone(
     assert before == (path.read_bytes() if path.is_file() else list(tmp_path.iterdir()))
     if kind == "no file":
         assert said[0][0] is NotFoundError and "no file" in said[0][1]
-    if kind == "older":
-        assert said[0][0] is StorageError and "optuna storage upgrade" in said[0][1]
+    if kind in OLDER:
+        assert said[0][0] is StorageError and f"are of {kind}" in said[0][1]
+        assert f"optuna storage upgrade --storage sqlite:///{path}" in said[0][1]
+        assert ("first with Optuna 2.10" in said[0][1]) == (kind != "Optuna 3.1")
+        with pytest.raises(StorageError, match=f"are of {kind}"):
+            open_storage(str(path))
 
 
 def _studies(url: str) -> list[StudyRow]:
