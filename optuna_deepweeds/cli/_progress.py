@@ -10,6 +10,7 @@ import click
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from optuna_deepweeds import attributes
 from optuna_deepweeds.cli._output import terminal_width
 from optuna_deepweeds.report.standing import duration
 from optuna_deepweeds.studies.accounting import Progress, progress
@@ -172,6 +173,9 @@ def trial_line(trial: FrozenTrial, note: str, width: int) -> str:
     """One finished trial in one line; with its pruner's reason where `width` allows."""
     curve = trial.intermediate_values
     last = max(curve, default=0)
+    reason = trial.user_attrs.get(attributes.FAILURE)
+    if trial.state == TrialState.FAIL and reason and not note:
+        note = f"failed: {reason}"
     line = f"trial {trial.number:>4} {note or _WORDS[trial.state]}"
     if curve:
         line += f" at epoch {last} with {number_of(curve[last])}"

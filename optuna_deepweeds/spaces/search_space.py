@@ -91,6 +91,12 @@ class SearchSpace:
                 raise InvalidInputError(f"parameter {parameter.name!r} is declared twice.")
             if condition is not None:
                 parent = self[condition.parent].distribution
+                choices = getattr(parent, "choices", ())
+                if condition.at_least is not None and any(isinstance(c, str) for c in choices):
+                    raise InvalidInputError(
+                        f"the parent of {parameter.name!r} must be a number to have a least one, "
+                        f"but {condition.parent!r} is {describe(parent)}."
+                    )
                 for value in condition.values or ():
                     if not contains(parent, value):
                         raise InvalidInputError(

@@ -12,6 +12,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 
 from optuna_deepweeds.errors import InvalidInputError, TrainingError
+from optuna_deepweeds.files import whole
 from optuna_deepweeds.pyfile import load_from
 from optuna_deepweeds.schema import did_you_mean
 from optuna_deepweeds.spaces import SearchSpace, describe
@@ -79,7 +80,7 @@ class FunctionTask:
         """
         owned = _OwnedTrial(trial, run, self.space)
         try:
-            value = self._function(owned, run) if self.saves else self._function(owned)
+            value = self._function(owned, _OwnRun(run)) if self.saves else self._function(owned)
         except SystemExit as error:
             raise TrainingError(f"the objective left by sys.exit({error.code!r}).") from error
         try:
@@ -131,6 +132,25 @@ class _OwnedTrial(optuna.Trial):
                 f"one where {space[name].condition}."
             )
         return super()._suggest(name, distribution)
+
+
+class _OwnRun(Run):
+    """A run whose checkpoints are written whole or not at all, however the objective writes."""
+
+    def __init__(self, run: Run) -> None:
+        self.__dict__ = run.__dict__  # It is the same run.
+
+    def report(
+        self, value: float, step: int, save: Callable[[Path], object] | None = None
+    ) -> None:
+        """As `Run`'s; `save` is given a new file in a folder that is there."""
+
+        def save_whole(path: Path) -> None:
+            assert save is not None
+            with whole(path) as part:
+                save(part)
+
+        super().report(float(value), step, None if save is None else save_whole)
 
 
 def _takes_run(function: Any, name: str) -> bool:
