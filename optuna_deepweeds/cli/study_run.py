@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from optuna_deepweeds.cli._complete import complete_study, one_of, study_name
 from optuna_deepweeds.cli._output import info, storage_option
 from optuna_deepweeds.cli._own_task import (
     TaskOptions,
@@ -45,7 +47,7 @@ _TRIALS = 100
 
 
 @click.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=complete_study)
 @click.option("--name", "name_option", help="The same as NAME.")
 @click.option(
     "--dataset",
@@ -63,8 +65,18 @@ _TRIALS = 100
     help=f"One of {', '.join(SPACES)}, or a file: mine.py:SPACE, mine.toml; auto is course, and "
     "course-small on demo and folders without a GPU; an objective may suggest for itself.",
 )
-@click.option("--sampler", default="rf_ei", help=f"One of {', '.join(SAMPLERS)}.")
-@click.option("--pruner", default="dora", help=f"One of {', '.join(PRUNERS)}.")
+@click.option(
+    "--sampler",
+    default="rf_ei",
+    shell_complete=one_of(lambda: SAMPLERS),
+    help=f"One of {', '.join(SAMPLERS)}.",
+)
+@click.option(
+    "--pruner",
+    default="dora",
+    shell_complete=one_of(lambda: PRUNERS),
+    help=f"One of {', '.join(PRUNERS)}.",
+)
 @click.option(
     "--thaw/--no-thaw",
     default=None,
@@ -218,7 +230,7 @@ def run(
 
 
 @click.command()
-@click.argument("name")
+@study_name
 @budget_options
 @worker_options()
 @storage_option
@@ -296,7 +308,7 @@ def _default_name(spec: StudySpec) -> str:
     parts = [_slug(task), _slug(spec.space) or "free", spec.sampler, spec.pruner]
     parts.append(f"seed{spec.seed}")
     parts += [f"{spec.size}px"] if spec.size != default.size else []
-    parts += [f"by-{spec.group_by}"] if spec.group_by else []
+    parts += [f"by{zlib.crc32(spec.group_by.encode()):08x}"] if spec.group_by else []
     parts += [f"fold{spec.fold}"] if spec.fold != default.fold else []
     parts += [f"{spec.epochs}epochs"] if spec.epochs != default.epochs else []
     if spec.kind == "images" and spec.thaw != (spec.pruner == "dora"):

@@ -247,7 +247,7 @@ def _split(
     if group_by:
         groups = _groups(names, group_by)
         roles[pool] = by_group(groups, labels[pool], sizes)
-        by = f"whole groups, {len(set(groups)):,} in all"
+        by = f"whole groups ({len(set(groups)):,} in all)"
     elif missing:
         roles[pool] = by_name(names, labels[pool], sizes)
     for role, word in _WORDS.items():

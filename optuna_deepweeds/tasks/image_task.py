@@ -14,6 +14,7 @@ from optuna_deepweeds import attributes, datasets
 from optuna_deepweeds.datasets import Dataset
 from optuna_deepweeds.errors import (
     InvalidInputError,
+    NotFoundError,
     TrainingError,
     TrainingInterrupted,
     UnusableCheckpointError,
@@ -159,9 +160,14 @@ def make_task(
         InvalidInputError: If there is no such data set, or its images are others than those
             asked for.
     """
-    images = datasets.load(
-        dataset, data_dir=data_dir, fold=fold, size=size, group_by=group_by, progress=progress
-    )
+    try:
+        images = datasets.load(
+            dataset, data_dir=data_dir, fold=fold, size=size, group_by=group_by, progress=progress
+        )
+    except NotFoundError as error:
+        if not fingerprint or not datasets.is_folder(dataset):
+            raise
+        raise NotFoundError(f"{error} Where it was moved, --data-dir tells its place.") from None
     if fingerprint and images.fingerprint != fingerprint:
         splits = ", ".join(f"{len(at):,} {split}" for split, at in images.splits.items())
         advice = "bring them back, or go on by --accept-changes"
