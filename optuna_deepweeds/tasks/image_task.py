@@ -161,7 +161,10 @@ def make_task(
             asked for.
     """
     try:
-        images = datasets.load(
+        space = SPACES[space] if isinstance(space, str) else space
+    if space.name not in SPACES:
+        _check_space(space)
+    images = datasets.load(
             dataset, data_dir=data_dir, fold=fold, size=size, group_by=group_by, progress=progress
         )
     except NotFoundError as error:
@@ -175,9 +178,6 @@ def make_task(
             f"the images of {dataset} must be those that the study began with "
             f"({fingerprint[:12]}), but are {images.fingerprint[:12]} ({splits}): {advice}."
         )
-    space = SPACES[space] if isinstance(space, str) else space
-    if space.name not in SPACES:
-        _check_space(space)
     return ImageTask(images, space, epochs, deterministic)
 
 
