@@ -82,6 +82,7 @@ study resume mine  # after a crash
 study resume mine --trials 200 --workers 4
 study status mine
 study status mine -f json
+study watch mine
 study trials mine --state complete --params
 study trials mine --failed --traceback
 study trials mine -f csv > trials.csv
@@ -129,12 +130,15 @@ experiment report small -o small.html --png figures/
 predict mine.pt photo.jpg
 predict mine.pt photos/ --top 1 -f csv > weeds.csv
 dashboard
+dashboard mine
 dashboard --port 8081 --storage storage/other.db
 dashboard --host 0.0.0.0 --read-only  # for other machines
 bench samplers --quick
 bench samplers --tasks fcnet --samplers tpe,rf_ei --seeds 20
 bench pruners --curves priors/deepweeds-balanced.csv --quick
-bench pruners --curves 'taskset/*.npz' --output runs.jsonl
+bench pruners --families late,broken --samplers random,tpe
+bench record-curves curves
+bench pruners --curves 'curves/*/*.npz' --output runs.jsonl
 bench storage --trials 1000
 bench storage --storage postgresql://me@localhost/empty
 bench cost --samplers tpe,rf_ei --trials 200,1000

@@ -9,8 +9,8 @@ import click
 
 from optuna_deepweeds.bench import accuracy as hand_picked
 from optuna_deepweeds.bench import training as speed
+from optuna_deepweeds.cli._bench import option, seeds_option
 from optuna_deepweeds.cli._output import emit, format_option, info
-from optuna_deepweeds.cli.bench_methods import option, seeds_option
 from optuna_deepweeds.errors import InvalidInputError
 
 _ACCURACY_COLUMNS = ("config", "mean", "sd", "macro_f1", "seeds", "seconds")

@@ -9,7 +9,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from optuna_deepweeds.cli.bench_methods import cost, parse_seeds, samplers
+from optuna_deepweeds.cli._bench import parse_seeds
+from optuna_deepweeds.cli.bench_methods import cost, samplers
 from optuna_deepweeds.errors import NotFoundError
 
 

@@ -1,0 +1,248 @@
+"""`bench pruners` and `record-curves`: methods compared on learning curves."""
+
+from __future__ import annotations
+
+import glob
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from optuna_deepweeds.cli._bench import (
+    counts,
+    listed,
+    names,
+    option,
+    output_file,
+    processes_option,
+    seeds_option,
+    tell,
+    with_errors,
+)
+from optuna_deepweeds.cli._output import emit, format_option, info
+from optuna_deepweeds.errors import InvalidInputError
+from optuna_deepweeds.schema import choose
+
+_PRUNERS = "none,median,hyperband,asha-default,asha-3-1,promotion-3,promotion-4,dora,dora-thaw"
+_QUICK_PRUNERS = "none,asha-3-1,dora"
+
+
+def _telling(
+    rows: Sequence[Mapping[str, Any]], columns: Sequence[str], given: Sequence[str]
+) -> tuple[str, ...]:
+    """The columns that hold anything; of `given` ones those in which rows differ."""
+    found = {name: {row[name] for row in rows if row.get(name) is not None} for name in columns}
+    return tuple(name for name in columns if len(found[name]) > (name in given))
+
+
+@click.command()
+@click.option(
+    "--curves",
+    "patterns",
+    multiple=True,
+    metavar="SOURCE",
+    help="Learning curves: a TaskSet .npz, one of `bench record-curves`, a prior file .csv, "
+    "URL#STUDY, or a pattern such as 'taskset/*.npz'. The folder names the family. May be given "
+    "several times.",
+)
+@click.option(
+    "--families",
+    callback=listed(str),
+    help="Generated families (power, plateau, crossing, misleading, broken, diverging, late), or "
+    "development or left-out for all of a group. With --curves, these select among them too.",
+)
+@names(
+    "--pruners",
+    default=_PRUNERS,
+    help="Pruners, separated by commas, with options as dora:min_resource=2.",
+)
+@names(
+    "--samplers",
+    default="random",
+    help="What chooses configurations for each of them: random, tpe, gp, rf_ei, dngo, bohb (a "
+    "density ratio), with options. rf_ei, dngo and bohb choose among the rows of the table; for "
+    "others the nearest row is taken.",
+)
+@counts("--workers", default="1")
+@seeds_option(default="20")
+@counts(
+    "--max-resource",
+    "max_resources",
+    help="Epochs of a full training, longer curves are cut; the curves' length by default.",
+)
+@counts(
+    "--budgets",
+    default="2,3,5,8,10,15,20,30",
+    help="Full trainings after which regret is taken; `regret` is the mean from 8 on, `early` "
+    "that before.",
+)
+@option(
+    "--reference",
+    default="random+promotion-4",
+    help="Sampler and pruner that the column ratio compares with.",
+)
+@option(
+    "--noise",
+    "noises",
+    default="0",
+    callback=listed(float, least=0.0),
+    help="Standard deviation of normal noise on every report.",
+)
+@option(
+    "--mislead",
+    "misleads",
+    default="0",
+    callback=listed(float, least=0.0, below=1.0),
+    help="Share of the first epochs in which the order of the configurations is reversed.",
+)
+@names(
+    "--prior-curves",
+    default="none",
+    metavar="KIND,...",
+    help="Curves that dora and dora-thaw are given beforehand: none; same (100 configurations of "
+    "the task without their best fifth); related (100 of each other task in --curves); or "
+    "misleading ones: shifted (same, .3 too high), lowered (.3 too low), negated (upside down). "
+    "Configurations whose curves may be given are replayed in no run, and none is always run, "
+    "so that the effect is paired.",
+)
+@processes_option
+@click.option(
+    "--decision-cost",
+    "cost_at",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Measure only what a decision costs on SQLite once N trials are stored, on the first "
+    "curves.",
+)
+@click.option(
+    "--output",
+    type=output_file,
+    help="Results file (JSON lines) of all runs; those already in it are not run again.",
+)
+@click.option(
+    "--per-task", is_flag=True, help="Print the tasks' rows too, not only those of families."
+)
+@click.option("--quick", is_flag=True, help="Few pruners and 3 seeds: a look, no result.")
+@format_option
+def pruners(
+    patterns: tuple[str, ...],
+    families: list[str] | None,
+    pruners: list[str],
+    seeds: range,
+    max_resources: list[int] | None,
+    budgets: list[int],
+    reference: str,
+    processes: int,
+    cost_at: int | None,
+    output: Path | None,
+    per_task: bool,
+    quick: bool,
+    fmt: str,
+    **grid: Any,
+) -> None:
+    """Compare pruners, under samplers, on recorded and generated learning curves.
+
+    Every pruner sees the same configurations in the same order through a real Optuna study, with
+    simulated asynchronous workers; a sampler chooses among the configurations that are left.
+    Regret is 0 for the best configuration of the table and 1 for knowing nothing. Means and their
+    errors are over the families of a group, the tasks of a family, the seeds of a task. The
+    summary is computed from the results file; with prior curves it shows what they change
+    (vs_cold: below 0 where they help).
+    """
+    from optuna_deepweeds.bench import pruners as bench
+    from optuna_deepweeds.bench import results, runner, summary
+
+    sources = _sources(_expand(patterns), families)
+    if quick:
+        pruners = _QUICK_PRUNERS.split(",") if pruners == _PRUNERS.split(",") else pruners
+        seeds = seeds[:3]
+    if cost_at is not None:
+        from optuna_deepweeds.bench.cost import of_decisions
+        from optuna_deepweeds.bench.families import curves_of
+
+        curves = curves_of(sources[0])
+        curves = curves.cut(max_resources[0]) if max_resources else curves
+        rows = [of_decisions(curves, name, cost_at, seed=seeds[0]) for name in pruners]
+        emit(rows, fmt=fmt)
+        return
+    cells = bench.grid(
+        sources,
+        pruners,
+        max_resources=max_resources or (),
+        budget=max(budgets),
+        seeds=seeds,
+        **grid,
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        path = output or Path(scratch) / "runs.jsonl"
+        runner.run(cells, bench.run_cell, path, processes=processes, on_run=tell)
+        runs = results.read(path)
+    sampler, plus, pruner = reference.partition("+")
+    if not plus:
+        raise InvalidInputError(f"--reference must be SAMPLER+PRUNER, but got {reference!r}.")
+    table = summary.summarise_pruners(
+        runs, budgets=budgets, reference=(sampler, pruner), by_task=per_task
+    )
+    is_warm = any(run.method["prior_curves"] != bench.NO_PRIORS for run in runs)
+    columns = (summary.warm_start_columns if is_warm else summary.pruner_columns)(budgets)
+    if fmt == "table":
+        table = [with_errors(row) for row in table]
+        columns = _telling(table, columns, (*summary.SETTING, *summary.ENTRY))
+    emit(table, columns=columns, fmt=fmt)
+
+
+def _sources(files: Sequence[str], names: Sequence[str] | None) -> list[str]:
+    """The files, and the generated tasks, of the families or groups; without any the files."""
+    from optuna_deepweeds.bench.families import GROUPS, TASKS, family_of, group_of
+
+    if names is None:
+        if not files:
+            raise InvalidInputError("--curves or --families must name what is replayed.")
+        return list(files)
+    for name in names:
+        choose("family", name, [*GROUPS, *TASKS, *dict.fromkeys(map(family_of, files))])
+    every = [*files, *(task for tasks in TASKS.values() for task in tasks)]
+    return [s for s in every if {family_of(s), group_of(family_of(s))} & {*names}]
+
+
+def _expand(sources: Sequence[str]) -> list[str]:
+    """Patterns replaced by the files they match; anything else as it is."""
+    expanded: list[str] = []
+    for source in sources:
+        if "://" in source or not glob.has_magic(source):
+            expanded.append(source)
+        elif matches := sorted(glob.glob(source)):
+            expanded += matches
+        else:
+            raise InvalidInputError(f"--curves must match at least one file, but got {source!r}.")
+    return list(dict.fromkeys(expanded))
+
+
+@click.command()
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option(
+    "--families",
+    callback=listed(str),
+    help="mlp, sgd, regression, boosting, convolution, recurrent; all by default.",
+)
+@option("--configs", default=500, type=click.IntRange(min=10), help="Configurations a table.")
+def record_curves(folder: Path, families: list[str] | None, configs: int) -> None:
+    """Record real learning curves in FOLDER/FAMILY/TASK.npz for `bench pruners --curves`.
+
+    Small models are trained on data that scikit-learn brings or makes, some minutes of one core
+    a table; the curves are the same on every run. Tables that are there already are left alone.
+    """
+    from optuna_deepweeds.bench.curves import save
+    from optuna_deepweeds.bench.record import RECORDINGS, record
+
+    chosen = {
+        name: RECORDINGS[choose("family", name, RECORDINGS)] for name in families or RECORDINGS
+    }
+    for family, tasks in chosen.items():
+        for task in tasks:
+            path = folder / family / f"{task}.npz"
+            if not path.exists():
+                save(path, record(family, task, configs))
+            info(str(path))
