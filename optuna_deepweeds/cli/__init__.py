@@ -52,6 +52,7 @@ another specification, 5 storage, 129, 130 and 143 interrupted (the running tria
         "study": (f"{_ROOM}.study:study", "Run, resume, inspect and compare studies."),
         "worker": (f"{_ROOM}.worker:worker", "Join a study from this machine."),
         "data": (f"{_ROOM}.data:data", "Get and describe the image data sets."),
+        "spaces": (f"{_ROOM}.spaces:spaces", "Show search spaces, one's own too."),
         "priors": (f"{_ROOM}.priors:priors", "List, import and export earlier trials."),
         "experiment": (f"{_ROOM}.experiment:experiment", "Compare methods on a grid of studies."),
         "predict": (f"{_ROOM}.predict:predict", "Classify photographs with a saved network."),

@@ -214,7 +214,8 @@ def run(
     if not is_new:
         info(f"Going on with the study. {standing_of(study)}")
     elif isinstance(task, FunctionTask | ScriptTask):
-        info("\n".join(remarks(spec, task)))
+        for line in remarks(spec, task):
+            info(line)
     for match in manager.source_summary(study, spec):
         info(
             f"Source {match.name}: {counted(match.n_used, 'trial')} to inform the sampler, "
