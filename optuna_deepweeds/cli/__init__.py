@@ -16,6 +16,7 @@ import click
 
 from optuna_deepweeds import __version__
 from optuna_deepweeds.cli._lazy import LazyGroup
+from optuna_deepweeds.cli._output import info, log_as
 from optuna_deepweeds.errors import DeepWeedsError, NotFoundError
 
 _ROOM = "optuna_deepweeds.cli"
@@ -51,6 +52,7 @@ another specification, 5 storage, 129, 130 and 143 interrupted (the running tria
         "study": (f"{_ROOM}.study:study", "Run, resume, inspect and compare studies."),
         "worker": (f"{_ROOM}.worker:worker", "Join a study from this machine."),
         "data": (f"{_ROOM}.data:data", "Get and describe the image data sets."),
+        "spaces": (f"{_ROOM}.spaces:spaces", "Show search spaces, one's own too."),
         "priors": (f"{_ROOM}.priors:priors", "List, import and export earlier trials."),
         "experiment": (f"{_ROOM}.experiment:experiment", "Compare methods on a grid of studies."),
         "predict": (f"{_ROOM}.predict:predict", "Classify photographs with a saved network."),
@@ -63,22 +65,36 @@ another specification, 5 storage, 129, 130 and 143 interrupted (the running tria
     "-v", "--verbose", count=True, show_default=False,
     help="Log more to stderr; twice for debugging.",
 )  # fmt: skip
-def cli(verbose: int) -> None:
+@click.option(
+    "--log-format", type=click.Choice(["text", "json"]), default="text",
+    help="What stderr gets: text, or a JSON object a line.",
+)  # fmt: skip
+def cli(verbose: int, log_format: str) -> None:
     """Search neural networks for the DeepWeeds images with Optuna studies.
 
     A study lives in a database, learns from earlier trials, stops hopeless networks early,
     survives crashes and can be browsed.
     """
+    log_as(log_format)
     levels = (logging.WARNING, logging.INFO, logging.DEBUG)
     level = levels[min(verbose, len(levels) - 1)]
-    # On a terminal, in the place of the live line.
-    start = "\r\x1b[K" if sys.stderr.isatty() else ""
-    line = start + "%(asctime)s %(levelname)s %(name)s: %(message)s"
-    logging.basicConfig(level=level, stream=sys.stderr, format=line)
+    line = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+    logging.basicConfig(
+        level=level,
+        handlers=[_LogHandler()],
+        format=line if log_format == "text" else "%(message)s",
+    )
     # Optuna logs every trial by a handler of its own; our progress lines say the same.
     import optuna
 
     optuna.logging.set_verbosity(max(level, logging.WARNING) if verbose < 2 else logging.DEBUG)
+
+
+class _LogHandler(logging.Handler):
+    """Logs among what else is told, so that neither breaks the other's lines."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        info(self.format(record), event="log", level=record.levelname, logger=record.name)
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
@@ -117,5 +133,5 @@ def _refuse(message: str, exit_code: int, where: str = "") -> NoReturn:
     text = "".join(c if c.isprintable() else " " for c in " ".join(message.split()))
     if len(text) > _LONGEST_ERROR:
         text = f"{text[: _LONGEST_ERROR // 2]} … {text[-_LONGEST_ERROR // 2 :]}"
-    click.echo(f"Error: {text}{where}", err=True)
+    info(f"Error: {text}{where}", event="error", exit_code=exit_code)
     sys.exit(exit_code)

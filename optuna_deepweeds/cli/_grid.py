@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from optuna_deepweeds.cli._output import info
-from optuna_deepweeds.cli._progress import LiveLine
+from optuna_deepweeds.cli._progress import console
 from optuna_deepweeds.cli._signals import StopFlag, restore
 from optuna_deepweeds.cli._values import WorkerOptions
 from optuna_deepweeds.cli._work import run_workers
@@ -116,19 +116,21 @@ def run_jobs(run: GridRun, file: Path, jobs: int, url: str) -> int:
     from optuna_deepweeds.studies.launch import WorkerCommand, launch
 
     stop = StopFlag()
-    line = LiveLine()
+    line = console.status("")
 
     def show() -> None:
-        if line.is_shown:
-            line.show(_progress(run))
+        if console.is_terminal:
+            line.update(_progress(run))
 
     with tempfile.TemporaryDirectory(prefix="deepweeds-grid-") as claims:
         n_tests = run.grid.evaluation.seeds if run.grid.evaluation is not None else 0
         arguments = ["--claims", claims, "--jobs", "1", "--test-seeds", str(n_tests)]
         arguments += run.options.arguments()
         command = WorkerCommand(str(file), url, tuple(arguments), _PROGRAM)
-        launch("local", command, jobs, device=run.options.device, should_stop=stop, on_tick=show)
-    line.clear()
+        with line:
+            launch(
+                "local", command, jobs, device=run.options.device, should_stop=stop, on_tick=show
+            )
     if stop():
         return stop.exit_code
     restore()

@@ -8,7 +8,7 @@ import math
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -75,9 +75,26 @@ def emit_record(
             click.echo(f"{key:<{width}}  {_cell(value)}")
 
 
-def info(message: str) -> None:
-    """Tell the user something that is not data."""
-    click.echo(message, err=True)
+_log: dict[str, str] = {"format": "text"}
+
+
+def log_as(fmt: str) -> None:
+    """From now on write what `info` tells as "text" or as "json"."""
+    _log["format"] = fmt
+
+
+def logs_text() -> bool:
+    """Whether `info` writes for people."""
+    return _log["format"] == "text"
+
+
+def info(message: str, **fields: Any) -> None:
+    """Tell the user something that is not data; in JSON with the `fields` that programs read."""
+    if not logs_text():
+        line = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "event": "message"}
+        message = json.dumps(_plain({**line, **fields, "message": message.strip()}))
+    # Not by `click.echo`, which writes past what a live picture puts in the place of stderr.
+    print(message, file=sys.stderr, flush=True)
 
 
 def terminal_width() -> int:

@@ -8,9 +8,10 @@ from contextlib import closing
 import click
 import optuna
 
+from optuna_deepweeds.cli._display import Display
 from optuna_deepweeds.cli._output import info
 from optuna_deepweeds.cli._own_task import describe, own_task
-from optuna_deepweeds.cli._progress import Display, Steps
+from optuna_deepweeds.cli._progress import Steps
 from optuna_deepweeds.cli._signals import StopFlag
 from optuna_deepweeds.cli._values import WorkerOptions
 from optuna_deepweeds.errors import InvalidInputError, SpecMismatchError
@@ -146,7 +147,8 @@ def run_workers(
 def _launch(study: optuna.Study, options: WorkerOptions, display: Display, stop: StopFlag) -> int:
     from optuna_deepweeds.studies.launch import WorkerCommand, launch, worker_program
 
-    program = worker_program(click.get_current_context().find_root().params.get("verbose", 0))
+    asked = click.get_current_context().find_root().params
+    program = worker_program(*["-v"] * asked["verbose"], "--log-format", asked["log_format"])
     url = manager.storage_url(study)
     command = WorkerCommand(study.study_name, url, tuple(options.arguments()), program)
     result = launch(

@@ -13,11 +13,13 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 import click
 
+from optuna_deepweeds.cli._complete import complete_study
 from optuna_deepweeds.cli._output import info, storage_option
 from optuna_deepweeds.errors import DeepWeedsError, NotFoundError
 
 
 @click.command()
+@click.argument("name", required=False, shell_complete=complete_study)
 @click.option("--host", default="127.0.0.1", help="Address to listen on.")
 @click.option("--port", default=8080, help="Port to listen on.")
 @click.option("--read-only", is_flag=True, help="Refuse every change to the studies.")
@@ -29,9 +31,14 @@ from optuna_deepweeds.errors import DeepWeedsError, NotFoundError
 )
 @storage_option
 def dashboard(
-    host: str, port: int, read_only: bool, artifacts: Path | None, storage_url: str | None
+    name: str | None,
+    host: str,
+    port: int,
+    read_only: bool,
+    artifacts: Path | None,
+    storage_url: str | None,
 ) -> None:
-    """Browse the studies in a web browser, with optuna-dashboard.
+    """Browse the studies, or study NAME, in a web browser, with optuna-dashboard.
 
     Each study has a note (settings, progress, best trials, failures, how to go on), saved figures
     and files: its best network and, once it is evaluated, its confusion matrix. There is no
@@ -40,7 +47,7 @@ def dashboard(
     from optuna_dashboard import wsgi
 
     from optuna_deepweeds.report.artifacts import artifact_folder
-    from optuna_deepweeds.studies.manager import study_names
+    from optuna_deepweeds.studies.manager import load_plain, study_names
     from optuna_deepweeds.studies.storage import open_storage, redact
 
     try:
@@ -52,6 +59,7 @@ def dashboard(
     n_studies = len(study_names(storage))
     if n_studies == 0:
         raise NotFoundError("there is no study to show yet; `optuna-deepweeds study run`.")
+    page = "" if name is None else f"dashboard/studies/{load_plain(name, storage)._study_id}"
     store = None
     folder = artifacts or artifact_folder(str(storage.url))
     if folder is not None:
@@ -79,7 +87,7 @@ def dashboard(
         )
     info(
         f"{n_studies} studies of {redact(str(storage.url))}\n"
-        f"Dashboard: http://{host}:{server.server_port}/ (Ctrl-C ends it)"
+        f"Dashboard: http://{host}:{server.server_port}/{page} (Ctrl-C ends it)"
     )
     with server:
         try:

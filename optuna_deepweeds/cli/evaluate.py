@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from optuna_deepweeds import attributes
+from optuna_deepweeds.cli._complete import study_name
 from optuna_deepweeds.cli._output import emit, emit_record, format_option, info, storage_option
 from optuna_deepweeds.cli._values import Output, WorkerOptions, worker_options
 from optuna_deepweeds.datasets import NOTES
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("name")
+@study_name
 @click.option("--top-k", default=1, help="How many trials to retrain.")
 @click.option("--seeds", "n_seeds", default=3, help="Repetitions of each.")
 @click.option(

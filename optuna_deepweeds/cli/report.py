@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from optuna_deepweeds.cli._complete import complete_study, study_name
 from optuna_deepweeds.cli._output import emit, format_option, info, storage_option
 from optuna_deepweeds.cli._values import Output, page_option, png_option
 from optuna_deepweeds.errors import InvalidInputError
@@ -23,7 +24,7 @@ _MAX_BYTES = 200  # Of a file's name most systems allow 255.
 
 
 @click.command()
-@click.argument("name")
+@study_name
 @page_option
 @png_option
 @storage_option
@@ -45,7 +46,7 @@ def report(
 
 
 @click.command()
-@click.argument("names", nargs=-1, required=True)
+@click.argument("names", nargs=-1, required=True, shell_complete=complete_study)
 @click.option(
     "--baseline",
     metavar="METHOD",

@@ -17,6 +17,7 @@ _ROOM = "optuna_deepweeds.cli"
         "stop": (f"{_ROOM}.study_manage:stop", "Let running trials finish and start no more."),
         "list": (f"{_ROOM}.study_show:list_", "List the studies of a storage."),
         "status": (f"{_ROOM}.study_show:status", "Where a study stands."),
+        "watch": (f"{_ROOM}.study_watch:watch", "Show a study as it goes on."),
         "best": (f"{_ROOM}.study_show:best", "The best trial; saves its network on request."),
         "trials": (f"{_ROOM}.study_show:trials", "List trials, or the failed ones with reasons."),
         "compare": (f"{_ROOM}.report:compare", "Compare studies, with statistics over seeds."),

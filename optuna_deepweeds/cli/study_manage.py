@@ -12,6 +12,7 @@ import optuna
 from optuna.trial import TrialState
 
 from optuna_deepweeds import attributes
+from optuna_deepweeds.cli._complete import study_name
 from optuna_deepweeds.cli._output import info, storage_option
 from optuna_deepweeds.cli._values import Output
 from optuna_deepweeds.report.standing import counted
@@ -24,7 +25,7 @@ from optuna_deepweeds.studies.transfer_file import export_study, import_study
 
 
 @click.command()
-@click.argument("name")
+@study_name
 @storage_option
 def stop(name: str, storage_url: str | None) -> None:
     """Let the running trials of study NAME finish and start no more.
@@ -39,7 +40,7 @@ def stop(name: str, storage_url: str | None) -> None:
 
 
 @click.command()
-@click.argument("name")
+@study_name
 @storage_option
 def reap(name: str, storage_url: str | None) -> None:
     """Queue the trials of study NAME again whose workers died.
@@ -63,7 +64,7 @@ def reap(name: str, storage_url: str | None) -> None:
 
 
 @click.command()
-@click.argument("name")
+@study_name
 @click.argument("file", type=Output())
 @storage_option
 def export(name: str, file: Path, storage_url: str | None) -> None:
@@ -85,7 +86,7 @@ def import_(file: Path, name: str | None, storage_url: str | None) -> None:
 
 
 @click.command()
-@click.argument("name")
+@study_name
 @click.argument("new_name", metavar="NEW")
 @storage_option
 def fork(name: str, new_name: str, storage_url: str | None) -> None:
@@ -101,7 +102,7 @@ def fork(name: str, new_name: str, storage_url: str | None) -> None:
 
 
 @click.command()
-@click.argument("name")
+@study_name
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @storage_option
 def delete(name: str, yes: bool, storage_url: str | None) -> int:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from optuna_deepweeds.cli._complete import complete_study, one_of, study_name
 from optuna_deepweeds.cli._output import info, storage_option
 from optuna_deepweeds.cli._own_task import (
     TaskOptions,
@@ -46,7 +47,7 @@ _TRIALS = 100
 
 
 @click.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=complete_study)
 @click.option("--name", "name_option", help="The same as NAME.")
 @click.option(
     "--dataset",
@@ -64,8 +65,18 @@ _TRIALS = 100
     help=f"One of {', '.join(SPACES)}, or a file: mine.py:SPACE, mine.toml; auto is course, and "
     "course-small on demo and folders without a GPU; an objective may suggest for itself.",
 )
-@click.option("--sampler", default="rf_ei", help=f"One of {', '.join(SAMPLERS)}.")
-@click.option("--pruner", default="dora", help=f"One of {', '.join(PRUNERS)}.")
+@click.option(
+    "--sampler",
+    default="rf_ei",
+    shell_complete=one_of(lambda: SAMPLERS),
+    help=f"One of {', '.join(SAMPLERS)}.",
+)
+@click.option(
+    "--pruner",
+    default="dora",
+    shell_complete=one_of(lambda: PRUNERS),
+    help=f"One of {', '.join(PRUNERS)}.",
+)
 @click.option(
     "--thaw/--no-thaw",
     default=None,
@@ -203,7 +214,8 @@ def run(
     if not is_new:
         info(f"Going on with the study. {standing_of(study)}")
     elif isinstance(task, FunctionTask | ScriptTask):
-        info("\n".join(remarks(spec, task)))
+        for line in remarks(spec, task):
+            info(line)
     for match in manager.source_summary(study, spec):
         info(
             f"Source {match.name}: {counted(match.n_used, 'trial')} to inform the sampler, "
@@ -218,7 +230,7 @@ def run(
 
 
 @click.command()
-@click.argument("name")
+@study_name
 @budget_options
 @worker_options()
 @storage_option

@@ -13,6 +13,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from optuna_deepweeds import attributes
+from optuna_deepweeds.cli._complete import study_name
 from optuna_deepweeds.cli._output import emit, emit_record, format_option, info, storage_option
 from optuna_deepweeds.cli._values import Output, WorkerOptions, worker_options
 from optuna_deepweeds.errors import NotFoundError
@@ -89,7 +90,7 @@ def _moments(trials: Iterable[FrozenTrial]) -> Iterator[datetime]:
 
 
 @click.command()
-@click.argument("name")
+@study_name
 @format_option
 @storage_option
 def status(name: str, fmt: str, storage_url: str | None) -> None:
@@ -130,7 +131,7 @@ def status(name: str, fmt: str, storage_url: str | None) -> None:
 
 
 @click.command()
-@click.argument("name")
+@study_name
 @click.option(
     "--save",
     "model_file",
@@ -185,7 +186,7 @@ _STATES = [state.name.lower() for state in TrialState]
 
 
 @click.command()
-@click.argument("name")
+@study_name
 @click.option("--failed", is_flag=True, help="Failed trials with their reasons.")
 @click.option("--traceback", is_flag=True, help="With --failed: the whole traceback.")
 @click.option("--state", type=click.Choice(_STATES), help="Trials in one state only.")

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import click
 
+from optuna_deepweeds.cli._complete import study_name
 from optuna_deepweeds.cli._output import info, storage_option
 from optuna_deepweeds.cli._signals import StopFlag
 from optuna_deepweeds.cli._values import WorkerOptions, worker_options
@@ -15,7 +16,7 @@ _LAUNCHED_WAIT = 60.0
 
 
 @click.command()
-@click.argument("name")
+@study_name
 @worker_options("device", "deterministic", "data_dir", "accept_changes")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 @storage_option

@@ -1,7 +1,8 @@
 """Where the checkpoints of a study lie and which of them are kept.
 
-One rolling file a chain of trials: a trial and everything that continues it share the file named
-by the chain's first trial.
+One rolling file a chain of trials: a trial and everything that continues it. Its name tells the
+chain's first trial and the claim that writes it, so that a worker that was given up for dead and
+wakes later writes into a file that nobody reads any more.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import optuna
@@ -25,6 +27,7 @@ from optuna_deepweeds.trials import root
 
 FOLDER_VARIABLE = "DEEPWEEDS_CHECKPOINTS"
 _PART_SECONDS = 3600.0
+_TICK = timedelta(microseconds=1)
 
 
 def default_base(storage_url: str) -> Path:
@@ -61,8 +64,33 @@ class CheckpointFolder:
             self.folder = next(iter(sorted(base.glob(f"*-{uid}"))), self.folder)
 
     def path(self, number: int) -> Path:
-        """File of the chain that begins with that trial."""
-        return self.folder / f"trial-{number:06d}.pt"
+        """File of the chain that begins with that trial, of its latest claim that saved."""
+        # Earlier versions named the chain alone.
+        return max(self._of_chain(number), key=_claim, default=self._file(f"{number:06d}"))
+
+    def claim(self, number: int, trial: int, start: datetime | None) -> Path:
+        """The file for one claim of a trial, with what earlier claims of the chain have saved.
+
+        Args:
+            number: The first trial of the chain.
+            trial: The trial; those that continue a chain have rising numbers.
+            start: When it was claimed; each claim of it has a later one.
+        """
+        since = datetime.fromtimestamp(0, UTC)
+        ticks = 0 if start is None else (start.astimezone(UTC) - since) // _TICK
+        own = self._file(f"{number:06d}_{trial:06d}_{ticks:016d}")
+        before = self.path(number)
+        # A later claim's file is none of ours: then this worker slept, and its trial is lost.
+        if _claim(before) < _claim(own):
+            with contextlib.suppress(FileNotFoundError):
+                before.replace(own)
+        return own
+
+    def _of_chain(self, number: int) -> list[Path]:
+        return [f for f in self.folder.glob(f"trial-{number:06d}*.pt") if _claim(f)[0] == number]
+
+    def _file(self, what: str) -> Path:
+        return self.folder / f"trial-{what}.pt"
 
     def exists(self, trial: FrozenTrial) -> bool:
         """True if `trial` has a checkpoint to go on from."""
@@ -74,10 +102,12 @@ class CheckpointFolder:
         Half-written files, left by workers that were killed while they wrote, go too once no
         worker can still be writing them.
         """
-        keep = {self.path(number).name for number in roots}
+        # A file that came since has a higher claim.
+        keep = {number: _claim(self.path(number)) for number in roots}
         deleted = 0
         for file in self.folder.glob("trial-*.pt"):
-            if file.name not in keep:
+            claim = _claim(file)
+            if claim[0] not in keep or claim < keep[claim[0]]:
                 file.unlink(missing_ok=True)
                 deleted += 1
         for file in self.folder.glob(".trial-*.part"):
@@ -89,3 +119,8 @@ class CheckpointFolder:
     def delete(self) -> None:
         """Remove the folder and everything in it."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _claim(file: Path) -> tuple[int, ...]:
+    """What a file's name tells: the chain's first trial, the trial, and when it was claimed."""
+    return tuple(map(int, re.findall(r"\d+", file.name)))

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from optuna_deepweeds import attributes
@@ -24,6 +25,7 @@ from optuna_deepweeds.studies.accounting import is_best_unfinished, progress
 from optuna_deepweeds.studies.ending import Close, Continue, Ending, Start, Wait, verdict
 from optuna_deepweeds.studies.spec import Budget, StudySpec
 from optuna_deepweeds.studies.storage.identity import this_worker
+from optuna_deepweeds.studies.storage.locks import backend
 from optuna_deepweeds.studies.storage.resilient import collecting_params
 from optuna_deepweeds.tasks.run import Allowance, training_seed
 from optuna_deepweeds.trials import sign, whole_number
@@ -106,13 +108,11 @@ def fail(
     study: optuna.Study, trial_id: int, reason: str, error: Exception | None = None
 ) -> FrozenTrial:
     """End a running trial with a reason, and with the traceback of `error`."""
-    storage = study._storage
-    storage.set_trial_user_attr(trial_id, attributes.FAILURE, reason)
+    noted = {attributes.FAILURE: reason}
     if error is not None:
-        details = "".join(traceback.format_exception(error))
-        storage.set_trial_user_attr(trial_id, attributes.TRACEBACK, details)
-    storage.set_trial_state_values(trial_id, TrialState.FAIL)
-    return storage.get_trial(trial_id)
+        noted[attributes.TRACEBACK] = "".join(traceback.format_exception(error))
+    backend(study._storage).settle(trial_id, TrialState.FAIL, user_attrs=noted)
+    return study._storage.get_trial(trial_id)
 
 
 def _stopped(study: optuna.Study, *, is_closing: bool) -> FrozenTrial | None:
@@ -155,21 +155,22 @@ def _begin(
         root = whole_number(before.get(attributes.ROOT), trial.number)
         # A chain goes on with the seed it began with, whatever version derived that.
         seed = whole_number(before.get(attributes.SEED), training_seed(spec.seed, root))
-        trial.set_user_attr(attributes.WORKER, this_worker())
-        trial.set_user_attr(attributes.SEED, seed)
+        noted = {attributes.WORKER: this_worker(), attributes.SEED: seed}
         if allowance.epochs is not None:
-            n_allowed = min(n_reported + allowance.epochs, spec.epochs)
-            trial.set_user_attr(attributes.ALLOWED, n_allowed)
+            noted[attributes.ALLOWED] = min(n_reported + allowance.epochs, spec.epochs)
         if before.get(attributes.CLOSING):
             allowance = replace(allowance, must_finish=True)
         elif allowance.must_finish:
-            trial.set_user_attr(attributes.CLOSING, True)
+            noted[attributes.CLOSING] = True
+        backend(storage).set_trial_attrs(trial._trial_id, noted)
         if queued is not None and space is not None and (reason := _misfit(space, queued)):
             return fail(study, trial._trial_id, reason)
         with collecting_params(storage):
             config = {} if space is None else space.suggest(trial)
     except DeepWeedsError:
         raise
+    except UpdateFinishedTrialError:
+        return Wait()  # So slow that it was given to another.
     except Exception as error:  # Of the sampler.
         failed = queued or trial or _orphan(study)
         if failed is None:

@@ -6,6 +6,7 @@ so a copy also is what brings its studies into the present form.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import shutil
 from collections import Counter
@@ -68,9 +69,10 @@ def fork_study(study: optuna.Study, name: str) -> optuna.Study:
     made = create_copy(content, name, study._storage)
     before, after = manager.study_checkpoints(study), manager.study_checkpoints(made)
     for number, new in numbers.items():
-        if before.path(number).exists():
+        if (saved := before.path(number)).exists():
             after.folder.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(before.path(number), after.path(new))
+            with contextlib.suppress(FileNotFoundError):  # A worker has just gone on with it.
+                shutil.copyfile(saved, after.path(new))
     return made
 
 

@@ -7,7 +7,7 @@ A trial that has ended cannot be run again in Optuna, so a new one succeeds it, 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,6 +21,7 @@ from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.studies.checkpoints import CheckpointFolder
 from optuna_deepweeds.studies.storage.heartbeat import last_seen_alive, stale_trials
 from optuna_deepweeds.studies.storage.identity import is_gone
+from optuna_deepweeds.studies.storage.locks import backend
 from optuna_deepweeds.trials import linked, replaced, root, was_interrupted, whole_number
 
 logger = logging.getLogger(__name__)
@@ -75,7 +76,7 @@ def requeue_dead_trials(
     Returns:
         The trials that were queued again.
     """
-    storage = study._storage
+    storage = backend(study._storage)
     if trials is None:
         trials = study.get_trials(deepcopy=False)
     running = [t for t in trials if t.state == TrialState.RUNNING]
@@ -85,9 +86,13 @@ def requeue_dead_trials(
     for trial in left.values():
         try:
             until = last_seen_alive(study, trial._trial_id).isoformat()
-            storage.set_trial_system_attr(trial._trial_id, attributes.INTERRUPTED, until)
-            storage.set_trial_user_attr(trial._trial_id, attributes.FAILURE, DIED)
-            storage.set_trial_state_values(trial._trial_id, state=TrialState.FAIL)
+            storage.settle(
+                trial._trial_id,
+                TrialState.FAIL,
+                user_attrs={attributes.FAILURE: DIED},
+                system_attrs={attributes.INTERRUPTED: until},
+                dead=trial,
+            )
         except optuna.exceptions.UpdateFinishedTrialError:
             continue  # It was only slow, and ended after all.
     if left:
@@ -100,7 +105,9 @@ def requeue_dead_trials(
     return dead
 
 
-def put_back(storage: BaseStorage, trial: optuna.Trial) -> FrozenTrial:
+def put_back(
+    storage: BaseStorage, trial: optuna.Trial, user_attrs: Mapping[str, Any] | None = None
+) -> FrozenTrial:
     """Queue a running trial again, as itself: who claims it goes on from its checkpoint."""
     frozen = storage.get_trial(trial._trial_id)
     segments = frozen.user_attrs.get(attributes.SEGMENTS)
@@ -108,8 +115,8 @@ def put_back(storage: BaseStorage, trial: optuna.Trial) -> FrozenTrial:
     if frozen.datetime_start is not None:
         started = frozen.datetime_start.astimezone(UTC)
         segments.append([started.isoformat(), datetime.now(UTC).isoformat()])
-    trial.set_user_attr(attributes.SEGMENTS, segments)
-    storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+    noted = {attributes.SEGMENTS: segments, **(user_attrs or {})}
+    backend(storage).settle(trial._trial_id, TrialState.WAITING, user_attrs=noted)
     return storage.get_trial(trial._trial_id)
 
 

@@ -6,6 +6,7 @@ heartbeat ends and another worker runs the trial again from its checkpoint.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shlex
 import time
@@ -39,6 +40,8 @@ POLL_SECONDS = 1.0
 """How often a worker without work looks whether the others' trials have ended."""
 MAX_FAILURES_IN_A_ROW = 20
 """A worker gives up after so many failed trials without a finished one."""
+MAX_FAILURES_ALIKE = 3
+"""As many for one reason, before any has finished, show a mistake in an objective or script."""
 N_BEST_KEPT = 5
 """Complete trials whose checkpoints are kept."""
 N_PAUSED_KEPT = 50
@@ -82,7 +85,9 @@ class Worker:
         self._checkpoints = manager.study_checkpoints(study)
         self._observer = observer
         self._asked_to_stop = should_stop
-        self._failures = 0
+        self._failures: list[str] = []
+        is_own = self._spec.kind != "images"
+        self._most = MAX_FAILURES_ALIKE if is_own else MAX_FAILURES_IN_A_ROW
         self._is_untidy = False
 
     def run(self) -> Ending:
@@ -131,9 +136,9 @@ class Worker:
         number, trial_id = claimed.trial.number, claimed.trial._trial_id
         logger.info("trial %d starts: %s", number, claimed.config)
         self._observer.trial_started(number, claimed.config)
-        with Heartbeat(self._storage, trial_id):
+        with Heartbeat(self._storage, trial_id) as heart:
             try:
-                ended, note = self._train_and_settle(claimed)
+                ended, note = self._train_and_settle(claimed, heart)
             except UpdateFinishedTrialError:
                 logger.warning("trial %d was taken over by another worker.", number)
                 ended, note = self._storage.get_trial(trial_id), "taken over"
@@ -145,16 +150,17 @@ class Worker:
         self._observer.trial_ended(self._study, trial, note)
         self._is_untidy = True
         if note.startswith("failed"):
-            self._failures += 1
+            self._failures.append(note)
         elif trial.state.is_finished():
-            self._failures = 0
-        if self._failures >= MAX_FAILURES_IN_A_ROW:
+            self._failures, self._most = [], MAX_FAILURES_IN_A_ROW
+        is_mistake = len(self._failures) >= self._most and len(set(self._failures)) == 1
+        if is_mistake or len(self._failures) >= MAX_FAILURES_IN_A_ROW:
             raise DeepWeedsError(
-                f"{self._failures} trials failed in a row; the last one {note}. "
+                f"{len(self._failures)} trials failed in a row; the last one {note.rstrip('.')}. "
                 f"`study trials {shlex.quote(self._study.study_name)} --failed` lists them."
             )
 
-    def _train_and_settle(self, claimed: Claim) -> tuple[FrozenTrial, str]:
+    def _train_and_settle(self, claimed: Claim, heart: Heartbeat) -> tuple[FrozenTrial, str]:
         """Train the claimed trial, store how it ended, and return it with a note.
 
         Raises:
@@ -167,7 +173,7 @@ class Worker:
             trial.set_user_attr(attributes.TRAIN_SECONDS, round(seconds, 3))
 
         try:
-            value = self._task(trial, self._lend(claimed))
+            value = self._task(trial, self._lend(claimed, heart))
             note_seconds()
             return self._study.tell(trial, value), ""
         except optuna.TrialPruned:
@@ -186,13 +192,14 @@ class Worker:
         except DeepWeedsError:
             raise
         except KeyboardInterrupt:
-            resume.put_back(self._storage, trial)
+            with contextlib.suppress(UpdateFinishedTrialError):
+                resume.put_back(self._storage, trial)
             raise
         except Exception as error:
             said = f"{type(error).__name__}: {error}"
             return fail(self._study, trial._trial_id, said, error), f"failed: {said}"
 
-    def _lend(self, claimed: Claim) -> Run:
+    def _lend(self, claimed: Claim, heart: Heartbeat) -> Run:
         number = claimed.trial.number
 
         def on_report(epoch: int, value: float) -> None:
@@ -204,10 +211,10 @@ class Worker:
             config=claimed.config,
             seed=claimed.seed,
             epochs=self._spec.epochs,
-            checkpoint=self._checkpoints.path(claimed.root),
+            checkpoint=self._checkpoints.claim(claimed.root, number, claimed.trial.datetime_start),
             device=self._device,
             allowance=claimed.allowance,
-            asked_to_stop=self._asked_to_stop,
+            asked_to_stop=lambda: heart.is_lost or self._asked_to_stop(),
             on_report=on_report,
         )
 
@@ -220,8 +227,9 @@ class Worker:
         if claimed.is_last:
             best = best_trial(self._study.get_trials(deepcopy=False), direction)
             if is_ahead(self._storage.get_trial(trial._trial_id), best, direction):
-                trial.set_user_attr(attributes.CLOSING, True)
-                return resume.put_back(self._storage, trial), "put back"
+                return resume.put_back(
+                    self._storage, trial, {attributes.CLOSING: True}
+                ), "put back"
         return self._study.tell(trial, state=TrialState.PRUNED), ""
 
     def _tidy(self, trials: Sequence[FrozenTrial]) -> None:

@@ -5,27 +5,23 @@ Every test runs the real worker loop in several processes on a real storage.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import random
 import signal
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
-from multiprocessing.process import BaseProcess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import optuna
 import pytest
 
-from optuna_deepweeds import attributes
+from tests.faults.processes import LONGEST_SECONDS, enlarge, finish, start
 from tests.faults.studies import BenchStudy, check_study, create_and_work, work
 from tests.postgres import LocalPostgres
 
 pytestmark = pytest.mark.slow
 
-_LONGEST_SECONDS = 600.0
 _DISTURBED: dict[str, Any] = {"n_enqueued": 20, "epochs": 12, "checkpoint_seconds": 0.1}
 
 
@@ -33,14 +29,14 @@ _DISTURBED: dict[str, Any] = {"n_enqueued": 20, "epochs": 12, "checkpoint_second
 def test_a_shared_queue_is_run_once(storage_url: str, tmp_path: Path, workers: int) -> None:
     bench = BenchStudy(storage_url, tmp_path, n_enqueued=20)
     bench.create()
-    _finish([_start(work, bench) for _ in range(workers)])
+    finish([start(work, bench) for _ in range(workers)])
     assert check_study(bench, n_trials=60).problems == []
 
 
 def test_many_processes_begin_one_study_at_once(storage_url: str, tmp_path: Path) -> None:
     bench = BenchStudy(storage_url, tmp_path, n_trials=8)
     at = time.time() + 0.5
-    _finish([_start(create_and_work, bench, at) for _ in range(8)])
+    finish([start(create_and_work, bench, at) for _ in range(8)])
     assert check_study(bench, n_trials=8).problems == []
 
 
@@ -63,8 +59,8 @@ def test_killed_workers_with_networks_lose_nothing(tmp_path: Path) -> None:
 def _kill_workers(bench: BenchStudy, *, n_kills: int, n_workers: int = 4) -> None:
     """Kill workers at random moments and start others in their place."""
     generator, study, n_trials = random.Random(0), bench.create(), bench.n_trials
-    running = [_start(work, bench) for _ in range(n_workers)]
-    n_killed, deadline = 0, time.monotonic() + _LONGEST_SECONDS
+    running = [start(work, bench) for _ in range(n_workers)]
+    n_killed, deadline = 0, time.monotonic() + LONGEST_SECONDS
     while n_killed < n_kills and time.monotonic() < deadline:
         time.sleep(generator.uniform(0.1, 0.9))
         victim = generator.randrange(n_workers)
@@ -77,9 +73,9 @@ def _kill_workers(bench: BenchStudy, *, n_kills: int, n_workers: int = 4) -> Non
         if all(process.exitcode == 0 for process in running):
             # The study ended before all kills were dealt: go on with a larger one.
             n_trials += 20
-            _enlarge(study, n_trials)
-        running[victim] = _start(work, bench)
-    _finish(running)
+            enlarge(study, n_trials)
+        running[victim] = start(work, bench)
+    finish(running)
     assert (n_killed, check_study(bench, n_trials=n_trials).problems) == (n_kills, [])
 
 
@@ -109,46 +105,17 @@ def _sit_out(url: str, folder: Path, disturb: Callable[[], None]) -> None:
     """Disturb the storage five times while four workers use it."""
     bench = BenchStudy(url, folder, epoch_seconds=0.5, grace_seconds=60, **_DISTURBED)
     study, n_trials = bench.create(), bench.n_trials
-    running = [_start(work, bench) for _ in range(4)]
+    running = [start(work, bench) for _ in range(4)]
     for _ in range(5):
         time.sleep(3)
         if any(process.exitcode is not None for process in running):
-            _finish(running)
+            finish(running)
             n_trials += 30
-            _enlarge(study, n_trials)
-            running = [_start(work, bench) for _ in range(4)]
+            enlarge(study, n_trials)
+            running = [start(work, bench) for _ in range(4)]
             time.sleep(1)
         disturb()
-    _finish(running)
+    finish(running)
     findings = check_study(bench, n_trials=n_trials)
     # Nobody died, so nothing may have been trained again.
     assert (findings.problems, findings.again) == ([], 0)
-
-
-def _enlarge(study: optuna.Study, n_trials: int) -> None:
-    study.set_user_attr(attributes.BUDGET, {"trials": n_trials})
-
-
-def _start(target: Callable[..., None], bench: BenchStudy, *arguments: Any) -> BaseProcess:
-    # Imports once; a forked worker starts in milliseconds, so that kills hit work.
-    context = multiprocessing.get_context("forkserver")
-    preload = [work.__module__, "sqlalchemy.dialects.sqlite", "sqlalchemy.dialects.postgresql"]
-    if bench.url.startswith("postgresql"):
-        preload.append("psycopg")
-    if bench.epoch_seconds is None:
-        # (torch._dynamo takes seconds and is imported by every optimiser.)
-        preload += ["optuna_deepweeds.training", "torch", "torch._dynamo"]
-    context.set_forkserver_preload(preload)
-    process = context.Process(target=target, args=(bench, *arguments), daemon=True)
-    process.start()
-    return process
-
-
-def _finish(processes: Sequence[BaseProcess]) -> None:
-    deadline = time.monotonic() + _LONGEST_SECONDS
-    for process in processes:
-        process.join(max(0.0, deadline - time.monotonic()))
-    codes = [process.exitcode for process in processes]
-    for process in processes:
-        process.kill()
-    assert codes == [0] * len(processes), "every worker ends by itself"

@@ -57,7 +57,7 @@ def test_the_command_line_hides_the_url_and_hands_on_the_rest(
     assert "secret" not in " ".join(command.line)
     assert command.line[-4:] == ["--device", "cpu", "--", "-study"]
     assert command.program == worker_program()
-    assert worker_program(2)[2:] == ("optuna_deepweeds", "-v", "-v", "worker", "--quiet")
+    assert worker_program("-v", "-v")[2:] == ("optuna_deepweeds", "-v", "-v", "worker", "--quiet")
     monkeypatch.chdir(tmp_path)
     for url, absolute in (("a/b.db", f"{tmp_path}/a/b.db"), ("/a/b.db", "/a/b.db")):
         assert WorkerCommand("s", f"sqlite:///{url}").absolute_url == f"sqlite:///{absolute}"

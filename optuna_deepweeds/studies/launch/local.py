@@ -14,9 +14,9 @@ from optuna_deepweeds.processes import dying_with_parent
 from optuna_deepweeds.studies.storage.engine import STORAGE_VARIABLE, resolve_url, sqlite_path
 
 
-def worker_program(verbosity: int = 0) -> tuple[str, ...]:
-    """The command that runs a worker without a display, logging as `-v` given so often does."""
-    return (sys.executable, "-m", "optuna_deepweeds", *["-v"] * verbosity, "worker", "--quiet")
+def worker_program(*options: str) -> tuple[str, ...]:
+    """The command that runs a worker without a display, with `options` of the program itself."""
+    return (sys.executable, "-m", "optuna_deepweeds", *options, "worker", "--quiet")
 
 
 @dataclass(frozen=True)

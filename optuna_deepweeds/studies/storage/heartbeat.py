@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import text
 
@@ -29,12 +30,17 @@ class Heartbeat:
 
     A storage that is away is asked again and again; no error ends the heartbeat. Storages other
     than ours get no heartbeat.
+
+    Attributes:
+        is_lost: The trial was given to another worker: this one slept for longer than the grace
+            period.
     """
 
     def __init__(self, storage: Any, trial_id: int) -> None:
         storage = backend(storage)
         self._storage = storage if isinstance(storage, ResilientStorage) else None
         self._trial_id = trial_id
+        self.is_lost = False
         self._stop = threading.Event()
         self._thread = threading.Thread(
             target=self._run, name=f"heartbeat-{trial_id}", daemon=True
@@ -60,7 +66,7 @@ class Heartbeat:
         assert self._storage is not None
         try:
             # The trial's first heartbeat is as old as the trial.
-            while not self._stop.wait(self._storage.beat_seconds):
+            while not self._stop.wait(self._storage.beat_seconds) and not self.is_lost:
                 self._beat()
         finally:
             self._storage.remove_session()
@@ -71,6 +77,9 @@ class Heartbeat:
         while True:
             try:
                 self._storage.beat(self._trial_id)
+                return
+            except UpdateFinishedTrialError:
+                self.is_lost = True
                 return
             except Exception as error:  # Whatever it is, the trial lives: go on beating.
                 _logger.debug("Heartbeat of trial id %d: %s", self._trial_id, error)

@@ -6,6 +6,9 @@
   same waiting trial.
 - A running trial has a heartbeat from the moment it exists (see `heartbeat.py`).
 - Creating or claiming a trial under a study's lock verifies that the lock still holds.
+- Who claimed a trial writes to it only until another one claims it. The fencing number is the
+  trial's start in microseconds, which every claim raises; it is checked where the trial's row is
+  locked, in the transaction of the write.
 """
 
 from __future__ import annotations
@@ -13,14 +16,14 @@ from __future__ import annotations
 import functools
 import threading
 import weakref
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy
 from optuna.distributions import BaseDistribution, distribution_to_json
-from optuna.exceptions import DuplicatedStudyError
+from optuna.exceptions import DuplicatedStudyError, UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
@@ -36,6 +39,9 @@ from optuna_deepweeds.studies.storage._optuna import (
 from optuna_deepweeds.studies.storage.engine import shown, sqlite_path
 from optuna_deepweeds.studies.storage.retry import Retrier
 from optuna_deepweeds.studies.storage.rows import read_trials
+from optuna_deepweeds.studies.storage.writing import put_attrs, put_beat, put_report
+
+_TICK = timedelta(microseconds=1)
 
 # Trial id, name, value as stored, distribution, and the study's distribution where it is known.
 _Param = tuple[int, str, float, BaseDistribution, BaseDistribution | None]
@@ -63,6 +69,8 @@ class ResilientStorage(RDBStorage):
         self.grace_seconds = grace_seconds
         self.retrier = Retrier(patience=patience, name=shown(url))
         self._local = threading.local()
+        # Trial id -> start of the trials that this object has claimed, in UTC.
+        self._claims: dict[int, datetime] = {}
         text = url.render_as_string(hide_password=False)
         # Optuna formats the URL as a template: braces in a password must survive that. Its own
         # heartbeat stays off, since it serves `optimize` only and dies of the first error.
@@ -151,6 +159,8 @@ class ResilientStorage(RDBStorage):
                 session.flush()
                 self._verify_lock(study_id)
                 attempted = row.trial_id
+                if row.state == TrialState.RUNNING and row._datetime_start_utc is not None:
+                    self._claims[row.trial_id] = row._datetime_start_utc
                 return self._build_frozen_trial_from_trial_model(row)
 
         return self.retrier.call(create)
@@ -159,15 +169,43 @@ class ResilientStorage(RDBStorage):
         self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
     ) -> bool:
         """As Optuna's; a repeated attempt recognises what the first one did."""
-        now = datetime.now()
+        return self.settle(trial_id, state, values)
+
+    def settle(
+        self,
+        trial_id: int,
+        state: TrialState,
+        values: Sequence[float] | None = None,
+        *,
+        user_attrs: Mapping[str, Any] | None = None,
+        system_attrs: Mapping[str, Any] | None = None,
+        dead: FrozenTrial | None = None,
+    ) -> bool:
+        """`set_trial_state_values` together with attributes, in one transaction.
+
+        Args:
+            trial_id: The trial.
+            state: Its new state.
+            values: Its values.
+            user_attrs: To be set, as `system_attrs`.
+            system_attrs: To be set.
+            dead: The trial as it was when its worker was found dead, to end it for that worker.
+        """
+        now = datetime.now(UTC).replace(tzinfo=None)
         attempted = False
         started: datetime | None = None
+        claim = self._claims.get(trial_id)
+        if dead is not None and dead.datetime_start is not None:
+            claim = dead.datetime_start.astimezone(UTC).replace(tzinfo=None)
 
         def is_own(row: Any) -> bool:
+            if not attempted:
+                return False
             if state == TrialState.WAITING:  # Whoever claimed it since gave it another start.
-                return attempted and (row.state == state or row.datetime_start != started)
-            stamp = row.datetime_start if state == TrialState.RUNNING else row.datetime_complete
-            return bool(attempted and row.state == state and stamp == now)
+                return bool(row.state == state or row._datetime_start_utc != started)
+            if state == TrialState.RUNNING:
+                return bool(row.state == state and row._datetime_start_utc == started)
+            return bool(row.state == state and row._datetime_complete_utc == now)
 
         def change() -> bool:
             nonlocal attempted, started
@@ -175,32 +213,96 @@ class ResilientStorage(RDBStorage):
                 row: Any = models.TrialModel.find_or_raise_by_id(trial_id, session, True)
                 if is_own(row):
                     return True
-                started = row.datetime_start
-                self.check_trial_is_updatable(trial_id, row.state)
-                if state == TrialState.RUNNING and row.state != TrialState.WAITING:
-                    return False
+                started = row._datetime_start_utc
+                if state == TrialState.RUNNING:
+                    self.check_trial_is_updatable(trial_id, row.state)
+                    if row.state != TrialState.WAITING:
+                        return False
+                    # It rises whatever the clocks of several machines say.
+                    started = now if started is None else max(now, started + _TICK)
+                    row._datetime_start_utc = started
+                    # A trial that was put back still has the heartbeat of its first worker.
+                    put_beat(session, trial_id)
+                else:
+                    self._check_claim(trial_id, row.state, started, claim)
+                    if dead is not None and row.state != dead.state:
+                        raise UpdateFinishedTrialError("The worker lived, and put it back.")
                 for objective, value in enumerate(values or ()):
                     self._set_trial_value_without_commit(session, row, objective, value)
+                put_attrs(session, trial_id, user_attrs, system_attrs)
                 row.state = state
-                if state == TrialState.RUNNING:
-                    row.datetime_start = now
-                    # A trial that was put back still has the heartbeat of its first worker.
-                    beat: Any = models.TrialHeartbeatModel.where_trial_id(trial_id, session)
-                    if beat is None:
-                        session.add(models.TrialHeartbeatModel(trial_id=trial_id))
-                    else:
-                        beat.heartbeat = session.execute(sqlalchemy.func.now()).scalar()
                 if state.is_finished():
-                    row.datetime_complete = now
+                    row._datetime_complete_utc = now
                 session.flush()
                 self._verify_lock(row.study_id)
                 attempted = True
                 return True
 
         try:
-            return self.retrier.call(change)
+            is_done = self.retrier.call(change)
         except exc.IntegrityError:  # Another worker was faster.
             return False
+        if state.is_finished():
+            self._claims.pop(trial_id, None)
+        elif is_done and state == TrialState.RUNNING and started is not None:
+            self._claims[trial_id] = started
+        return is_done
+
+    def set_trial_intermediate_value(
+        self, trial_id: int, step: int, intermediate_value: float
+    ) -> None:
+        """As Optuna's, refused to a worker whose trial another one has claimed."""
+        self._write(trial_id, lambda s: put_report(s, trial_id, step, intermediate_value))
+
+    def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
+        """As Optuna's, refused likewise."""
+        self.set_trial_attrs(trial_id, user={key: value})
+
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        """As Optuna's, refused likewise."""
+        self.set_trial_attrs(trial_id, system={key: value})
+
+    def set_trial_attrs(
+        self,
+        trial_id: int,
+        user: Mapping[str, Any] | None = None,
+        system: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Set attributes of a trial, all of them or none."""
+        self._write(trial_id, lambda session: put_attrs(session, trial_id, user, system))
+
+    def _write(self, trial_id: int, put: Callable[[Any], None]) -> None:
+        """Call `put` with a session, once the trial may be written and as long as it may.
+
+        Repeating it must do no harm.
+
+        Raises:
+            UpdateFinishedTrialError: The trial has ended, or another worker has claimed it.
+        """
+
+        def write() -> None:
+            with self.writing(), scoped_transaction(self.scoped_session) as session:
+                self._lock_trial(session, trial_id)
+                put(session)
+
+        self.retrier.call(write)
+
+    def _lock_trial(self, session: Any, trial_id: int) -> None:
+        """Let nobody change the trial's state before the transaction ends; raise as `_write`."""
+        table = models.TrialModel
+        query = sqlalchemy.select(table.state, table._datetime_start_utc)
+        query = query.where(table.trial_id == trial_id).with_for_update(read=True)
+        row = session.execute(query).one_or_none()
+        if row is None:
+            raise KeyError(models.NOT_FOUND_MSG)
+        self._check_claim(trial_id, row[0], row[1], self._claims.get(trial_id))
+
+    def _check_claim(
+        self, trial_id: int, state: TrialState, start: datetime | None, claim: datetime | None
+    ) -> None:
+        self.check_trial_is_updatable(trial_id, state)
+        if claim is not None and claim != start:
+            raise UpdateFinishedTrialError(f"Trial id {trial_id} was claimed by another worker.")
 
     def _set_trial_param(
         self,
@@ -221,8 +323,7 @@ class ResilientStorage(RDBStorage):
         def write() -> None:
             # When a repeated attempt meets what the first one wrote, it wrote all of it.
             with self.writing(), scoped_transaction(self.scoped_session, True) as session:
-                trial: Any = models.TrialModel.find_or_raise_by_id(params[0][0], session)
-                self.check_trial_is_updatable(params[0][0], trial.state)
+                self._lock_trial(session, params[0][0])
                 rows = []
                 for trial_id, name, value, distribution, previous in params:
                     if previous is None:  # The study's first trial: look it up.
@@ -275,9 +376,14 @@ class ResilientStorage(RDBStorage):
         return self.retrier.call(read)
 
     def beat(self, trial_id: int) -> None:
-        """Record a heartbeat, in a single attempt."""
-        with self.writing():
-            RDBStorage.record_heartbeat(self, trial_id)
+        """Record a heartbeat, in a single attempt.
+
+        Raises:
+            UpdateFinishedTrialError: The trial has ended, or another worker has claimed it.
+        """
+        with self.writing(), scoped_transaction(self.scoped_session) as session:
+            self._lock_trial(session, trial_id)
+            put_beat(session, trial_id)
 
     def _verify_lock(self, study_id: int) -> None:
         lock = locks.held_lock(self, study_id)
@@ -336,9 +442,6 @@ def _resilient(name: str, *, writes: bool) -> Any:
 for _name in (
     "set_study_user_attr",
     "set_study_system_attr",
-    "set_trial_intermediate_value",
-    "set_trial_user_attr",
-    "set_trial_system_attr",
     "record_heartbeat",
 ):
     setattr(ResilientStorage, _name, _resilient(_name, writes=True))
