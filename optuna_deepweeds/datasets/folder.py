@@ -259,7 +259,8 @@ def _split(
                 f"{counts.min()} are left."
             )
     words = " and ".join(_WORDS[role] for role in missing)
-    return roles, [f"No folder says which the {words} images are: {by}."] if missing else []
+    note = f"No folder holds {words} images: {by} {'tell' if group_by else 'tells'} them apart."
+    return roles, [note] if missing else []
 
 
 def _groups(names: Sequence[str], pattern: str) -> list[str]:

@@ -87,7 +87,7 @@ def test_missing_splits_are_taken_from_the_training_images(tmp_path: Path) -> No
     data = load(tmp_path)
     assert kinds(data, data.test) == {"x": 6, "y": 6, "z": 0}
     assert kinds(data, data.valid) == {"x": 3, "y": 3, "z": 3}
-    assert "No folder says which the validation images are" in data.notes[0]
+    assert "No folder holds validation images" in data.notes[0]
     assert data.notes[1].startswith("Test images that are equal to training images: ")
     assert "test: 12 images, 2 of 3 classes, 6 each" in data.lines()
 
