@@ -160,11 +160,11 @@ def make_task(
         InvalidInputError: If there is no such data set, or its images are others than those
             asked for.
     """
-    try:
-        space = SPACES[space] if isinstance(space, str) else space
+    space = SPACES[space] if isinstance(space, str) else space
     if space.name not in SPACES:
         _check_space(space)
-    images = datasets.load(
+    try:
+        images = datasets.load(
             dataset, data_dir=data_dir, fold=fold, size=size, group_by=group_by, progress=progress
         )
     except NotFoundError as error:
