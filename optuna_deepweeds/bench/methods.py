@@ -37,6 +37,9 @@ PRUNERS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 """By name, the class or the name of `pruners.PRUNERS`, and its options."""
 
+DYHPO = "dyhpo"
+"""A pruner that chooses the configurations itself."""
+
 PEERS = {"bohb": f"{_PEERS}:DensityRatioSampler"}
 """By name, the class of a sampler that only chooses among the rows of a table."""
 
@@ -133,4 +136,5 @@ def make_pruner(
 
 def takes_prior_curves(text: str) -> bool:
     """Whether the pruner can be given curves of earlier studies."""
-    return PRUNERS[choose("pruner", parse(text)[0], PRUNERS)][0] == "dora"
+    name, _ = parse(text)
+    return name != DYHPO and PRUNERS[choose("pruner", name, PRUNERS)][0] == "dora"

@@ -8,9 +8,15 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+from optuna.pruners import BasePruner
+from optuna.samplers import BaseSampler
+
 from optuna_deepweeds.bench import priors
+from optuna_deepweeds.bench.dyhpo import DyHPO
 from optuna_deepweeds.bench.families import curves_of
 from optuna_deepweeds.bench.methods import (
+    DYHPO,
     make_pruner,
     make_sampler,
     takes_prior_curves,
@@ -44,7 +50,7 @@ def grid(
 
     Args:
         curves: Sources, see `families.curves_of`.
-        pruners: Descriptions, see `methods.make_pruner`.
+        pruners: Descriptions, see `methods.make_pruner`, or `DYHPO`, under itself alone.
         samplers: Descriptions of what chooses configurations, see `methods.make_sampler`.
         max_resources: Epochs of a full training; none means the curves' own length.
         workers: Simulated workers.
@@ -63,6 +69,10 @@ def grid(
         choose("kind of prior curves", kind, priors.CURVES)
     for sampler in samplers:
         make_sampler(sampler, seed=0)  # what is refused is refused before the first run
+    pairs = [(s, p) for s in samplers for p in pruners if p != DYHPO]
+    if DYHPO in pruners:
+        pairs.append((DYHPO, DYHPO))
+    pruners = list(dict.fromkeys(pruner for _, pruner in pairs))
     kinds_of = {name: kinds if takes_prior_curves(name) else [NO_PRIORS] for name in pruners}
     if not pruners or (len(kinds) > 1 and all(len(own) == 1 for own in kinds_of.values())):
         needed = "one of dora and dora-thaw for prior curves" if pruners else "at least one"
@@ -83,7 +93,7 @@ def grid(
             )
         for n_epochs in max_resources or (curves_of(source).n_epochs,):
             table = curves_of(source).cut(n_epochs)
-            for pruner in pruners:
+            for pruner in {*pruners} - {DYHPO}:
                 make_pruner(pruner, max_resource=n_epochs, seed=0)
             case = {
                 "task": name,
@@ -93,8 +103,8 @@ def grid(
             }
             given = {kind: others if kind == "related" else () for kind in kinds}
             digests = {kind: _digest(given[kind], n_epochs) for kind in kinds}
-            for n_workers, noise, mislead, sampler, pruner, seed in itertools.product(
-                workers, noises, misleads, samplers, pruners, seeds
+            for n_workers, noise, mislead, (sampler, pruner), seed in itertools.product(
+                workers, noises, misleads, pairs, seeds
             ):
                 setting = {**case, "workers": n_workers, "noise": noise, "mislead": mislead}
                 for kind in kinds_of[pruner]:
@@ -104,7 +114,7 @@ def grid(
     return sorted(cells, key=lambda cell: cell.seed)
 
 
-def run_cell(cell: Cell) -> dict[str, Any]:
+def run_cell(cell: Cell, dyhpo_python: str | None = None) -> dict[str, Any]:
     """Replay one cell.
 
     Returns:
@@ -119,19 +129,25 @@ def run_cell(cell: Cell) -> dict[str, Any]:
         noise=case["noise"], mislead=case["mislead"], rng=generator(cell.seed, table, 1)
     )
     seed = derive(cell.seed, "method", table.name)
-    outcome = Simulation(
-        table,
-        make_pruner(method["pruner"], max_resource=n_epochs, seed=seed, prior=prior),
-        seed=cell.seed,
-        sampler=make_sampler(method["sampler"], seed=seed, space=table.space),
-        reported=reported,
-    ).run(max_epochs=cell.budget * n_epochs, workers=case["workers"])
-    times = outcome.decision_times
+    sampler: BaseSampler
+    pruner: BasePruner
+    if method["pruner"] == DYHPO:
+        sampler = pruner = DyHPO(table, seed=seed, python=dyhpo_python)
+    else:
+        sampler = make_sampler(method["sampler"], seed=seed, space=table.space)
+        pruner = make_pruner(method["pruner"], max_resource=n_epochs, seed=seed, prior=prior)
+    simulation = Simulation(table, pruner, seed=cell.seed, sampler=sampler, reported=reported)
+    try:
+        outcome = simulation.run(max_epochs=cell.budget * n_epochs, workers=case["workers"])
+    finally:
+        if isinstance(pruner, DyHPO):
+            pruner.close()
+    times = outcome.decision_times + outcome.choice_times
     return {
         "epochs": outcome.epochs,
         "trials": outcome.trials,
         "continuations": outcome.continuations,
-        "decision_ms": 1e3 * sum(times + outcome.choice_times) / max(1, len(times)),
+        "decision_ms": 1e3 * float(np.median(times or [0.0])),  # the mean tells of a busy machine
         "seconds": time.perf_counter() - started,
         "finished": [[epochs, round(regret, 6)] for epochs, regret in outcome.finished],
         "incumbent": [[epochs, round(regret, 6)] for epochs, regret in outcome.incumbent],

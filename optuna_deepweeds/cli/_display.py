@@ -105,7 +105,7 @@ class Display:
         line = trial_line(trial, note)
         # A terminal shows the best below.
         if self._live is None and best is not None and best.value is not None:
-            line += f" | best {best.value:.4f} (#{best.number})"
+            line += f" | best {_number(best.value)} (#{best.number})"
         info(line, **trial_fields(trial, best))
 
     def _show(self) -> None:
@@ -121,7 +121,7 @@ class Display:
 
     def _running_words(self) -> list[str]:
         return [
-            f"trial {number} epoch {epoch}" + ("" if value is None else f" with {value:.4f}")
+            f"trial {number} epoch {epoch}" + ("" if value is None else f" with {_number(value)}")
             for number, (epoch, value) in sorted(self._running.items())
         ]
 
@@ -149,7 +149,7 @@ def summary(state: Progress, budget: Budget, elapsed: float = 0.0) -> list[str]:
     of = "" if budget.trials is None else f"/{budget.trials}"
     parts = [f"{state.finished}{of} done"]
     if state.best is not None and state.best.value is not None:
-        parts.append(f"best {state.best.value:.4f} (#{state.best.number})")
+        parts.append(f"best {_number(state.best.value)} (#{state.best.number})")
     left = time_left(budget, state)
     if left is not None:
         parts.append(f"{duration(max(0.0, left - elapsed))} left")
@@ -162,8 +162,10 @@ def trial_line(trial: FrozenTrial, note: str) -> str:
     """One trial that ended, in one line: its state, epochs and value, what was foreseen, why."""
     epoch, value = _last(trial)
     line = f"trial {trial.number:>4} {note or _WORDS[trial.state]}"
-    if value is not None:
-        line += f" at epoch {epoch} with {value:.4f}"
+    if value is not None and epoch:
+        line += f" at epoch {epoch} with {_number(value)}"
+    elif trial.state == TrialState.COMPLETE and trial.value is not None:
+        line += f" with {_number(trial.value)}"
     failure = trial.user_attrs.get(attributes.FAILURE)
     if trial.state == TrialState.FAIL and failure and not note:
         return f"{line}: {failure}"
@@ -172,7 +174,7 @@ def trial_line(trial: FrozenTrial, note: str) -> str:
         expected = foreseen.get("expected")
         # Without finished curves nothing better is expected than the last value.
         if expected is not None and expected != value:
-            line += f", {expected:.3f} expected"
+            line += f", {_number(expected, 3)} expected"
         if foreseen.get("reason"):
             line += f": {foreseen['reason']}"
     return line
@@ -202,5 +204,9 @@ def _last(trial: FrozenTrial) -> tuple[int, float | None]:
     return last, curve.get(last)
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
+def _number(value: float | None, digits: int = 4) -> str:
+    """A value with so many decimals, or as short where that would tell little."""
+    if value is None:
+        return ""
+    is_usual = value == 0 or 10.0 ** (1 - digits) <= abs(value) < 1e4
+    return f"{value:.{digits}{'f' if is_usual else 'g'}}"

@@ -78,6 +78,8 @@ study run mine --trials 60 --timeout 2h --seed 7
 study run mine --trials 100  # the same study goes on to 100
 study run mine --priors runs.csv --enqueue-best 3
 study run mine --workers 4 --storage studies.db
+study run mine --objective mine.py:objective --workers 4
+study run mine --script 'python train.py' --space mine.toml
 study resume mine  # after a crash
 study resume mine --trials 200 --workers 4
 study status mine
@@ -115,6 +117,10 @@ data prepare --images images.zip --labels labels/
 data info
 data info deepweeds --fold 2
 data info demo -f csv
+spaces list
+spaces show course
+spaces show mine.py:SPACE
+spaces show course --toml > mine.toml
 priors list
 priors show runs.csv --space course
 priors show 'sqlite:///studies.db#first' --space course

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import tempfile
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,8 @@ def _telling(
 @names(
     "--pruners",
     default=_PRUNERS,
-    help="Pruners, separated by commas, with options as dora:min_resource=2.",
+    help="Pruners, separated by commas, with options as dora:min_resource=2; dyhpo chooses "
+    "configurations itself.",
 )
 @names(
     "--samplers",
@@ -107,6 +109,7 @@ def _telling(
     "Configurations whose curves may be given are replayed in no run, and none is always run, "
     "so that the effect is paired.",
 )
+@click.option("--dyhpo-python", help="Interpreter of an environment with Syne Tune (dyhpo).")
 @processes_option
 @click.option(
     "--decision-cost",
@@ -134,6 +137,7 @@ def pruners(
     max_resources: list[int] | None,
     budgets: list[int],
     reference: str,
+    dyhpo_python: str | None,
     processes: int,
     cost_at: int | None,
     output: Path | None,
@@ -177,7 +181,8 @@ def pruners(
     )
     with tempfile.TemporaryDirectory() as scratch:
         path = output or Path(scratch) / "runs.jsonl"
-        runner.run(cells, bench.run_cell, path, processes=processes, on_run=tell)
+        execute = partial(bench.run_cell, dyhpo_python=dyhpo_python)
+        runner.run(cells, execute, path, processes=processes, on_run=tell)
         runs = results.read(path)
     sampler, plus, pruner = reference.partition("+")
     if not plus:

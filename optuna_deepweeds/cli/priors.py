@@ -12,7 +12,7 @@ from optuna_deepweeds.cli._values import Output
 from optuna_deepweeds.errors import DeepWeedsError, NotFoundError
 from optuna_deepweeds.priors import export_priors, imported_counts, match_priors, read_priors
 from optuna_deepweeds.report.standing import counted
-from optuna_deepweeds.spaces import SPACES
+from optuna_deepweeds.spaces.load import load_space
 
 
 @click.group()
@@ -92,7 +92,7 @@ _METRIC = click.option(
 @priors.command()
 @click.argument("source", metavar="FILE|URL#STUDY")
 @click.option(
-    "--space", type=click.Choice(sorted(SPACES)), default="course", help="The space to match."
+    "--space", default="course", help="The space to match, by name or file (see spaces show)."
 )
 @click.option("--epochs", type=click.IntRange(1), help="Epochs of a full training.")
 @_METRIC
@@ -102,7 +102,7 @@ def show(source: str, space: str, epochs: int | None, metric: str | None, fmt: s
     from optuna_deepweeds.studies.manager import read_source
 
     trials = read_source(source, metric=metric)
-    matching = match_priors(trials, SPACES[space], max_epochs=epochs)
+    matching = match_priors(trials, load_space(space), max_epochs=epochs)
     kept = sorted(matching.kept, key=lambda t: t.loss)
     rows = [{**vars(t), "use": "kept", "reason": ""} for t in kept]
     rows += [{**vars(d.prior), "use": "dropped", "reason": d.reason} for d in matching.dropped]

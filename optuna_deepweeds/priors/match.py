@@ -16,7 +16,7 @@ from optuna.distributions import (
 )
 
 from optuna_deepweeds.priors.record import WAYS, Direction, PriorTrial, canonical_metric
-from optuna_deepweeds.spaces import SearchSpace, contains
+from optuna_deepweeds.spaces import SearchSpace, contains, describe
 
 # A decimal text of a bound may lie outside the bound by its last digit.
 _RELATIVE_TOLERANCE = 1e-9
@@ -234,12 +234,3 @@ def _express_choice(distribution: CategoricalDistribution, value: Any) -> Any | 
         if len(found) == 1:
             return found[0]
     return None
-
-
-def describe(distribution: BaseDistribution) -> str:
-    """The range of `distribution` in words for messages."""
-    if isinstance(distribution, CategoricalDistribution):
-        return "one of " + ", ".join(str(choice) for choice in distribution.choices)
-    assert isinstance(distribution, (IntDistribution, FloatDistribution))
-    kind = "a whole number" if isinstance(distribution, IntDistribution) else "a number"
-    return f"{kind} from {distribution.low:g} to {distribution.high:g}"

@@ -35,8 +35,8 @@ def standing(progress: Progress, metric: str = "value") -> str:
 
 def cost(progress: Progress, epochs: int | None) -> str:
     """What a study has spent, and what stopping saved where a network's `epochs` are known."""
-    epochs_of = f"{counted(progress.epochs, 'epoch')} in " if progress.epochs else ""
-    text = f"{epochs_of}{duration(progress.seconds)}"
+    epochs_of = f"{counted(progress.epochs, 'epoch')} in" if progress.epochs else "Took"
+    text = f"{epochs_of} {duration(progress.seconds)}"
     share = saved_share(progress, epochs)
     if share is not None and epochs is not None:
         full = epochs * progress.networks

@@ -13,9 +13,10 @@ from optuna_deepweeds.spaces.search_space import (
     Parameter,
     SearchSpace,
     contains,
+    describe,
     seen_space,
 )
 
 SPACES: dict[str, SearchSpace] = {space.name: space for space in (COURSE, COURSE_SMALL, MODERN)}
 
-__all__ = ["SPACES", "Condition", "Parameter", "SearchSpace", "contains", "seen_space"]
+__all__ = ["SPACES", "Condition", "Parameter", "SearchSpace", "contains", "describe", "seen_space"]

@@ -103,15 +103,17 @@ def load_space(place: str) -> SearchSpace:
     found = load_from(place, "a space").value
     if isinstance(found, SearchSpace):
         space = replace(found, name=place)
-    elif not isinstance(found, Mapping) or not found:
-        raise InvalidInputError(
-            f"{place} must be a SearchSpace or a dictionary of distributions, but is a "
-            f"{type(found).__name__}."
-        )
-    elif all(isinstance(value, BaseDistribution) for value in found.values()):
-        space = SearchSpace(place, tuple(Parameter(name, d) for name, d in found.items()))
-    else:
+    elif isinstance(found, Mapping) and "parameters" in found:
         return from_data(place, found)
+    else:
+        entries = found if isinstance(found, Mapping) else {"the whole": found}
+        for key, value in entries.items():
+            if not isinstance(value, BaseDistribution):
+                raise InvalidInputError(
+                    f"{place} must be a SearchSpace or a dictionary of Optuna's distributions, "
+                    f"but {key} is a {type(value).__name__}."
+                )
+        space = SearchSpace(place, tuple(Parameter(name, d) for name, d in entries.items()))
     return from_data(place, to_data(space))  # What a study can store.
 
 

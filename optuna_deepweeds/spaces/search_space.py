@@ -11,7 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 from optuna.trial import FrozenTrial
 
 from optuna_deepweeds.errors import InvalidInputError
@@ -86,6 +91,12 @@ class SearchSpace:
                 raise InvalidInputError(f"parameter {parameter.name!r} is declared twice.")
             if condition is not None:
                 parent = self[condition.parent].distribution
+                choices = getattr(parent, "choices", ())
+                if condition.at_least is not None and any(isinstance(c, str) for c in choices):
+                    raise InvalidInputError(
+                        f"the parent of {parameter.name!r} must be a number to have a least one, "
+                        f"but {condition.parent!r} is {describe(parent)}."
+                    )
                 for value in condition.values or ():
                     if not contains(parent, value):
                         raise InvalidInputError(
@@ -178,3 +189,18 @@ def contains(distribution: BaseDistribution, value: Any) -> bool:
     except (TypeError, ValueError):
         return False
     return bool(distribution._contains(internal))
+
+
+def describe(distribution: BaseDistribution, *, with_scale: bool = False) -> str:
+    """The range of `distribution` in words for messages."""
+    if isinstance(distribution, CategoricalDistribution):
+        return "one of " + ", ".join(map(str, distribution.choices))
+    assert isinstance(distribution, (IntDistribution, FloatDistribution))
+    is_int = isinstance(distribution, IntDistribution)
+    kind = "a whole number" if is_int else "a number"
+    text = f"{kind} from {distribution.low:g} to {distribution.high:g}"
+    if not with_scale:
+        return text
+    text += " on a log scale" if distribution.log else ""
+    is_plain = distribution.step is None or (is_int and distribution.step == 1)
+    return text if is_plain else f"{text} in steps of {distribution.step:g}"

@@ -40,6 +40,8 @@ POLL_SECONDS = 1.0
 """How often a worker without work looks whether the others' trials have ended."""
 MAX_FAILURES_IN_A_ROW = 20
 """A worker gives up after so many failed trials without a finished one."""
+MAX_FAILURES_ALIKE = 3
+"""As many for one reason, before any has finished, show a mistake in an objective or script."""
 N_BEST_KEPT = 5
 """Complete trials whose checkpoints are kept."""
 N_PAUSED_KEPT = 50
@@ -83,7 +85,9 @@ class Worker:
         self._checkpoints = manager.study_checkpoints(study)
         self._observer = observer
         self._asked_to_stop = should_stop
-        self._failures = 0
+        self._failures: list[str] = []
+        is_own = self._spec.kind != "images"
+        self._most = MAX_FAILURES_ALIKE if is_own else MAX_FAILURES_IN_A_ROW
         self._is_untidy = False
 
     def run(self) -> Ending:
@@ -146,12 +150,13 @@ class Worker:
         self._observer.trial_ended(self._study, trial, note)
         self._is_untidy = True
         if note.startswith("failed"):
-            self._failures += 1
+            self._failures.append(note)
         elif trial.state.is_finished():
-            self._failures = 0
-        if self._failures >= MAX_FAILURES_IN_A_ROW:
+            self._failures, self._most = [], MAX_FAILURES_IN_A_ROW
+        is_mistake = len(self._failures) >= self._most and len(set(self._failures)) == 1
+        if is_mistake or len(self._failures) >= MAX_FAILURES_IN_A_ROW:
             raise DeepWeedsError(
-                f"{self._failures} trials failed in a row; the last one {note}. "
+                f"{len(self._failures)} trials failed in a row; the last one {note.rstrip('.')}. "
                 f"`study trials {shlex.quote(self._study.study_name)} --failed` lists them."
             )
 

@@ -12,8 +12,10 @@ import optuna
 from optuna.distributions import BaseDistribution
 
 from optuna_deepweeds.errors import InvalidInputError, TrainingError
+from optuna_deepweeds.files import whole
 from optuna_deepweeds.pyfile import load_from
-from optuna_deepweeds.spaces import SearchSpace
+from optuna_deepweeds.schema import did_you_mean
+from optuna_deepweeds.spaces import SearchSpace, describe
 from optuna_deepweeds.tasks.run import Run
 from optuna_deepweeds.tasks.task import default_direction
 
@@ -78,7 +80,7 @@ class FunctionTask:
         """
         owned = _OwnedTrial(trial, run, self.space)
         try:
-            value = self._function(owned, run) if self.saves else self._function(owned)
+            value = self._function(owned, _OwnRun(run)) if self.saves else self._function(owned)
         except SystemExit as error:
             raise TrainingError(f"the objective left by sys.exit({error.code!r}).") from error
         try:
@@ -112,17 +114,43 @@ class _OwnedTrial(optuna.Trial):
 
     def _suggest(self, name: str, distribution: BaseDistribution) -> Any:
         # The space has been suggested before the call: what it holds decides.
-        if self._space is not None and name not in self.params:
-            rule = "does not exist there" if name in self._space.distributions else "is not in it"
+        space = self._space
+        if space is not None and name not in space.distributions:
+            hint = did_you_mean(name, space.distributions)
+            where = f"which the space {space.name} does not have"
+            raise InvalidInputError(f"the objective suggests {name!r}, {where}.{hint}")
+        if space is not None and distribution != space[name].distribution:
+            mine = describe(distribution, with_scale=True)
+            declared = describe(space[name].distribution, with_scale=True)
             raise InvalidInputError(
-                f"the objective suggests {name!r}, which {rule}: in the space {self._space.name}."
+                f"the objective and its space must agree, but {name} is {mine} in the objective "
+                f"and {declared} in {space.name}."
             )
-        if self._space is not None and distribution != self.distributions[name]:
+        if space is not None and name not in self.params:
             raise InvalidInputError(
-                f"the objective and its space must agree, but {name} is {distribution} there, "
-                f"and {self.distributions[name]} in {self._space.name}."
+                f"the objective suggests {name!r} where the space {space.name} has none: it has "
+                f"one where {space[name].condition}."
             )
         return super()._suggest(name, distribution)
+
+
+class _OwnRun(Run):
+    """A run whose checkpoints are written whole or not at all, however the objective writes."""
+
+    def __init__(self, run: Run) -> None:
+        self.__dict__ = run.__dict__  # It is the same run.
+
+    def report(
+        self, value: float, step: int, save: Callable[[Path], object] | None = None
+    ) -> None:
+        """As `Run`'s; `save` is given a new file in a folder that is there."""
+
+        def save_whole(path: Path) -> None:
+            assert save is not None
+            with whole(path) as part:
+                save(part)
+
+        super().report(float(value), step, None if save is None else save_whole)
 
 
 def _takes_run(function: Any, name: str) -> bool:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from optuna.trial import FrozenTrial, TrialState
+from optuna.distributions import CategoricalDistribution
+from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
 from optuna_deepweeds import attributes, datasets
 from optuna_deepweeds.datasets import Dataset
@@ -18,6 +19,7 @@ from optuna_deepweeds.errors import (
     TrainingInterrupted,
     UnusableCheckpointError,
 )
+from optuna_deepweeds.schema import did_you_mean
 from optuna_deepweeds.spaces import SPACES, SearchSpace
 from optuna_deepweeds.tasks.run import Run, TrialInterrupted
 
@@ -158,6 +160,9 @@ def make_task(
         InvalidInputError: If there is no such data set, or its images are others than those
             asked for.
     """
+    space = SPACES[space] if isinstance(space, str) else space
+    if space.name not in SPACES:
+        _check_space(space)
     try:
         images = datasets.load(
             dataset, data_dir=data_dir, fold=fold, size=size, group_by=group_by, progress=progress
@@ -173,5 +178,32 @@ def make_task(
             f"the images of {dataset} must be those that the study began with "
             f"({fingerprint[:12]}), but are {images.fingerprint[:12]} ({splits}): {advice}."
         )
-    space = SPACES[space] if isinstance(space, str) else space
     return ImageTask(images, space, epochs, deterministic)
+
+
+def _check_space(space: SearchSpace) -> None:
+    """Refuse a space of one's own that describes no network or no training.
+
+    Raises:
+        InvalidInputError: It does.
+    """
+    from optuna_deepweeds.training.networks import build_network
+    from optuna_deepweeds.training.settings import Settings, read_settings
+
+    names = {*space.distributions, *space.constants}
+    known = {f.name for f in fields(Settings)}
+    for usual in SPACES.values():
+        known |= {*usual.distributions, *usual.constants}
+    switches = {p.condition.parent for p in space.parameters if p.condition is not None}
+    for name in sorted(names - known - switches):
+        hint = did_you_mean(name, known)
+        raise InvalidInputError(f"space {space.name}: training knows no {name!r}.{hint}")
+    ends: dict[str, Any] = {}
+    for name, d in space.distributions.items():
+        ends[name] = d.choices[-1] if isinstance(d, CategoricalDistribution) else d.high  # type: ignore[attr-defined]
+    config = space.suggest(FixedTrial(ends))  # type: ignore[arg-type]
+    try:
+        build_network(config, 2)
+        read_settings(config)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"space {space.name}: {error}") from None
