@@ -260,8 +260,8 @@ RECORDINGS: dict[str, dict[str, Recording]] = {
         "boosting-cancer": Recording(partial(_loaded, "breast_cancer"), _boosting, _TREES, 50),
     },
     "recurrent": {
-        "recurrent-memory": Recording(
-            partial(_signs, 5, lambda x: x[:, 0] == x[:, 1]), _recurrent, _CELLS, 20
+        "recurrent-parity": Recording(
+            partial(_signs, 6, lambda x: x[:, :4].prod(axis=1) > 0), _recurrent, _CELLS, 20
         ),
         "recurrent-count": Recording(
             partial(_signs, 10, lambda x: x.sum(axis=1) > 0), _recurrent, _CELLS, 20
