@@ -154,6 +154,8 @@ def run(
         raise click.UsageError(
             f"--dataset, --fold and --group-by are of images, not of --{own.kind}."
         )
+    if own.kind == "script" and space == "auto":
+        raise click.UsageError("--script needs --space, a file of the parameters that it gets.")
     default_space = "" if is_own else "course"
     named = own.named() if is_own else {"dataset": "demo" if dataset == "auto" else dataset}
     spec = StudySpec(
@@ -275,6 +277,8 @@ def _check_storage(name: str, spec: StudySpec, storage_url: str | None) -> None:
 
 def _make_task(spec: StudySpec, is_auto: bool, options: WorkerOptions) -> ImageTask:
     """The task of a new study; `is_auto` takes DeepWeeds where it is, before the demo images."""
+    if is_folder(spec.dataset) and options.data_dir is not None:
+        raise click.UsageError("--dataset says where a folder lies, so there is no --data-dir.")
     try:
         wanted = replace(spec, dataset="deepweeds-balanced") if is_auto else spec
         return load_images(wanted, options)
