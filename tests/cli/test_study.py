@@ -38,7 +38,8 @@ def test_a_study_runs_is_shown_resumed_and_deleted(command: Command) -> None:
     assert "optuna-deepweeds data prepare" in done.err
     assert "2 finished trials: 2 trained to the end" in done.err
     assert "\r" not in done.err  # No live line where nobody watches, but one a trial.
-    assert len(re.findall(r"^trial +\d finished at epoch 1 with 0\.\d+$", done.err, re.M)) == 2
+    lines = re.findall(r"^trial +\d finished at epoch 1 with 0\.\d+ \| best 0", done.err, re.M)
+    assert len(lines) == 2
     assert "Next: optuna-deepweeds study resume mine --trials 4\n" in done.err
 
     row = command("study", "list", "-f", "json").json[0]
@@ -103,6 +104,11 @@ def test_a_cluster_has_devices_that_this_machine_has_not(
     monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
     done = command("study", "run", "--engine", "slurm", "--device", "cuda:99", "--dry-run")
     assert done.code == 0 and "device cuda:99" in done.err
+
+
+def test_images_are_told_before_torch_is_asked_for_a_device(command: Command) -> None:
+    done = command("study", "run", "--dataset", "demo", "--device", "cuda:99")
+    assert done.code != 0 and done.err.startswith("Images   demo, 32x32\n         train: 2,000")
 
 
 def test_a_name_that_is_made_tells_every_specification_apart(command: Command) -> None:
