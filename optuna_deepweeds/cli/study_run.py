@@ -282,6 +282,8 @@ def _check_storage(name: str, spec: StudySpec, storage_url: str | None) -> None:
 
 def _make_task(spec: StudySpec, is_auto: bool, options: WorkerOptions) -> ImageTask:
     """The task of a new study; `is_auto` takes DeepWeeds where it is, before the demo images."""
+    if is_folder(spec.dataset) and options.data_dir is not None:
+        raise click.UsageError("--dataset says where a folder lies, so there is no --data-dir.")
     try:
         wanted = replace(spec, dataset="deepweeds-balanced") if is_auto else spec
         return load_images(wanted, options)

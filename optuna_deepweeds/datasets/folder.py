@@ -4,35 +4,28 @@
     photos/SPLIT/CLASS/IMAGE        splits by the names of `SPLIT_NAMES`
 
 Splits that have no folder are taken from the training images. Hidden folders and files, and those
-that begin with `__`, are ignored. Decoded images are kept in the user's cache directory, under a
-name made of each file's place, size and times: whatever changes is decoded anew.
+that begin with `__`, are ignored.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import unicodedata
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from optuna_deepweeds.datasets.dataset import Dataset, fingerprint
-from optuna_deepweeds.datasets.location import cache_dir
-from optuna_deepweeds.datasets.photographs import Progress, decode_all, is_photograph
+from optuna_deepweeds.datasets.decoded import decoded
+from optuna_deepweeds.datasets.photographs import Progress, is_photograph
 from optuna_deepweeds.datasets.split import TEST, TRAIN, VALID, by_group, by_name, digest
 from optuna_deepweeds.errors import DeepWeedsError, InvalidInputError, NotFoundError
-from optuna_deepweeds.files import locked, whole
 from optuna_deepweeds.schema import require
-
-logger = logging.getLogger(__name__)
 
 SIZES = (32, 64, 96, 128)
 SPLIT_NAMES = {
@@ -89,13 +82,13 @@ def load_folder(
     classes, found, roles = _arrange(folder, everything, folders)
     names = [_plain(parts[-2]) for parts in found]
     keys = [f"{name}/{_plain(parts[-1])}" for name, parts in zip(names, found, strict=True)]
-    labels = np.array([classes.index(name) for name in names], dtype=np.int64)
+    numbers = {name: number for number, name in enumerate(classes)}
+    labels = np.array([numbers[name] for name in names], dtype=np.int64)
     given = np.array(roles, dtype=np.int8)
     missing = [role for role in _SHARES if role not in roles]
     # Before the work is done, and again where it showed that images are of no use.
     split, notes = _split(folder, classes, keys, labels, given, missing, group_by)
-    paths = [folder.joinpath(*parts) for parts in found]
-    images, damaged = _decode(folder, paths, size, progress)
+    images, damaged = decoded(folder, ["/".join(parts) for parts in found], size, progress)
     if damaged:
         sound = [i for i in range(len(found)) if i not in damaged]
         images, labels, keys = images[sound], labels[sound], [keys[i] for i in sound]
@@ -113,8 +106,8 @@ def load_folder(
         n_loose = len(everything) - len(found)
         notes.append(f"Left out: images in no class folder ({n_loose:,}).")
     train, valid, test = (np.flatnonzero(split == role) for role in (TRAIN, VALID, TEST))
-    seen = {image.tobytes() for image in images[train]}
-    n_equal = sum(image.tobytes() in seen for image in images[test])
+    seen = {hash(images[i].tobytes()) for i in train}
+    n_equal = sum(hash(images[i].tobytes()) in seen for i in test)
     if n_equal:
         notes.append(f"Test images that are equal to training images: {n_equal:,}.")
     content = digest("\0".join((fingerprint(images, labels, train, valid, test), *classes)))
@@ -243,23 +236,25 @@ def _split(
         sizes[role] = np.maximum(1, np.rint(_SHARES[role] * counts))
     sizes[TRAIN] = counts - sizes.sum(axis=0)
     names = [keys[i] for i in pool.tolist()]
-    roles, by = given.copy(), "the digest of CLASS/FILE"
+    roles, by = given.copy(), "its folders"
     if group_by:
         groups = _groups(names, group_by)
         roles[pool] = by_group(groups, labels[pool], sizes)
-        by = f"whole groups ({len(set(groups)):,} in all)"
+        by = f"what is found by --group-by ({len(set(groups)):,} groups)"
     elif missing:
         roles[pool] = by_name(names, labels[pool], sizes)
+        by = "the digest of CLASS/FILE"
     for role, word in _WORDS.items():
         counts = np.bincount(labels[roles == role], minlength=len(classes))
         if not counts.any() or role == TRAIN and counts.min() < MIN_TRAIN:
-            fewest = "" if not counts.any() else f" of {classes[int(counts.argmin())]!r}"
+            fewest = f" of {classes[int(counts.argmin())]!r}" if counts.any() else ""
             raise InvalidInputError(
-                f"{folder}: {by} must leave enough {word} images{fewest}, but "
-                f"{counts.min()} are left."
+                f"the split of {folder} by {by} must leave enough {word} images{fewest}, but "
+                f"leaves {counts.min()}."
             )
     words = " and ".join(_WORDS[role] for role in missing)
-    return roles, [f"No folder says which the {words} images are: {by}."] if missing else []
+    note = f"No folder holds {words} images: {by} tells them apart."
+    return roles, [note] if missing else []
 
 
 def _groups(names: Sequence[str], pattern: str) -> list[str]:
@@ -280,72 +275,6 @@ def _groups(names: Sequence[str], pattern: str) -> list[str]:
     return [
         "/".join(m.group(i) or "" for i in range(1, m.re.groups + 1)) or m.group() for m in matches
     ]
-
-
-def _decode(
-    folder: Path, paths: Sequence[Path], size: int, progress: Progress | None
-) -> tuple[NDArray[np.uint8], dict[int, str]]:
-    """As `decode_all`, from the cache where it has what `paths` now hold."""
-    bytes_needed, memory = 3 * size**2 * len(paths), _memory()
-    if bytes_needed > memory / 3:
-        raise InvalidInputError(
-            f"images must fit into a third of the memory ({memory / 3 / 2**30:.1f} GiB), but "
-            f"{len(paths):,} of {size}x{size} take {bytes_needed / 2**30:.1f}."
-        )
-    place = cache_dir() / "folders"
-    of_folder = f"{digest(os.path.realpath(folder))[:16]}-{size}"
-    state = [(os.fspath(path), _stamp(path)) for path in paths]
-    file = place / f"{of_folder}-{digest(ascii(state))[:32]}.npz"
-    known = _read_cache(file)
-    if known is not None:
-        return known
-    with ExitStack() as stack:
-        # Several workers that start at once decode once. Without a place to write, each does.
-        with suppress(InvalidInputError):
-            stack.enter_context(locked(place / f"{of_folder}.lock"))
-        known = _read_cache(file)
-        if known is not None:
-            return known
-
-        def tell(done: int, total: int) -> None:
-            if progress is not None:
-                progress(f"reading {folder}", done, total, "images")
-
-        images, damaged = decode_all(paths.__getitem__, len(paths), side=size, progress=tell)
-        try:
-            with whole(file) as part, part.open("wb") as stream:
-                reasons = np.array(list(damaged.values()), dtype=np.str_)
-                np.savez(stream, images=images, damaged=list(damaged), reasons=reasons)
-        except InvalidInputError as error:
-            logger.warning("%s Without it images are read anew each time.", error)
-        for old in place.glob(f"{of_folder}-*.npz"):
-            if old != file:
-                old.unlink(missing_ok=True)
-    return images, damaged
-
-
-def _read_cache(file: Path) -> tuple[NDArray[np.uint8], dict[int, str]] | None:
-    """What `_decode` wrote; None if it is absent or unusable, as after a full disk."""
-    try:
-        # Opened here, because np.load leaves a file that it cannot read open.
-        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as content:
-            numbers, reasons = content["damaged"].tolist(), content["reasons"].tolist()
-            return content["images"], {int(k): v for k, v in zip(numbers, reasons, strict=True)}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
-        return None
-
-
-def _stamp(path: Path) -> tuple[int, int, int]:
-    """Size and times of a file; the time of its last change of any kind cannot be set back."""
-    try:
-        stat = path.stat()
-    except OSError:  # A link to nowhere: decoding tells.
-        return 0, 0, 0
-    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
-
-
-def _memory() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _role(name: str) -> int | None:

@@ -61,7 +61,7 @@ def test_names_and_options_of_a_folder(command: Command, photos: Path) -> None:
     plain, grouped = run("photos"), run("photos/", "--group-by", r"day\d+-")
     assert "Study    photos-course-small-" in plain.err
     assert "-by" in grouped.err.splitlines()[0] and "\\" not in grouped.err.splitlines()[0]
-    assert "whole groups (8 in all)" in grouped.err
+    assert "--group-by (8 groups) tells them apart" in grouped.err
     result = run("photo")
     assert result.code == 2 and "no data set or folder 'photo'" in result.err
     assert run("photos/b").err.endswith("but holds images.\n")

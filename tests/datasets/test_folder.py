@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from optuna_deepweeds import datasets
-from optuna_deepweeds.datasets import Dataset, folder
+from optuna_deepweeds.datasets import Dataset, decoded
 from optuna_deepweeds.datasets.folder import load_folder
 from optuna_deepweeds.errors import DeepWeedsError, InvalidInputError, NotFoundError
 
@@ -87,7 +87,7 @@ def test_missing_splits_are_taken_from_the_training_images(tmp_path: Path) -> No
     data = load(tmp_path)
     assert kinds(data, data.test) == {"x": 6, "y": 6, "z": 0}
     assert kinds(data, data.valid) == {"x": 3, "y": 3, "z": 3}
-    assert "No folder says which the validation images are" in data.notes[0]
+    assert "No folder holds validation images" in data.notes[0]
     assert data.notes[1].startswith("Test images that are equal to training images: ")
     assert "test: 12 images, 2 of 3 classes, 6 each" in data.lines()
 
@@ -105,7 +105,7 @@ def test_groups_stay_together(tmp_path: Path) -> None:
     for pattern, words in (
         ("(", "must be a regular expression"),
         ("month", "finds nothing in 120 of 120, such as 'a/day00-0.png'"),
-        ("day", "whole groups (1 in all) must leave enough validation images, but 0"),
+        ("day", "(1 groups) must leave enough validation images, but leaves 0"),
     ):
         with pytest.raises(InvalidInputError, match=re.escape(words)):
             load(tmp_path, group_by=pattern)
@@ -250,6 +250,6 @@ def test_more_images_than_memory_are_refused(
 ) -> None:
     for label in ("a", "b"):
         fill(tmp_path / label, 6)
-    monkeypatch.setattr(folder, "_memory", lambda: 100_000)
+    monkeypatch.setattr(decoded, "_memory", lambda: 100_000)
     with pytest.raises(DeepWeedsError, match="12 of 128x128 take"):
         load(tmp_path, size=128)
