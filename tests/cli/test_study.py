@@ -108,7 +108,12 @@ def test_a_cluster_has_devices_that_this_machine_has_not(
 
 def test_images_are_told_before_torch_is_asked_for_a_device(command: Command) -> None:
     done = command("study", "run", "--dataset", "demo", "--device", "cuda:99")
-    assert done.code != 0 and done.err.startswith("Images   demo, 32x32\n         train: 2,000")
+    *first, refused = done.err.splitlines()
+    assert first[:2] == [
+        "Images   demo, 32x32",
+        "         train: 2,000 images, 8 classes, 250 each",
+    ]
+    assert done.code == 2 and refused.startswith("Error:") and "cuda" in refused
 
 
 def test_a_name_that_is_made_tells_every_specification_apart(command: Command) -> None:
