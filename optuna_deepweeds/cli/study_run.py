@@ -161,6 +161,8 @@ def run(
         raise click.UsageError(
             f"--dataset, --fold and --group-by are of images, not of --{own.kind}."
         )
+    if own.kind == "script" and space == "auto":
+        raise click.UsageError("--script needs --space, a file of the parameters that it gets.")
     default_space = "" if is_own else "course"
     named = own.named() if is_own else {"dataset": "demo" if dataset == "auto" else dataset}
     spec = StudySpec(
