@@ -203,7 +203,6 @@ def test_an_exported_study_comes_back(studied: Command) -> None:
         (("study", "run", "--timeout", "7h"), 2, "timeout <= 6h"),
         (("study", "run", "--epochs", "21"), 2, "1 <= epochs <= 20"),
         (("study", "run", "--workers", "0"), 2, "1 <= workers"),
-        (("study", "run", "--device", "cuda:99"), 2, "cuda"),
         (("study", "run", "--device", "quantum"), 2, "quantum"),
         (("study", "run", "--enqueue-best", "3"), 2, "--priors"),
         (("study", "run", "--priors", "nowhere.csv"), 3, "nowhere.csv"),
