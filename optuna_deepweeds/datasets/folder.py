@@ -182,7 +182,7 @@ def _arrange(
         role = _role(parts[0]) if has_splits else TRAIN
         if role is None or len(parts) != depth - 1:
             continue
-        if not parts[-1].isprintable():
+        if not _plain(parts[-1]) or not parts[-1].isprintable():
             raise InvalidInputError(f"{folder}: {parts[-1]!a} must be a printable name.")
         first = spelt.setdefault(role, {}).setdefault(_key(parts[-1]), parts[-1])
         if first != parts[-1]:

@@ -198,6 +198,7 @@ def test_a_cache_that_cannot_be_written_is_told_and_gone_without(
         ({"train/a": 9, "train/b": 9, "test/B": 9}, "'b' of the training images is 'B' of the t"),
         ({"train/a": 9, "train/b": 2, "test/a": 9, "val/a": 9}, "3 training images, but 'b' "),
         ({"a\nb": 9, "c": 9}, "must be a printable name"),
+        ({" ": 9, "c": 9}, "' ' must be a printable name"),
     ],
 )
 def test_what_is_wrong_is_one_sentence(
