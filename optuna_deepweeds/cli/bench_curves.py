@@ -230,7 +230,7 @@ def _expand(sources: Sequence[str]) -> list[str]:
 @click.option(
     "--families",
     callback=listed(str),
-    help="mlp, sgd, regression, boosting, convolution, recurrent; all by default.",
+    help="mlp, sgd, regression, boosting, recurrent; all by default.",
 )
 @option("--configs", default=500, type=click.IntRange(min=10), help="Configurations a table.")
 def record_curves(folder: Path, families: list[str] | None, configs: int) -> None:
