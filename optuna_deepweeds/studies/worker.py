@@ -176,9 +176,11 @@ class Worker:
             trial.set_user_attr(attributes.TRAIN_SECONDS, round(seconds, 3))
 
         try:
+            if claimed.is_unjudged and not claimed.allowance.must_finish and trial.should_prune():
+                raise optuna.TrialPruned
             value = self._task(trial, self._lend(claimed, heart))
             note_seconds()
-            return self._study.tell(trial, value), ""
+            return self._tell(trial, value), ""
         except optuna.TrialPruned:
             note_seconds()
             return self._stop(claimed)
@@ -230,10 +232,19 @@ class Worker:
         if claimed.is_last:
             best = best_trial(self._study.get_trials(deepcopy=False), direction)
             if is_ahead(self._storage.get_trial(trial._trial_id), best, direction):
-                return resume.put_back(
-                    self._storage, trial, {attributes.CLOSING: True}
-                ), "put back"
-        return self._study.tell(trial, state=TrialState.PRUNED), ""
+                closing = {attributes.CLOSING: True}
+                return resume.put_back(self._storage, trial, closing), "put back"
+        return self._tell(trial, state=TrialState.PRUNED), ""
+
+    def _tell(
+        self, trial: optuna.Trial, value: float | None = None, state: TrialState | None = None
+    ) -> FrozenTrial:
+        try:
+            return self._study.tell(trial, value, state=state)
+        except ValueError as error:
+            if self._storage.get_trial(trial._trial_id).state == TrialState.RUNNING:
+                raise
+            raise UpdateFinishedTrialError(str(error)) from error
 
     def _tidy(self, trials: Sequence[FrozenTrial]) -> None:
         """Delete the checkpoints that nothing will go on from."""

@@ -256,6 +256,27 @@ def test_a_trial_that_was_taken_over_is_dropped_however_it_ends(bench: Bench, en
     assert dropped.user_attrs.keys() == {attributes.WORKER, attributes.SEED}
 
 
+@pytest.mark.parametrize("ending", ["complete", "pruned"])
+def test_a_trial_that_is_taken_over_while_it_is_told_is_dropped(bench: Bench, ending: str) -> None:
+    study = bench.study(trials=1)
+    tell = study.tell
+
+    def told_too_late(trial: optuna.Trial, *args: Any, **options: Any) -> FrozenTrial:
+        if trial.number == 0:
+            study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+        return tell(trial, *args, **options)
+
+    study.tell = told_too_late  # type: ignore[method-assign,assignment]
+
+    def objective(trial: optuna.Trial) -> float:
+        if ending == "pruned":
+            raise optuna.TrialPruned
+        return 0.5
+
+    result, recorder = bench.work(study, train=objective)
+    assert (result, recorder.notes) == (Ending.TOTAL, ["taken over", ""])
+
+
 @pytest.mark.parametrize("within", ["training", "claiming"])
 def test_a_worker_of_a_deleted_study_says_so(bench: Bench, within: str) -> None:
     study = bench.study(trials=2)
