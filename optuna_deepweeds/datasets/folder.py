@@ -79,6 +79,10 @@ def load_folder(
         advice = "; unpack the archive" if zipfile.is_zipfile(folder) else ""
         raise InvalidInputError(f"{folder} must be a folder of class folders{advice}.")
     everything, folders, others = _scan(folder)
+    kinds = ", ".join(f"{suffix} {n:,}" for suffix, n in others.most_common(4))
+    if all(len(parts) == 1 for parts in everything):
+        what = "images" if everything else f"no image ({kinds})" if kinds else "no image"
+        raise InvalidInputError(f"{folder} must hold a folder for each class, but holds {what}.")
     classes, found, roles = _arrange(folder, everything, folders)
     names = [_plain(parts[-2]) for parts in found]
     keys = [f"{name}/{_plain(parts[-1])}" for name, parts in zip(names, found, strict=True)]
@@ -99,8 +103,7 @@ def load_folder(
             f"Left out: {len(damaged):,} of {len(found):,} images that cannot be read: "
             f"{', '.join(listed)}{more}."
         )
-    if others:
-        kinds = ", ".join(f"{suffix} {n:,}" for suffix, n in others.most_common(4))
+    if kinds:
         notes.append(f"Left out: files that are no known images ({kinds}).")
     if len(everything) > len(found):
         n_loose = len(everything) - len(found)
@@ -144,9 +147,6 @@ def _arrange(
     has_splits = any(len(parts) == 3 and _role(parts[0]) is not None for parts in below)
     depth = 3 if has_splits else 2
     tops = sorted({parts[0] for parts in below})
-    if not below:
-        what = "images" if images else "no image"
-        raise InvalidInputError(f"{folder} must hold a folder for each class, but holds {what}.")
     if has_splits:
         used: dict[int, str] = {}
         for (top,) in (parts for parts in folders if len(parts) == 1):

@@ -213,6 +213,14 @@ def test_what_is_wrong_is_one_sentence(
     assert not list(cache.iterdir())  # Nothing was decoded for it.
 
 
+def test_files_that_are_no_images_are_counted(tmp_path: Path) -> None:
+    for name in ("a.heic", "b.HEIC", "list.txt"):
+        (tmp_path / "c").mkdir(exist_ok=True)
+        (tmp_path / "c" / name).write_text("")
+    with pytest.raises(InvalidInputError, match=r"holds no image \(.heic 2, .txt 1\)"):
+        load(tmp_path)
+
+
 def test_places_that_are_no_folder_are_told(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="no folder .*absent"):
         load(tmp_path / "absent")
