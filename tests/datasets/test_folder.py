@@ -102,6 +102,7 @@ def test_groups_stay_together(tmp_path: Path) -> None:
     days = [set(data.images[at][:, 0, 0, 1].tolist()) for at in data.splits.values()]
     assert not (days[0] & days[1] or days[0] & days[2] or days[1] & days[2])
     assert [len(day) for day in days] == [8, 2, 2]
+    assert data.groups is not None and np.array_equal(data.groups, data.images[:, 0, 0, 1])
     for pattern, words in (
         ("(", "must be a regular expression"),
         ("month", "finds nothing in 120 of 120, such as 'a/day00-0.png'"),
