@@ -146,7 +146,10 @@ class Worker:
 
     def _end(self, trial: FrozenTrial, note: str) -> None:
         """Tell of a trial that has ended, and give up after too many failures."""
-        logger.info("trial %d ended: %s", trial.number, note or trial.state.name.lower())
+        said = note or trial.state.name.lower()
+        if trial.value is not None:
+            said += f", {trial.value:.4g} at epoch {trial.last_step}"
+        logger.info("trial %d ended: %s", trial.number, said)
         self._observer.trial_ended(self._study, trial, note)
         self._is_untidy = True
         if note.startswith("failed"):
@@ -205,7 +208,7 @@ class Worker:
         number = claimed.trial.number
 
         def on_report(epoch: int, value: float) -> None:
-            logger.debug("trial %d, epoch %d: %.4f", number, epoch, value)
+            logger.info("trial %d, epoch %d: %.4g", number, epoch, value)
             self._observer.epoch_finished(number, epoch, value)
 
         return Run(
