@@ -161,7 +161,9 @@ def test_decoded_images_are_kept_until_a_file_changes(tmp_path: Path, cache: Pat
     assert len(kept) == 2
     for file in kept:
         file.write_bytes(file.read_bytes()[:300])
+        file.with_name(f".{file.name}.1.part").write_text("of a killed process")
     assert read("two/same").fingerprint == two.fingerprint and len(told) == 4
+    assert len(list(cache.rglob("*.part"))) == 1
 
 
 def test_a_cache_that_cannot_be_written_is_told_and_gone_without(
