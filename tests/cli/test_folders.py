@@ -65,3 +65,10 @@ def test_names_and_options_of_a_folder(command: Command, photos: Path) -> None:
     result = run("photo")
     assert result.code == 2 and "no data set or folder 'photo'" in result.err
     assert run("photos/b").err.endswith("but holds images.\n")
+
+
+def test_letters_without_a_font_are_told_in_one_line(command: Command, photos: Path) -> None:
+    shutil.move("photos/b", "photos/\U0001f7ea\U0001f7eb")  # Squares of a colour.
+    result = command("data", "info", "photos", "--png", "sheet.png")
+    assert result.code == 0 and Path("sheet.png").stat().st_size > 1000
+    assert "Glyph" not in result.err and result.err.count("no font") <= 1
