@@ -60,7 +60,8 @@ def test_names_and_options_of_a_folder(command: Command, photos: Path) -> None:
     run = partial(command, "study", "run", "--dry-run", "--trials", 1, "--dataset")
     plain, grouped = run("photos"), run("photos/", "--group-by", r"day\d+-")
     assert "Study    photos-course-small-" in plain.err
-    assert "-by" in grouped.err.splitlines()[0] and "\\" not in grouped.err.splitlines()[0]
+    (named,) = (line for line in grouped.err.splitlines() if line.startswith("Study "))
+    assert "-by" in named and "\\" not in named
     assert "--group-by (8 groups) tells them apart" in grouped.err
     result = run("photo")
     assert result.code == 2 and "no data set or folder 'photo'" in result.err
