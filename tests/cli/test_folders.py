@@ -62,7 +62,7 @@ def test_names_and_options_of_a_folder(command: Command, photos: Path) -> None:
     assert "Study    photos-course-small-" in plain.err
     (named,) = (line for line in grouped.err.splitlines() if line.startswith("Study "))
     assert "-by" in named and "\\" not in named
-    assert "--group-by (8 groups) tells them apart" in grouped.err
+    assert "what --group-by finds (8 groups) tells them apart" in grouped.err
     result = run("photo")
     assert result.code == 2 and "no data set or folder 'photo'" in result.err
     assert run("photos/b").err.endswith("but holds images.\n")
