@@ -123,6 +123,8 @@ def test_a_training_without_a_schedule_goes_on_to_be_a_longer_one(
     assert longer.curve == whole.curve
     states = (network.network.state_dict().values() for network in (whole, longer))
     assert all(torch.equal(one, other) for one, other in zip(*states, strict=True))
+    with pytest.raises(InvalidInputError, match="its epochs is 2 instead of 1"):
+        fit(epochs=1, resume_from=path)
     scheduled = {**SMALL, "schedule": "cosine"}
     fit(config=scheduled, epochs=2, on_epoch=lambda report: report.save(path))
     with pytest.raises(InvalidInputError, match="its epochs is"):
@@ -134,7 +136,6 @@ def test_checkpoint_of_another_run_is_refused(squares: Dataset, fit: Fit, tmp_pa
     fit(on_epoch=lambda report: report.save(path))
     changes: dict[str, dict[str, Any]] = {
         "seed": {"seed": 2},
-        "epochs": {"epochs": 1},
         "train_on": {"train_on": "train+valid"},
         "config": {"config": {**SMALL, "batch_size": 8}},
         "fingerprint": {"data": replace(squares, fingerprint="x")},
