@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from optuna_deepweeds.pruners.rungs import Field, misleads, rung_steps, worth_at
+from optuna_deepweeds.pruners.rungs import Field, misleads, rung_steps
+from optuna_deepweeds.trials import worth_at
 
 NAN = math.nan
 
@@ -62,6 +63,7 @@ def field(
         epochs=np.array([rungs[i] if i >= 0 else 0 for i in reached]),
         is_paused=states == "paused",
         is_running=states == "running",
+        is_probe=np.zeros(len(standings), dtype=bool),
     )
 
 
