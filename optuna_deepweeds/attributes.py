@@ -58,8 +58,8 @@ finite, the others too while nothing is known of gains), `incumbent` (float or N
 ("continue", "stop" or "pause") and `reason` (str)."""
 SUGGESTED = _PREFIX + "suggested"
 """str: where the sampler got the configuration: "start" (drawn, there was no model yet), "model",
-or "probe", a draw that DORA lets go on whatever its rank, so that a study learns where first
-steps mislead."""
+or "probe", from the model as well, but DORA lets it go on whatever its rank, so that the study
+learns where first steps mislead."""
 FAILURE = _PREFIX + "failure"
 """str: one line telling why the trial failed."""
 TRACEBACK = _PREFIX + "traceback"

@@ -40,9 +40,9 @@ class DoraPruner(BasePruner):
        equal ones those that went on already count first.
     3. Otherwise a new configuration starts.
 
-    Between the two come probes, the trials that `rf_ei` draws from the whole space: they go on to
-    four times the first rung, or a fifth of a training, whatever their rank, so that a study
-    learns where the order at first steps is not that of later ones.
+    Before the quotas come probes, one in eight of what `rf_ei` suggests by curves: they go on to
+    four times the first rung, or a fifth of a training, whatever their rank, so that sampler and
+    rule notice where the order at first steps is not that of later ones.
 
     A trial whose report is not finite ranks last and is not continued. The rule forecasts
     nothing: measured, no forecast that decided was better than these ranks, curves of earlier

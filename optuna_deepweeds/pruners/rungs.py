@@ -11,7 +11,7 @@ Plain functions; values are in the direction "larger is better".
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,8 +21,6 @@ _SHARE = 0.25
 _MIN_TO_LEAD = 4
 _LEADERS_SHARE = 0.5
 _PROBE_STEPS, _PROBE_SHARE = 4, 5
-_MIN_PAIRS_TO_DISTRUST = 8
-_BEYOND_CHANCE = 1.645  # exceeded once in twenty times by a standard normal variable
 
 
 def rung_steps(min_resource: int, max_resource: int, reduction_factor: int) -> list[int]:
@@ -140,28 +138,15 @@ def n_promoted(rung: int, share: float) -> int:
     return int(share + 1e-9)
 
 
-def misleads(first: Mapping[int, float], second: Mapping[int, float]) -> bool:
-    """Tell whether ranks at two rungs are opposed beyond chance, on eight trials or more.
-
-    Spearman's correlation r of n independent ranks is nearly normal with variance 1 / (n - 1).
-    That only leaders of the first rung came to the second draws r towards 0, not below it.
-    Both map trial numbers to values.
-    """
-    both = sorted(number for number in second if number in first)
-    if len(both) < _MIN_PAIRS_TO_DISTRUST:
-        return False
-    early, late = (_centred_ranks(_values(both, values)) for values in (first, second))
-    spread = math.sqrt(float(early @ early) * float(late @ late))
-    return float(early @ late) * math.sqrt(len(both) - 1) < -_BEYOND_CHANCE * spread
-
-
-def _centred_ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Twice the values' ranks less their mean; equal values share the mean of their ranks."""
-    in_order = np.sort(values)
-    ranks = in_order.searchsorted(values) + in_order.searchsorted(values, side="right")
-    return (ranks - len(values)).astype(np.float64)
-
-
-def _values(numbers: Sequence[int], values: Mapping[int, float]) -> NDArray[np.float64]:
-    """The values of some trials; NaN as the worst."""
-    return np.nan_to_num([values[number] for number in numbers], nan=-np.inf)
+def outlook(max_resource: int) -> str:
+    """Say in a sentence what `DoraPruner` with `thaw` will do with trainings of this length."""
+    steps = rung_steps(1, max_resource, 2)
+    if len(steps) < 2:
+        return "trainings are too short to stop any early"
+    n = max(_MIN_TO_LEAD, math.ceil(max_resource / 2))
+    each = 1 + _SHARE * len(steps)
+    return (
+        f"pauses every network after epochs {', '.join(map(str, steps))} and goes on with the "
+        f"best: about {each:.1f} of {max_resource} epochs each, the first trained to the end "
+        f"once {n} have begun"
+    )

@@ -46,7 +46,7 @@ _N_STARTS = 10
 """Good observations from which the search for the next configuration starts."""
 
 _PROBES = 1 / 8
-"""Share of suggestions that are drawn where trials are stopped."""
+"""Share of suggestions that ask not to be stopped early, where a pruner stops trials."""
 
 _N_INCUMBENTS = 200
 """Good observations among which the one with the best predicted mean is the incumbent."""
@@ -95,11 +95,12 @@ def _mark(study: Study, trial: FrozenTrial, reason: str) -> None:
 class ModelBasedSampler(BaseSampler, abc.ABC):
     """Suggests the configuration with the largest log expected improvement of a surrogate.
 
-    Where a pruner has stopped trials, one suggestion in
-    eight is a probe, drawn from the whole space; the others follow a chain of trees through the
-    curves of all trials, whatever their lengths (`CurveChain`), drawn anew for each: what it
-    foretells best is suggested. Otherwise stopped trials count with the final value that their
-    pruner foresaw. Each trial tells in an attribute which of these it came from.
+    What decides when: `n_startup_trials` are drawn. Then the surrogate of the final values does,
+    as long as every trial is trained to its end. Once a pruner has stopped one, a chain of trees
+    through the curves of all trials, whatever their lengths, decides in its place (`CurveChain`):
+    it is drawn anew for each suggestion, which is what it foretells best. One in eight of these
+    asks its pruner to be let go on for a while whatever its rank (`attributes.SUGGESTED`), since
+    else nothing would be learnt of what starts badly. Prior sources speak through all of it.
 
     A decision is a function of the seed, the trial's number and the study's trials alone, so an
     interrupted and resumed study goes on as if nothing had happened. Running trials are imputed
@@ -163,6 +164,7 @@ class ModelBasedSampler(BaseSampler, abc.ABC):
         """A full configuration, or nothing while the startup trials last."""
         self._raise_error_if_multi_objective(study)
         if not search_space:
+            _mark(study, trial, "start")
             return {}
         seen = self._history.read(study, trial, search_space)
         rng = generator(self._seed, trial.number, "relative")
@@ -263,9 +265,7 @@ class ModelBasedSampler(BaseSampler, abc.ABC):
         transfer: Transfer,
         rng: np.random.Generator,
     ) -> _Search:
-        """A draw from the chain of trees through curves, or from the space."""
-        if rng.random() < _PROBES:
-            return _Search(space, seen.X, None, "probe")
+        """A draw from the chain of trees through curves."""
 
         def features(points: np.ndarray) -> np.ndarray:
             return np.c_[points, transfer.predict(points)] if transfer.is_active else points
@@ -276,7 +276,8 @@ class ModelBasedSampler(BaseSampler, abc.ABC):
         X, V = X[has_any], V[has_any]
         chain = CurveChain(features(X), V, rng)
         starts = X[np.argsort(-chain.ends, kind="stable")[:_N_STARTS]]
-        return _Search(space, starts, lambda points: chain.predict(features(points)), "model")
+        reason = "probe" if rng.random() < _PROBES else "model"
+        return _Search(space, starts, lambda points: chain.predict(features(points)), reason)
 
     def _fit_with_pending(
         self, seen: Observations, X: np.ndarray, residual: np.ndarray, rng: np.random.Generator
