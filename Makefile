@@ -21,7 +21,7 @@ export OPTUNA_STORAGE := $(STORAGE)
 endif
 
 STUDY_OPTIONS = --sampler $(SAMPLER) --pruner $(PRUNER) --seed $(SEED) --workers $(WORKERS) \
-	$(if $(DATASET),--dataset $(DATASET)) \
+	$(if $(DATASET),--dataset '$(DATASET)') \
 	$(if $(SPACE),--space $(SPACE)) $(if $(TRIALS),--trials $(TRIALS)) \
 	$(if $(TIMEOUT),--timeout $(TIMEOUT)) $(if $(PRIORS),--priors '$(PRIORS)') \
 	$(if $(ENQUEUE),--enqueue-best $(ENQUEUE)) $(if $(DEVICE),--device $(DEVICE)) $(ARGS)

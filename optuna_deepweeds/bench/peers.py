@@ -45,6 +45,7 @@ class DensityRatioSampler(RandomSampler):
         self._n_candidates = n_candidates
         self._good_share = good_share
         self._random_share = 1.0 / random_period
+        self._codes: dict[int, tuple[Mapping[str, Any], np.ndarray]] = {}
 
     def suggest_among(
         self, study: optuna.Study, trial: FrozenTrial, candidates: Sequence[Mapping[str, Any]]
@@ -70,12 +71,19 @@ class DensityRatioSampler(RandomSampler):
         points = points[np.argsort(-values, kind="stable")]
         n_least = len(space) + 1
         n_good = max(n_least, math.ceil(self._good_share * len(points)))
-        rows = unit_cube(candidates, space)
+        rows = self._encoded(candidates, space)
         good = _log_density(rows, points[:n_good])
         drawn = np.argsort(-(good + rng.gumbel(size=len(rows))))[: self._n_candidates]
         others = points[min(n_good, len(points) - n_least) :]
         ratio = good[drawn] - _log_density(rows[drawn], others)
         return int(drawn[np.argmax(ratio)])
+
+    def _encoded(self, rows: Sequence[Mapping[str, Any]], space: Mapping[str, Any]) -> np.ndarray:
+        """(m, d) codes; a table offers the same rows again and again."""
+        if new := [row for row in rows if id(row) not in self._codes]:
+            codes = unit_cube(new, space)
+            self._codes |= {id(row): (row, x) for row, x in zip(new, codes, strict=True)}
+        return np.array([self._codes[id(row)][1] for row in rows])
 
 
 def _log_density(rows: np.ndarray, points: np.ndarray) -> np.ndarray:

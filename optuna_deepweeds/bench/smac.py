@@ -7,11 +7,7 @@ smac-env/bin/python`.
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +22,7 @@ from optuna.samplers import BaseSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from optuna_deepweeds.bench.bridge import Bridge
 from optuna_deepweeds.errors import DeepWeedsError
 from optuna_deepweeds.spaces import Parameter, SearchSpace
 
@@ -43,9 +40,6 @@ class SmacSampler(BaseSampler):
         options: Further arguments of SMAC's `Scenario`; `deterministic=True` tells it not to
             spend evaluations on repeats.
 
-    Attributes:
-        cpu_seconds: What the other process has used.
-
     Raises:
         DeepWeedsError: There is no such interpreter, or SMAC3 is missing there.
     """
@@ -59,30 +53,10 @@ class SmacSampler(BaseSampler):
         python: str | None,
         options: Mapping[str, Any],
     ) -> None:
-        if python is None:
-            raise DeepWeedsError(
-                "the sampler smac needs an environment of its own; install smac there and name "
-                "its interpreter with --smac-python."
-            )
+        self._bridge = Bridge("smac", "smac", python, _SERVER)
         self._space = space
-        self._python = python
-        self.cpu_seconds = 0.0
         try:
-            self._process = subprocess.Popen(
-                # Isolated: our own smac.py lies beside the script.
-                [python, "-I", str(_SERVER)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                text=True,
-                env={**os.environ, "OMP_NUM_THREADS": "1"},
-            )
-        except OSError as error:
-            raise DeepWeedsError(
-                f"--smac-python must be an interpreter, got {python}: {error}"
-            ) from error
-        try:
-            self._request(
+            self._bridge.request(
                 op="start",
                 parameters=[self._describe(p) for p in space.parameters],
                 scenario={"deterministic": False, **options, "seed": seed, "n_trials": n_trials},
@@ -99,7 +73,7 @@ class SmacSampler(BaseSampler):
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        raw = self._request(op="ask")["params"]
+        raw = self._bridge.request(op="ask")["params"]
         return {p.name: _decoded(p, raw[p.name]) for p in self._space.parameters if p.name in raw}
 
     def sample_independent(
@@ -116,35 +90,16 @@ class SmacSampler(BaseSampler):
     ) -> None:
         assert values is not None
         sign = -1 if study.direction == StudyDirection.MAXIMIZE else 1
-        self._request(op="tell", value=sign * values[0])
+        self._bridge.request(op="tell", value=sign * values[0])
+
+    @property
+    def cpu_seconds(self) -> float:
+        """What the other process has used."""
+        return self._bridge.cpu_seconds
 
     def close(self) -> None:
-        for pipe in (self._process.stdin, self._process.stdout):
-            assert pipe is not None
-            with suppress(BrokenPipeError):  # a server that died leaves a request in the buffer
-                pipe.close()
-        try:
-            self._process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-
-    def _request(self, **request: Any) -> dict[str, Any]:
-        assert self._process.stdin is not None and self._process.stdout is not None
-        line = ""
-        with suppress(BrokenPipeError):
-            self._process.stdin.write(json.dumps(request) + "\n")
-            self._process.stdin.flush()
-            line = self._process.stdout.readline()
-        if not line:
-            raise DeepWeedsError(
-                f"the SMAC process ended; does `{self._python} -c 'import smac'` work?"
-            )
-        answer: dict[str, Any] = json.loads(line)
-        if "error" in answer:
-            raise DeepWeedsError(f"SMAC failed: {answer['error']}")
-        self.cpu_seconds = answer["cpu"]
-        return answer
+        """End the other process."""
+        self._bridge.close()
 
     def _describe(self, parameter: Parameter) -> dict[str, Any]:
         """The parameter as the server reads it.

@@ -101,8 +101,7 @@ def own_task(
     space = spec.search_space
     if spec.kind == "objective":
         return FunctionTask(spec.dataset, folder=folder, space=space, **given)
-    if space is None:
-        raise InvalidInputError("a script needs --space, a file of the parameters that it gets.")
+    assert space is not None  # A specification of a command has one.
     chosen = {key: value for key, value in given.items() if value is not None}
     return ScriptTask(spec.dataset, space, folder, **chosen)
 

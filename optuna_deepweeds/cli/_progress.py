@@ -40,7 +40,8 @@ class Steps:
 
     def close(self) -> None:
         """Leave the bars as they are."""
-        self._bar.stop()
+        if self._bar.live.is_started:  # Else it would write an empty line.
+            self._bar.stop()
 
 
 def _amounts(what: str, done: int, total: int | None, unit: str) -> str:

@@ -14,6 +14,7 @@ from optuna_deepweeds.cli._own_task import describe, own_task
 from optuna_deepweeds.cli._progress import Steps
 from optuna_deepweeds.cli._signals import StopFlag
 from optuna_deepweeds.cli._values import WorkerOptions
+from optuna_deepweeds.datasets import Dataset
 from optuna_deepweeds.errors import InvalidInputError, SpecMismatchError
 from optuna_deepweeds.pruners.rungs import outlook
 from optuna_deepweeds.report.dashboard_note import publish
@@ -75,6 +76,11 @@ def check_device(device: str | None) -> str:
     return str(choose_device(device))
 
 
+def print_images(images: Dataset, size: int) -> None:
+    """Say on stderr what a study is trained on, before torch is loaded, which takes seconds."""
+    info("\n         ".join([f"Images   {images.name}, {size}x{size}", *images.lines()]))
+
+
 def print_plan(
     name: str,
     spec: StudySpec,
@@ -83,15 +89,14 @@ def print_plan(
     device: str | None,
     task: Task,
 ) -> None:
-    """Say on stderr what a study is about to do."""
+    """Say on stderr what a study is about to do; `print_images` has told of images."""
     from optuna_deepweeds.studies.storage import default_url, redact
 
     if isinstance(task, ImageTask):
-        images = "\n".join(f"         {line}" for line in task.images.lines())
-        what = f"Images   {spec.dataset}, {spec.size}x{spec.size}\n{images}"
-        most = f"{counted(spec.epochs, 'epoch')} a network; device {device}"
+        what, most = "", f"{counted(spec.epochs, 'epoch')} a network; device {device}"
     else:
         what, most = describe(spec)
+        what += "\n"
     space = f"space {spec.space}" if spec.space else "as the objective suggests"
     limits = [f"{budget.trials} trials" if budget.trials else ""]
     limits.append(duration(budget.seconds) if budget.seconds else "")
@@ -100,7 +105,7 @@ def print_plan(
     plan = f"Pruning  {outlook(spec.epochs)}\n" if spec.thaw else ""
     info(
         f"Study    {name}\n"
-        f"{what}\n"
+        f"{what}"
         f"Search   {space}, sampler {spec.sampler}, pruner {spec.pruner}{thaw}, "
         f"seed {spec.seed}\n"
         f"{plan}Budget   {', '.join(limit for limit in limits if limit)}; {most}\n"

@@ -132,6 +132,7 @@ def _show_score(score: Score) -> None:
     )
 
 
+_MOST_COLUMNS = 30
 _COLUMNS = ("trial", "valid_accuracy", "mean", "sd", "macro_f1", "seeds")
 
 
@@ -149,13 +150,26 @@ def _emit(evaluation: Evaluation, fmt: str) -> None:
 
 
 def _emit_confusion(evaluation: Evaluation, trial: TrialEvaluation) -> None:
+    classes, recalls = evaluation.classes, evaluation.recalls(trial)
+    if len(classes) > _MOST_COLUMNS:
+        click.echo(f"\nTrial {trial.trial}, all seeds: what each class was most often taken for.")
+        rows: list[dict[str, Any]] = [
+            {"class": classes[true], "recall": recalls[classes[true]], "images": int(counts.sum())}
+            | {
+                "taken_for": [
+                    f"{classes[k]} {counts[k]}" for k in (-counts).argsort()[:3] if counts[k]
+                ]
+            }
+            for true, counts in enumerate(trial.confusion)
+        ]
+        emit(rows, fmt="table")
+        return
     click.echo(f"\nTrial {trial.trial}, all seeds: true classes in rows, predicted in columns.")
     # Numbers head the columns: eight names side by side would not fit a terminal.
-    numbers = [str(i) for i in range(1, len(evaluation.classes) + 1)]
-    recalls = evaluation.recalls(trial)
+    numbers = [str(i) for i in range(1, len(classes) + 1)]
     rows = [
         {"class": f"{number} {name}", "recall": recalls[name]}
         | dict(zip(numbers, (int(count) for count in counts), strict=True))
-        for number, name, counts in zip(numbers, evaluation.classes, trial.confusion, strict=True)
+        for number, name, counts in zip(numbers, classes, trial.confusion, strict=True)
     ]
     emit(rows, columns=("class", "recall", *numbers), fmt="table")

@@ -11,7 +11,7 @@ import click
 
 from optuna_deepweeds.cli._output import emit, format_option, info, storage_option
 from optuna_deepweeds.cli._values import WorkerOptions, page_option, png_option, worker_options
-from optuna_deepweeds.datasets import DATASETS
+from optuna_deepweeds.datasets import DATASETS, is_folder
 from optuna_deepweeds.schema import choose
 
 if TYPE_CHECKING:
@@ -163,7 +163,8 @@ def _print_plan(grid: Experiment, fmt: str, storage_url: str | None) -> None:
     from optuna_deepweeds.studies.accounting import progress
     from optuna_deepweeds.studies.experiment import cost_sentence
 
-    choose("data set", grid.cells[0].spec.dataset, DATASETS)
+    if not is_folder(grid.cells[0].spec.dataset):
+        choose("data set", grid.cells[0].spec.dataset, DATASETS)
     there = _studies(grid, storage_url)
     rows = []
     for cell in grid.cells:

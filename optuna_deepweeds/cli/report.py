@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,7 +75,7 @@ def compare(
     """
     from optuna_deepweeds.report import compare as comparing
 
-    comparison = comparing.compare(_views(names, storage_url), baseline=baseline)
+    comparison = comparing.compare(_views(names, storage_url, params=False), baseline=baseline)
     content = comparison.test_table() if pairs else comparison.method_table()
     present(comparison, content, fmt)
     if html_file is not None or png_folder is not None:
@@ -110,13 +110,14 @@ def _draw_pngs(figures: Mapping[str, Drawing], folder: Path) -> None:
     info(f"{len(write_pngs(figures, folder))} figures written to {folder}/.")
 
 
-def _views(names: tuple[str, ...] | list[str], storage_url: str | None) -> list[StudyView]:
+def _views(
+    names: Iterable[str], storage_url: str | None, *, params: bool = True
+) -> list[StudyView]:
     from optuna_deepweeds.report.view import StudyView
-    from optuna_deepweeds.studies import manager
-    from optuna_deepweeds.studies.storage import open_storage
+    from optuna_deepweeds.studies.storage.reading import open_reader
 
-    storage = open_storage(storage_url, must_exist=True)
-    return [StudyView.of(manager.load_plain(name, storage)) for name in dict.fromkeys(names)]
+    with open_reader(storage_url) as reader:
+        return [StudyView.read(name, reader, params=params) for name in dict.fromkeys(names)]
 
 
 def file_name(name: str) -> str:

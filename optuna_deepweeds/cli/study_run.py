@@ -27,7 +27,14 @@ from optuna_deepweeds.cli._values import (
     size_option,
     worker_options,
 )
-from optuna_deepweeds.cli._work import check_device, load_images, load_task, print_plan, work
+from optuna_deepweeds.cli._work import (
+    check_device,
+    load_images,
+    load_task,
+    print_images,
+    print_plan,
+    work,
+)
 from optuna_deepweeds.datasets import DATASETS, is_folder
 from optuna_deepweeds.errors import InvalidInputError, NotFoundError
 from optuna_deepweeds.pruners import PRUNERS
@@ -154,6 +161,8 @@ def run(
         raise click.UsageError(
             f"--dataset, --fold and --group-by are of images, not of --{own.kind}."
         )
+    if own.kind == "script" and space == "auto":
+        raise click.UsageError("--script needs --space, a file of the parameters that it gets.")
     default_space = "" if is_own else "course"
     named = own.named() if is_own else {"dataset": "demo" if dataset == "auto" else dataset}
     spec = StudySpec(
@@ -180,8 +189,8 @@ def run(
         default = Budget(trials=_TRIALS)
     else:
         images = _make_task(spec, dataset == "auto", options)
-        # The machines of a cluster have their own devices. From here on torch is loaded, which
-        # takes seconds.
+        print_images(images.images, size)
+        # The machines of a cluster have their own devices.
         is_here = options.engine == "local"
         chosen = check_device(chosen) if is_here else chosen or "of each machine"
         is_first_look = images.name == "demo" and chosen == "cpu"
@@ -247,10 +256,10 @@ def resume(name: str, budget: Budget, options: WorkerOptions, storage_url: str |
     task = load_task(spec, options)
     if options.accept_changes:
         manager.accept(study, task.fingerprint)
+    info(f"Going on with study {name}. {standing_of(study)}")
     if options.engine == "local" and spec.kind == "images":
         check_device(options.device)
     manager.set_budget(study, budget)
-    info(f"Going on with study {name}. {standing_of(study)}")
     return work(study, task, options)
 
 
@@ -275,6 +284,8 @@ def _check_storage(name: str, spec: StudySpec, storage_url: str | None) -> None:
 
 def _make_task(spec: StudySpec, is_auto: bool, options: WorkerOptions) -> ImageTask:
     """The task of a new study; `is_auto` takes DeepWeeds where it is, before the demo images."""
+    if is_folder(spec.dataset) and options.data_dir is not None:
+        raise click.UsageError("--dataset says where a folder lies, so there is no --data-dir.")
     try:
         wanted = replace(spec, dataset="deepweeds-balanced") if is_auto else spec
         return load_images(wanted, options)

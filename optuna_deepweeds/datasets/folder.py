@@ -4,35 +4,28 @@
     photos/SPLIT/CLASS/IMAGE        splits by the names of `SPLIT_NAMES`
 
 Splits that have no folder are taken from the training images. Hidden folders and files, and those
-that begin with `__`, are ignored. Decoded images are kept in the user's cache directory, under a
-name made of each file's place, size and times: whatever changes is decoded anew.
+that begin with `__`, are ignored.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import unicodedata
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from optuna_deepweeds.datasets.dataset import Dataset, fingerprint
-from optuna_deepweeds.datasets.location import cache_dir
-from optuna_deepweeds.datasets.photographs import Progress, decode_all, is_photograph
+from optuna_deepweeds.datasets.decoded import decoded
+from optuna_deepweeds.datasets.photographs import Progress, is_photograph
 from optuna_deepweeds.datasets.split import TEST, TRAIN, VALID, by_group, by_name, digest
 from optuna_deepweeds.errors import DeepWeedsError, InvalidInputError, NotFoundError
-from optuna_deepweeds.files import locked, whole
 from optuna_deepweeds.schema import require
-
-logger = logging.getLogger(__name__)
 
 SIZES = (32, 64, 96, 128)
 SPLIT_NAMES = {
@@ -86,39 +79,51 @@ def load_folder(
         advice = "; unpack the archive" if zipfile.is_zipfile(folder) else ""
         raise InvalidInputError(f"{folder} must be a folder of class folders{advice}.")
     everything, folders, others = _scan(folder)
+    kinds = ", ".join(f"{suffix} {n:,}" for suffix, n in others.most_common(4))
+    if all(len(parts) == 1 for parts in everything):
+        what = "images" if everything else f"no image ({kinds})" if kinds else "no image"
+        raise InvalidInputError(f"{folder} must hold a folder for each class, but holds {what}.")
     classes, found, roles = _arrange(folder, everything, folders)
     names = [_plain(parts[-2]) for parts in found]
     keys = [f"{name}/{_plain(parts[-1])}" for name, parts in zip(names, found, strict=True)]
-    labels = np.array([classes.index(name) for name in names], dtype=np.int64)
+    number = {name: i for i, name in enumerate(classes)}
+    labels = np.array([number[name] for name in names], dtype=np.int64)
     given = np.array(roles, dtype=np.int8)
     missing = [role for role in _SHARES if role not in roles]
+    groups = None
+    if group_by:
+        if not missing:
+            raise InvalidInputError(f"--group-by makes splits, but {folder} has all of them.")
+        groups = np.array(_groups(keys, group_by))
     # Before the work is done, and again where it showed that images are of no use.
-    split, notes = _split(folder, classes, keys, labels, given, missing, group_by)
-    paths = [folder.joinpath(*parts) for parts in found]
-    images, damaged = _decode(folder, paths, size, progress)
+    split, notes = _split(folder, classes, keys, labels, given, missing, groups)
+    images, damaged = decoded(folder, ["/".join(parts) for parts in found], size, progress)
     if damaged:
         sound = [i for i in range(len(found)) if i not in damaged]
         images, labels, keys = images[sound], labels[sound], [keys[i] for i in sound]
-        split, notes = _split(folder, classes, keys, labels, given[sound], missing, group_by)
+        groups = None if groups is None else groups[sound]
+        split, notes = _split(folder, classes, keys, labels, given[sound], missing, groups)
         listed = [f"{'/'.join(found[i])} ({damaged[i]})" for i in sorted(damaged)[:3]]
         more = f" and {len(damaged) - 3:,} more" if len(damaged) > 3 else ""
         notes.append(
             f"Left out: {len(damaged):,} of {len(found):,} images that cannot be read: "
             f"{', '.join(listed)}{more}."
         )
-    if others:
-        kinds = ", ".join(f"{suffix} {n:,}" for suffix, n in others.most_common(4))
+    if kinds:
         notes.append(f"Left out: files that are no known images ({kinds}).")
     if len(everything) > len(found):
         n_loose = len(everything) - len(found)
         notes.append(f"Left out: images in no class folder ({n_loose:,}).")
     train, valid, test = (np.flatnonzero(split == role) for role in (TRAIN, VALID, TEST))
-    seen = {image.tobytes() for image in images[train]}
-    n_equal = sum(image.tobytes() in seen for image in images[test])
+    seen = {hash(images[i].tobytes()) for i in train}
+    n_equal = sum(hash(images[i].tobytes()) in seen for i in test)
     if n_equal:
         notes.append(f"Test images that are equal to training images: {n_equal:,}.")
     content = digest("\0".join((fingerprint(images, labels, train, valid, test), *classes)))
-    return Dataset(name, images, labels, classes, train, valid, test, content, tuple(notes))
+    numbers = None if groups is None else np.unique(groups, return_inverse=True)[1]
+    return Dataset(
+        name, images, labels, classes, train, valid, test, content, numbers, tuple(notes)
+    )
 
 
 def _scan(folder: Path) -> tuple[list[_Parts], list[_Parts], Counter[str]]:
@@ -151,9 +156,6 @@ def _arrange(
     has_splits = any(len(parts) == 3 and _role(parts[0]) is not None for parts in below)
     depth = 3 if has_splits else 2
     tops = sorted({parts[0] for parts in below})
-    if not below:
-        what = "images" if images else "no image"
-        raise InvalidInputError(f"{folder} must hold a folder for each class, but holds {what}.")
     if has_splits:
         used: dict[int, str] = {}
         for (top,) in (parts for parts in folders if len(parts) == 1):
@@ -189,7 +191,7 @@ def _arrange(
         role = _role(parts[0]) if has_splits else TRAIN
         if role is None or len(parts) != depth - 1:
             continue
-        if not parts[-1].isprintable():
+        if not _plain(parts[-1]) or not parts[-1].isprintable():
             raise InvalidInputError(f"{folder}: {parts[-1]!a} must be a printable name.")
         first = spelt.setdefault(role, {}).setdefault(_key(parts[-1]), parts[-1])
         if first != parts[-1]:
@@ -225,11 +227,9 @@ def _split(
     labels: NDArray[np.int64],
     given: NDArray[np.int8],
     missing: Sequence[int],
-    group_by: str,
+    groups: NDArray[np.str_] | None,
 ) -> tuple[NDArray[np.int8], list[str]]:
     """The role of each image, and how the splits `missing` came about."""
-    if group_by and not missing:
-        raise InvalidInputError(f"--group-by makes splits, but {folder} has all of them already.")
     counts = np.bincount(labels[given == TRAIN], minlength=len(classes))
     fewest, least = classes[int(counts.argmin())], MIN_TRAIN + len(missing)
     if counts.min() < least:
@@ -242,24 +242,24 @@ def _split(
     for role in missing:
         sizes[role] = np.maximum(1, np.rint(_SHARES[role] * counts))
     sizes[TRAIN] = counts - sizes.sum(axis=0)
-    names = [keys[i] for i in pool.tolist()]
-    roles, by = given.copy(), "the digest of CLASS/FILE"
-    if group_by:
-        groups = _groups(names, group_by)
-        roles[pool] = by_group(groups, labels[pool], sizes)
-        by = f"whole groups ({len(set(groups)):,} in all)"
+    roles, by = given.copy(), "its folders"
+    if groups is not None:
+        roles[pool] = by_group(groups[pool].tolist(), labels[pool], sizes)
+        by = f"what --group-by finds ({len(np.unique(groups)):,} groups)"
     elif missing:
-        roles[pool] = by_name(names, labels[pool], sizes)
+        roles[pool] = by_name([keys[i] for i in pool.tolist()], labels[pool], sizes)
+        by = "the digest of CLASS/FILE"
     for role, word in _WORDS.items():
         counts = np.bincount(labels[roles == role], minlength=len(classes))
         if not counts.any() or role == TRAIN and counts.min() < MIN_TRAIN:
-            fewest = "" if not counts.any() else f" of {classes[int(counts.argmin())]!r}"
+            fewest = f" of {classes[int(counts.argmin())]!r}" if counts.any() else ""
             raise InvalidInputError(
-                f"{folder}: {by} must leave enough {word} images{fewest}, but "
-                f"{counts.min()} are left."
+                f"the split of {folder} by {by} must leave enough {word} images{fewest}, but "
+                f"leaves {counts.min()}."
             )
     words = " and ".join(_WORDS[role] for role in missing)
-    return roles, [f"No folder says which the {words} images are: {by}."] if missing else []
+    note = f"No folder holds {words} images: {by} tells them apart."
+    return roles, [note] if missing else []
 
 
 def _groups(names: Sequence[str], pattern: str) -> list[str]:
@@ -280,72 +280,6 @@ def _groups(names: Sequence[str], pattern: str) -> list[str]:
     return [
         "/".join(m.group(i) or "" for i in range(1, m.re.groups + 1)) or m.group() for m in matches
     ]
-
-
-def _decode(
-    folder: Path, paths: Sequence[Path], size: int, progress: Progress | None
-) -> tuple[NDArray[np.uint8], dict[int, str]]:
-    """As `decode_all`, from the cache where it has what `paths` now hold."""
-    bytes_needed, memory = 3 * size**2 * len(paths), _memory()
-    if bytes_needed > memory / 3:
-        raise InvalidInputError(
-            f"images must fit into a third of the memory ({memory / 3 / 2**30:.1f} GiB), but "
-            f"{len(paths):,} of {size}x{size} take {bytes_needed / 2**30:.1f}."
-        )
-    place = cache_dir() / "folders"
-    of_folder = f"{digest(os.path.realpath(folder))[:16]}-{size}"
-    state = [(os.fspath(path), _stamp(path)) for path in paths]
-    file = place / f"{of_folder}-{digest(ascii(state))[:32]}.npz"
-    known = _read_cache(file)
-    if known is not None:
-        return known
-    with ExitStack() as stack:
-        # Several workers that start at once decode once. Without a place to write, each does.
-        with suppress(InvalidInputError):
-            stack.enter_context(locked(place / f"{of_folder}.lock"))
-        known = _read_cache(file)
-        if known is not None:
-            return known
-
-        def tell(done: int, total: int) -> None:
-            if progress is not None:
-                progress(f"reading {folder}", done, total, "images")
-
-        images, damaged = decode_all(paths.__getitem__, len(paths), side=size, progress=tell)
-        try:
-            with whole(file) as part, part.open("wb") as stream:
-                reasons = np.array(list(damaged.values()), dtype=np.str_)
-                np.savez(stream, images=images, damaged=list(damaged), reasons=reasons)
-        except InvalidInputError as error:
-            logger.warning("%s Without it images are read anew each time.", error)
-        for old in place.glob(f"{of_folder}-*.npz"):
-            if old != file:
-                old.unlink(missing_ok=True)
-    return images, damaged
-
-
-def _read_cache(file: Path) -> tuple[NDArray[np.uint8], dict[int, str]] | None:
-    """What `_decode` wrote; None if it is absent or unusable, as after a full disk."""
-    try:
-        # Opened here, because np.load leaves a file that it cannot read open.
-        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as content:
-            numbers, reasons = content["damaged"].tolist(), content["reasons"].tolist()
-            return content["images"], {int(k): v for k, v in zip(numbers, reasons, strict=True)}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
-        return None
-
-
-def _stamp(path: Path) -> tuple[int, int, int]:
-    """Size and times of a file; the time of its last change of any kind cannot be set back."""
-    try:
-        stat = path.stat()
-    except OSError:  # A link to nowhere: decoding tells.
-        return 0, 0, 0
-    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
-
-
-def _memory() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _role(name: str) -> int | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from optuna_deepweeds import attributes
+from optuna_deepweeds.datasets import NOTES
 from optuna_deepweeds.report.published import published_rows
 from optuna_deepweeds.report.standing import counted, duration, saved_share
 from optuna_deepweeds.report.view import StudyView
@@ -136,6 +137,8 @@ def evaluation_tables(view: StudyView) -> list[tuple[str, Table]]:
     """(title, table) for each part of the stored test results; empty if never evaluated."""
     stored = view.stored(attributes.EVALUATION)
     settings = [(k, stored[k]) for k in ("dataset", "protocol", "recipe") if k in stored]
+    if (note := NOTES.get(str(stored.get("dataset")))) is not None:
+        settings.append(("scenes", note))
     found = [("", Table(("setting", "value"), tuple(settings)))] if settings else []
     trials = [t for t in stored.get("trials") or [] if isinstance(t, Mapping)]
     if trials:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -17,6 +17,8 @@ from optuna_deepweeds.priors import n_imported
 from optuna_deepweeds.report.calibration import Calibration, calibration_of
 from optuna_deepweeds.spaces import SPACES
 from optuna_deepweeds.studies.accounting import Progress, progress, ranked
+from optuna_deepweeds.studies.spec import refuse_old_form
+from optuna_deepweeds.studies.storage.reading import Reader
 
 KINDS = {
     "COMPLETE": "finished", "PRUNED": "stopped", "FAIL": "failed", "RUNNING": "running",
@@ -55,14 +57,33 @@ class StudyView:
                 f"a report needs a study with one objective, but {study.study_name!r} has "
                 f"{len(study.directions)}."
             )
-        names = study.metric_names
-        return cls(
-            name=study.study_name,
-            direction=study.direction,
-            metric=names[0] if names else "value",
-            user_attrs=study.user_attrs,
-            trials=tuple(study.get_trials(deepcopy=False)),
-        )
+        names, trials = study.metric_names, study.get_trials(deepcopy=False)
+        return cls._made(study.study_name, study.direction, names, study.user_attrs, trials)
+
+    @classmethod
+    def read(cls, name: str, reader: Reader, *, params: bool = True) -> StudyView:
+        """Read the study `name` in a storage that is only looked at, its parameters if need be.
+
+        Raises:
+            NotFoundError: There is no such study.
+            InvalidInputError: It has several objectives.
+            SpecMismatchError: The version before made it with priors inside.
+        """
+        row = reader.study(name)
+        refuse_old_form(name, row.user_attrs)
+        trials = reader.trials(row.study_id, params=params)
+        return cls._made(name, row.directions[0], row.metric_names, row.user_attrs, trials)
+
+    @classmethod
+    def _made(
+        cls,
+        name: str,
+        direction: StudyDirection,
+        metrics: Sequence[str] | None,
+        user_attrs: Mapping[str, Any],
+        trials: Sequence[FrozenTrial],
+    ) -> StudyView:
+        return cls(name, direction, metrics[0] if metrics else "value", user_attrs, tuple(trials))
 
     @property
     def sign(self) -> float:

@@ -22,8 +22,10 @@ Spell = tuple[datetime, datetime]
 
 def epochs_trained(trial: FrozenTrial) -> int:
     """Epochs that `trial` itself trained, those inherited from its origin left out."""
+    if attributes.INHERITED not in trial.user_attrs:
+        return len(trial.intermediate_values)
     # Other programs may report from step 0 on.
-    inherited = whole_number(trial.user_attrs.get(attributes.INHERITED), -1)
+    inherited = whole_number(trial.user_attrs[attributes.INHERITED], -1)
     return sum(step > inherited for step in trial.intermediate_values)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -28,7 +28,7 @@ from optuna_deepweeds.studies.storage.identity import this_worker
 from optuna_deepweeds.studies.storage.locks import backend
 from optuna_deepweeds.studies.storage.resilient import collecting_params
 from optuna_deepweeds.tasks.run import Allowance, training_seed
-from optuna_deepweeds.trials import sign, whole_number
+from optuna_deepweeds.trials import root, sign, whole_number
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,8 @@ class Claim:
         seconds: For which it was trained before.
         allowance: How far it may be trained.
         is_last: As in `ending.Start`.
+        is_unjudged: Whether the worker of the trial that it runs again may have died before the
+            pruner decided on its last report.
     """
 
     trial: optuna.Trial
@@ -52,6 +54,7 @@ class Claim:
     seconds: float
     allowance: Allowance
     is_last: bool
+    is_unjudged: bool
 
 
 def claim(
@@ -89,7 +92,8 @@ def claim(
     )
     if not isinstance(decision, Start):
         return decision
-    queued = next(iter(closing or waiting), None)
+    # What runs again goes first, as if nothing had been.
+    queued = min(closing or waiting, key=lambda t: (root(t), t.number), default=None)
     allowance = decision.allowance
     if isinstance(decision, Continue) and not closing:
         stopped = _stopped(study, is_closing=isinstance(decision, Close))
@@ -101,7 +105,10 @@ def claim(
             queued = study._storage.get_trial(resume.continue_trial(study, stopped))
         elif state.complete:  # Of those that are ahead none can be continued any more.
             allowance = replace(allowance, must_finish=False)
-    return _begin(study, spec, space, queued, allowance, is_last=decision.is_last)
+    made = _begin(study, spec, space, queued, allowance, is_last=decision.is_last)
+    if isinstance(made, Claim) and queued is not None:
+        return replace(made, is_unjudged=_is_unjudged(queued, trials))
+    return made
 
 
 def fail(
@@ -152,9 +159,9 @@ def _begin(
             return Wait()  # Another program was faster.
         before: Mapping[str, Any] = {} if queued is None else queued.user_attrs
         n_reported = 0 if queued is None else len(queued.intermediate_values)
-        root = whole_number(before.get(attributes.ROOT), trial.number)
+        first = whole_number(before.get(attributes.ROOT), trial.number)
         # A chain goes on with the seed it began with, whatever version derived that.
-        seed = whole_number(before.get(attributes.SEED), training_seed(spec.seed, root))
+        seed = whole_number(before.get(attributes.SEED), training_seed(spec.seed, first))
         noted = {attributes.WORKER: this_worker(), attributes.SEED: seed}
         if allowance.epochs is not None:
             noted[attributes.ALLOWED] = min(n_reported + allowance.epochs, spec.epochs)
@@ -178,7 +185,15 @@ def _begin(
         return fail(study, failed._trial_id, f"{type(error).__name__}: {error}", error)
     seconds = before.get(attributes.TRAIN_SECONDS)
     seconds = float(seconds) if isinstance(seconds, (int, float)) else 0.0
-    return Claim(trial, config, root, seed, seconds, allowance, is_last)
+    return Claim(trial, config, first, seed, seconds, allowance, is_last, is_unjudged=False)
+
+
+def _is_unjudged(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> bool:
+    last = trial.last_step
+    for dead in (t for t in trials if t.number == trial.user_attrs.get(attributes.RETRY_OF)):
+        inherited = whole_number(dead.user_attrs.get(attributes.INHERITED), 0)
+        return last is not None and inherited < last == dead.last_step
+    return False
 
 
 def _misfit(space: SearchSpace, trial: FrozenTrial) -> str | None:

@@ -6,7 +6,8 @@ was interrupted, any worker may join a cell, and every other command reads it.
 | key | meaning |
 |---|---|
 | name | start of the studies' names |
-| dataset, space, epochs, fold | as for `study run` |
+| dataset, size, group_by, fold | as for `study run`, but `./photos` lies beside the file |
+| space, epochs | as for `study run` |
 | samplers, pruners, seeds | the grid |
 | trials, seconds, total_epochs | budget of each study, at least one of them |
 | thaw | whether DORA continues stopped trials |
@@ -17,6 +18,7 @@ was interrupted, any worker may join a cell, and every other command reads it.
 from __future__ import annotations
 
 import math
+import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -132,6 +134,8 @@ class _File:
     space: str = "course"
     epochs: int = MAX_EPOCHS
     fold: int = 0
+    size: int = 32
+    group_by: str = ""
     trials: int | None = None
     seconds: float | None = None
     total_epochs: int | None = None
@@ -250,7 +254,11 @@ def _cell(folder: Path, grid: _File, sampler: str, pruner: str, seed: int) -> Ce
     return Cell(
         name=name,
         spec=StudySpec(
-            dataset=grid.dataset,
+            dataset=os.path.abspath(folder / grid.dataset)
+            if os.sep in grid.dataset
+            else grid.dataset,
+            size=grid.size,
+            group_by=grid.group_by,
             space=grid.space,
             epochs=grid.epochs,
             fold=grid.fold,

@@ -138,12 +138,13 @@ def _queue(study: Study, trial: FrozenTrial, epoch: int, links: dict[str, int]) 
     }
     # The root names the checkpoint, and seeds the training, also when it begins anew.
     user_attrs |= links | {attributes.ROOT: root(trial)}
-    # What Optuna's enqueue_trial writes; without parameters (the worker died before it suggested
-    # any) the trial samples afresh.
-    system_attrs: dict[str, Any] = {"fixed_params": dict(trial.params)}
+    # What Optuna's enqueue_trial writes. Where the worker died before it suggested any parameters,
+    # those that the trial was queued with hold, and others are sampled afresh.
+    fixed = trial.system_attrs.get("fixed_params", {}) | trial.params
     curve = {step: value for step, value in trial.intermediate_values.items() if step <= epoch}
     if epoch:
-        user_attrs[attributes.INHERITED] = epoch
+        # The worker may have died between saving the epoch and telling it.
+        user_attrs[attributes.INHERITED] = max(curve, default=0)
     else:
         user_attrs.pop(attributes.CHECKPOINT, None)
     return study._storage.create_new_trial(
@@ -153,7 +154,7 @@ def _queue(study: Study, trial: FrozenTrial, epoch: int, links: dict[str, int]) 
             params=trial.params,
             distributions=trial.distributions,
             user_attrs=user_attrs,
-            system_attrs=system_attrs,
+            system_attrs={"fixed_params": fixed},
             intermediate_values=curve,
         ),
     )

@@ -146,7 +146,10 @@ class Worker:
 
     def _end(self, trial: FrozenTrial, note: str) -> None:
         """Tell of a trial that has ended, and give up after too many failures."""
-        logger.info("trial %d ended: %s", trial.number, note or trial.state.name.lower())
+        said = note or trial.state.name.lower()
+        if trial.value is not None:
+            said += f", {trial.value:.4g} at epoch {trial.last_step}"
+        logger.info("trial %d ended: %s", trial.number, said)
         self._observer.trial_ended(self._study, trial, note)
         self._is_untidy = True
         if note.startswith("failed"):
@@ -173,9 +176,11 @@ class Worker:
             trial.set_user_attr(attributes.TRAIN_SECONDS, round(seconds, 3))
 
         try:
+            if claimed.is_unjudged and not claimed.allowance.must_finish and trial.should_prune():
+                raise optuna.TrialPruned
             value = self._task(trial, self._lend(claimed, heart))
             note_seconds()
-            return self._study.tell(trial, value), ""
+            return self._tell(trial, value), ""
         except optuna.TrialPruned:
             note_seconds()
             return self._stop(claimed)
@@ -203,7 +208,7 @@ class Worker:
         number = claimed.trial.number
 
         def on_report(epoch: int, value: float) -> None:
-            logger.debug("trial %d, epoch %d: %.4f", number, epoch, value)
+            logger.info("trial %d, epoch %d: %.4g", number, epoch, value)
             self._observer.epoch_finished(number, epoch, value)
 
         return Run(
@@ -227,10 +232,19 @@ class Worker:
         if claimed.is_last:
             best = best_trial(self._study.get_trials(deepcopy=False), direction)
             if is_ahead(self._storage.get_trial(trial._trial_id), best, direction):
-                return resume.put_back(
-                    self._storage, trial, {attributes.CLOSING: True}
-                ), "put back"
-        return self._study.tell(trial, state=TrialState.PRUNED), ""
+                closing = {attributes.CLOSING: True}
+                return resume.put_back(self._storage, trial, closing), "put back"
+        return self._tell(trial, state=TrialState.PRUNED), ""
+
+    def _tell(
+        self, trial: optuna.Trial, value: float | None = None, state: TrialState | None = None
+    ) -> FrozenTrial:
+        try:
+            return self._study.tell(trial, value, state=state)
+        except ValueError as error:
+            if self._storage.get_trial(trial._trial_id).state == TrialState.RUNNING:
+                raise
+            raise UpdateFinishedTrialError(str(error)) from error
 
     def _tidy(self, trials: Sequence[FrozenTrial]) -> None:
         """Delete the checkpoints that nothing will go on from."""

@@ -160,6 +160,9 @@ def make_task(
         InvalidInputError: If there is no such data set, or its images are others than those
             asked for.
     """
+    space = SPACES[space] if isinstance(space, str) else space
+    if space.name not in SPACES:
+        _check_space(space)
     try:
         images = datasets.load(
             dataset, data_dir=data_dir, fold=fold, size=size, group_by=group_by, progress=progress
@@ -175,9 +178,6 @@ def make_task(
             f"the images of {dataset} must be those that the study began with "
             f"({fingerprint[:12]}), but are {images.fingerprint[:12]} ({splits}): {advice}."
         )
-    space = SPACES[space] if isinstance(space, str) else space
-    if space.name not in SPACES:
-        _check_space(space)
     return ImageTask(images, space, epochs, deterministic)
 
 

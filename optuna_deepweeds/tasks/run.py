@@ -130,7 +130,7 @@ class Run:
         if step >= self.epochs:
             self._save(step, save)
         # A step that is trained again, after a damaged checkpoint, was judged before.
-        elif is_new and self._trial.should_prune() and not self.allowance.must_finish:
+        elif is_new and self._is_stopped():
             self._save(step, save)
             raise optuna.TrialPruned
         elif self._must_stop() or self._left <= 0:
@@ -143,12 +143,19 @@ class Run:
         To be called after a checkpoint was loaded: it may be newer than the last report.
 
         Raises:
+            optuna.TrialPruned: If the pruner stops or pauses the trial after a new one.
             TrialInterrupted: If they are all that the trial may be trained for.
         """
-        last = 0
+        last, is_new = 0, False
         for last, value in enumerate(curve, start=1):
-            self._tell(value, last)
-        if self._left <= 0 and last < self.epochs:
+            is_new = self._tell(value, last)
+        if is_new:  # The worker before died before it could note it.
+            self._trial.set_user_attr(attributes.CHECKPOINT, last)
+        if last >= self.epochs:
+            return
+        if is_new and self._is_stopped():
+            raise optuna.TrialPruned
+        if self._left <= 0:
             raise TrialInterrupted
 
     def note(self, value: float, step: int) -> None:
@@ -169,6 +176,10 @@ class Run:
         takes little time, or that step would have been saved.
         """
         return self._must_stop() and not self._is_unsaved
+
+    def _is_stopped(self) -> bool:
+        # Asked in any case: the pruner also notes what it foresees.
+        return self._trial.should_prune() and not self.allowance.must_finish
 
     def _must_stop(self) -> bool:
         return self._asked_to_stop() or time.monotonic() > self._ends_at

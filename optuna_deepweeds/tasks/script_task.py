@@ -33,6 +33,8 @@ from optuna_deepweeds.tasks.task import default_direction
 _POLL_SECONDS = 0.2
 _GRACE_SECONDS = 10.0
 """What a command has to end by itself before it is killed."""
+_NOT_FINITE = re.compile(rb"([:\s])[-+]?(?:nan|inf(?:inity)?)\b")
+"""As C, awk and others print what JSON does not know; a step of either kind is of no use."""
 _PLACE = re.compile(r"\{(\w+)\}")
 _LENT = ("checkpoint", "epochs", "device", "seed", "until")
 
@@ -41,9 +43,9 @@ _LENT = ("checkpoint", "epochs", "device", "seed", "until")
 class ScriptTask:
     """Runs a command for each trial; a `Task`.
 
-    `{name}` in the command stands for the parameter, `{checkpoint}`, `{seed}`, `{epochs}`,
-    `{until}` and `{device}` for what the run lends; other braces stay. The environment has the
-    same as `PARAM_name` and `RUN_CHECKPOINT`, `RUN_SEED`, `RUN_EPOCHS`, ...
+    `{name}` in the command stands for the parameter, for nothing where that does not exist;
+    `{checkpoint}`, `{seed}`, `{epochs}`, `{until}` and `{device}` for what the run lends; other
+    braces stay. The environment has the same as `PARAM_name`, `RUN_CHECKPOINT`, `RUN_SEED`, ...
 
     On stdout, each line `{"value": 0.73}` or `{"step": 3, "value": 0.73}` reports a step; other
     lines are ignored. A command that writes its checkpoint, whole or not at all, before it prints
@@ -134,7 +136,7 @@ class ScriptTask:
         until = run.epochs if left is None else min(run.epochs, len(run.reported) + left)
         lent = {name: getattr(run, name) or "" for name in _LENT[:-2]}
         lent |= {"seed": run.seed, "until": until}
-        values = {**run.config, **lent}
+        values = dict.fromkeys(self.space.distributions, "") | run.config | lent
         words = [
             _PLACE.sub(lambda found: str(values.get(found[1], found[0])), word)
             for word in self._words
@@ -246,7 +248,7 @@ class _Command:
 def _record(line: bytes) -> dict[str, Any] | None:
     """What a line reports, or None if it is something else."""
     try:
-        record = json.loads(line)
+        record = json.loads(_NOT_FINITE.sub(rb"\1NaN", line))
     except ValueError:
         return None
     if not isinstance(record, dict) or "value" not in record:

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from optuna_deepweeds import datasets
-from optuna_deepweeds.datasets import Dataset, folder
+from optuna_deepweeds.datasets import Dataset, decoded
 from optuna_deepweeds.datasets.folder import load_folder
 from optuna_deepweeds.errors import DeepWeedsError, InvalidInputError, NotFoundError
 
@@ -87,7 +87,7 @@ def test_missing_splits_are_taken_from_the_training_images(tmp_path: Path) -> No
     data = load(tmp_path)
     assert kinds(data, data.test) == {"x": 6, "y": 6, "z": 0}
     assert kinds(data, data.valid) == {"x": 3, "y": 3, "z": 3}
-    assert "No folder says which the validation images are" in data.notes[0]
+    assert "No folder holds validation images" in data.notes[0]
     assert data.notes[1].startswith("Test images that are equal to training images: ")
     assert "test: 12 images, 2 of 3 classes, 6 each" in data.lines()
 
@@ -102,10 +102,11 @@ def test_groups_stay_together(tmp_path: Path) -> None:
     days = [set(data.images[at][:, 0, 0, 1].tolist()) for at in data.splits.values()]
     assert not (days[0] & days[1] or days[0] & days[2] or days[1] & days[2])
     assert [len(day) for day in days] == [8, 2, 2]
+    assert data.groups is not None and np.array_equal(data.groups, data.images[:, 0, 0, 1])
     for pattern, words in (
         ("(", "must be a regular expression"),
         ("month", "finds nothing in 120 of 120, such as 'a/day00-0.png'"),
-        ("day", "whole groups (1 in all) must leave enough validation images, but 0"),
+        ("day", "(1 groups) must leave enough validation images, but leaves 0"),
     ):
         with pytest.raises(InvalidInputError, match=re.escape(words)):
             load(tmp_path, group_by=pattern)
@@ -160,7 +161,9 @@ def test_decoded_images_are_kept_until_a_file_changes(tmp_path: Path, cache: Pat
     assert len(kept) == 2
     for file in kept:
         file.write_bytes(file.read_bytes()[:300])
+        file.with_name(f".{file.name}.1.part").write_text("of a killed process")
     assert read("two/same").fingerprint == two.fingerprint and len(told) == 4
+    assert len(list(cache.rglob("*.part"))) == 1
 
 
 def test_a_cache_that_cannot_be_written_is_told_and_gone_without(
@@ -198,6 +201,7 @@ def test_a_cache_that_cannot_be_written_is_told_and_gone_without(
         ({"train/a": 9, "train/b": 9, "test/B": 9}, "'b' of the training images is 'B' of the t"),
         ({"train/a": 9, "train/b": 2, "test/a": 9, "val/a": 9}, "3 training images, but 'b' "),
         ({"a\nb": 9, "c": 9}, "must be a printable name"),
+        ({" ": 9, "c": 9}, "' ' must be a printable name"),
     ],
 )
 def test_what_is_wrong_is_one_sentence(
@@ -210,6 +214,14 @@ def test_what_is_wrong_is_one_sentence(
         load(tmp_path / "my photos")
     assert "\n" not in str(failure.value)
     assert not list(cache.iterdir())  # Nothing was decoded for it.
+
+
+def test_files_that_are_no_images_are_counted(tmp_path: Path) -> None:
+    for name in ("a.heic", "b.HEIC", "list.txt"):
+        (tmp_path / "c").mkdir(exist_ok=True)
+        (tmp_path / "c" / name).write_text("")
+    with pytest.raises(InvalidInputError, match=r"holds no image \(.heic 2, .txt 1\)"):
+        load(tmp_path)
 
 
 def test_places_that_are_no_folder_are_told(tmp_path: Path) -> None:
@@ -250,6 +262,6 @@ def test_more_images_than_memory_are_refused(
 ) -> None:
     for label in ("a", "b"):
         fill(tmp_path / label, 6)
-    monkeypatch.setattr(folder, "_memory", lambda: 100_000)
+    monkeypatch.setattr(decoded, "_memory", lambda: 100_000)
     with pytest.raises(DeepWeedsError, match="12 of 128x128 take"):
         load(tmp_path, size=128)

@@ -58,6 +58,10 @@ def test_grid_has_a_cell_for_every_combination(tmp_path: Path) -> None:
     assert last.name == "mine-rf_ei-dora-seed2"
     assert last.spec.thaw and last.spec.epochs == 2 and last.budget.trials == 3
     assert last.priors == (str(tmp_path / "runs.csv"), "sqlite:///a.db#old")
+    assert (last.spec.dataset, last.spec.size) == ("demo", 32)
+    own = GRID.replace('"demo"', '"./photos"\nsize = 64\ngroup_by = "day."')
+    spec = read_experiment(write(tmp_path, own)).cells[0].spec
+    assert (spec.dataset, spec.size, spec.group_by) == (str(tmp_path / "photos"), 64, "day.")
     assert cells[0].priors == () and not cells[0].spec.thaw
 
 

@@ -178,8 +178,6 @@ def check_file(url: URL, *, must_exist: bool) -> None:
 
 def _outdated(engine: Engine, revision: str) -> StorageError:
     """The error for tables of an earlier Optuna, with what brings them over."""
-    with engine.connect() as connection:
-        version = connection.exec_driver_sql("SELECT library_version FROM version_info").scalar()
     name = shown(engine.url)
     way = f"optuna storage upgrade --storage {shlex.quote(name)}"
     if revision < "v2.4.0" and sqlite_path(engine.url) is not None:
@@ -187,8 +185,15 @@ def _outdated(engine: Engine, revision: str) -> StorageError:
         way += " (first with Optuna 2.10, SQLAlchemy 1.3 and Alembic 1.4, then with this one)"
     return StorageError(
         f"A storage must have the tables of Optuna {optuna.__version__}, but those of {name} are "
-        f"of Optuna {version}. Copy it, then run: {way}"
+        f"of Optuna {_made_by(engine)}. Copy it, then run: {way}"
     )
+
+
+def _made_by(engine: Engine) -> str:
+    """The version of Optuna that made the tables; empty while they are being made."""
+    with engine.connect() as connection:
+        version = connection.exec_driver_sql("SELECT library_version FROM version_info").scalar()
+        return str(version or "")
 
 
 def _revision(url: URL, *, must_exist: bool) -> str | None:
@@ -210,8 +215,9 @@ def schema_revision(engine: Engine, *, must_exist: bool) -> str | None:
             revision = connection.exec_driver_sql(query).scalar()
             return None if revision is None else str(revision)
     name = shown(engine.url)
-    if {"studies", "version_info"} <= tables:
-        raise _outdated(engine, revision="")  # Of a version without Alembic, below 0.10.
+    # Below 0.10 there was no Alembic; of later ones, who made the tables died before the end.
+    if {"studies", "version_info"} <= tables and _made_by(engine).startswith("0."):
+        raise _outdated(engine, revision="")
     if tables and not tables & _OPTUNA_TABLES and sqlite_path(engine.url) is not None:
         raise StorageError(
             f"A storage must be empty or made by Optuna, but {name} holds other tables "

@@ -36,6 +36,7 @@ class StudyRow:
     name: str
     directions: tuple[StudyDirection, ...]
     user_attrs: dict[str, Any]
+    metric_names: list[str] | None
 
 
 @dataclass(frozen=True)
@@ -155,8 +156,12 @@ def _studies(connection: Connection) -> list[StudyRow]:
         "SELECT study_id, key, value_json FROM study_user_attributes"
     ):
         attrs.setdefault(study_id, {})[key] = json.loads(value)
+    named = (
+        "SELECT study_id, value_json FROM study_system_attributes WHERE key = 'study:metric_names'"
+    )
+    metrics = {study_id: json.loads(names) for study_id, names in rows(named)}
     return [
-        StudyRow(study_id, name, tuple(directions[study_id]), attrs.get(study_id, {}))
-        for study_id, name in rows("SELECT study_id, study_name FROM studies ORDER BY study_id")
-        if study_id in directions
+        StudyRow(i, name, tuple(directions[i]), attrs.get(i, {}), metrics.get(i))
+        for i, name in rows("SELECT study_id, study_name FROM studies ORDER BY study_id")
+        if i in directions
     ]

@@ -107,11 +107,12 @@ def _read_details(
         ):
             value = value if kind == "FINITE" else _NOT_FINITE[kind]
             trials[trial_id].intermediate_values[step] = value
-    order = "ORDER BY trial_id, key"
-    for trial_id, key, text in rows("key, value_json", "trial_user_attributes", order):
-        trials[trial_id]._user_attrs[key] = json.loads(text)
-    for trial_id, key, text in rows("key, value_json", "trial_system_attributes", order):
-        trials[trial_id]._system_attrs[key] = json.loads(text)
+    for kind in ("user", "system"):
+        stored = rows("key, value_json", f"trial_{kind}_attributes", "ORDER BY trial_id, key")
+        # As one document: a hundred thousand small ones take three times as long.
+        read = json.loads(f"[{','.join(text for _, _, text in stored)}]")
+        for (trial_id, key, _), value in zip(stored, read, strict=True):
+            getattr(trials[trial_id], f"_{kind}_attrs")[key] = value
 
 
 def _rows(connection: Connection, statement: str) -> Sequence[Any]:

@@ -1,0 +1,152 @@
+"""A study of anyone's objective or command, as its owner sees it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Command
+
+OBJECTIVE = """
+import optuna
+
+def objective(trial):
+    x = trial.suggest_float("x", -1, 1)
+    for step in range(3):
+        trial.report(x * x + step, step)
+        if trial.should_prune():
+            raise optuna.TrialPruned
+    return x * x
+
+def unchecked(trial): return trial.suggest_float("x", -1, 1)
+def nothing(trial): trial.suggest_float("x", -1, 1)
+def pair(trial): return 1.0, 2.0
+def nan(trial): return float("nan")
+def leaves(trial): raise SystemExit(3)
+def three(trial, a, b): return 1.0
+class Made: pass
+
+SPACE = {"x": optuna.distributions.FloatDistribution(-1, 1)}
+WIDER = {"x": optuna.distributions.FloatDistribution(-2, 2)}
+OTHER = {"y": optuna.distributions.FloatDistribution(-1, 1)}
+"""
+PLAIN = ("--sampler", "random", "--pruner", "none", "--trials", 2)
+
+
+@pytest.fixture
+def here(command: Command) -> Command:
+    Path("my.py").write_text(OBJECTIVE)
+    return command
+
+
+def test_a_plain_objective_has_all_that_a_study_has(here: Command) -> None:
+    done = here("study", "run", "mine", "--objective", "my.py", *PLAIN)
+    assert done.code == 0
+    assert "Task     my.py:objective: value, smaller is better\n" in done.err
+    assert "Assumed  --direction minimize, --max-resource 20" in done.err
+    assert done.err.count("saves nothing: an interrupted trial begins anew") == 1
+    assert "6 epochs in" in done.err  # Steps from 0 on are counted from 1.
+    spaced = ("--objective", "my.py", "--space", "my.py:SPACE")
+    assert here("study", "run", "spaced", *spaced, *PLAIN, "--dry-run").code == 0
+    again = here("study", "run", "mine", "--objective", "my.py:objective", *PLAIN)
+    assert again.code == 0 and "Going on with the study" in again.err
+    assert "saves nothing" not in again.err
+    assert here("study", "export", "mine", "mine.jsonl").code == 0
+    assert here("study", "import", "mine.jsonl", "--name", "copy").code == 0
+    assert here("study", "resume", "copy", "--trials", 3).code == 0
+    rows = here("study", "list", "-f", "json").json
+    assert [(r["name"], r["finished"], r["dataset"]) for r in rows] == [
+        ("mine", 2, "my.py:objective"),
+        ("copy", 3, "my.py:objective"),
+    ]
+    evaluated = here("study", "evaluate", "mine")
+    assert (evaluated.code, evaluated.err.count("\n")) == (2, 1)
+
+
+def test_a_changed_objective_is_told_and_may_be_accepted(here: Command) -> None:
+    run = ("study", "run", "mine", "--objective", "my.py", *PLAIN)
+    assert here(*run).code == 0
+    Path("my.py").write_text(OBJECTIVE + "# another\n")
+    for words in (run, ("study", "resume", "mine"), ("worker", "mine")):
+        refused = here(*words)
+        assert (refused.code, refused.err.count("\n")) == (4, 1)
+        assert "has changed" in refused.err and "--accept-changes" in refused.err
+    assert here("study", "resume", "mine", "--trials", 3, "--accept-changes").code == 0
+    assert here("study", "resume", "mine", "--trials", 4).code == 0
+    Path("my.py").write_text(OBJECTIVE + "# a third\n")
+    other = here(*run, "--accept-changes", "--seed", 5)
+    assert other.code == 4 and "seed is 0" in other.err
+    assert here("study", "resume", "mine").code == 4  # What was refused accepted nothing.
+    assert here(*run, "--accept-changes").code == 0
+    assert here(*run).code == 0
+
+
+@pytest.mark.parametrize("name", ["nothing", "pair", "nan", "leaves"])
+def test_a_mistake_in_an_objective_ends_the_study_soon(here: Command, name: str) -> None:
+    done = here("study", "run", "mine", "--objective", f"my.py:{name}", *PLAIN)
+    assert done.code == 1
+    assert done.err.count("failed: ") == 3 + 1
+    reason = here("study", "trials", "mine", "--failed", "-f", "csv").csv[0]["reason"]
+    assert reason.startswith(("an objective must return", "the objective left by sys.exit(3)"))
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("--objective", "my.py:three"), "takes (trial, a, b)"),
+        (("--objective", "my.py:Made"), "is a class"),
+        (("--objective", "my.py:SPACE"), "is no function"),
+        (("--objective", "my.py:objectiv"), "Did you mean 'objective'"),
+        (("--objective", "no.py"), "no file"),
+        (("--objective", "my.py", "--thaw"), "--thaw needs a task that saves"),
+        (("--objective", "my.py", "--dataset", "demo"), "--dataset"),
+        (("--objective", "my.py", "--script", "true"), "exclude one another"),
+        (("--objective", "my.py", "--max-resource", 0), "epochs >= 1"),
+        (("--objective", "my.py", "--direction", "up"), "minimize"),
+        (("--script", "true"), "needs --space"),
+        (("--script", "nosuchprogram", "--space", "my.py:SPACE"), "no program"),
+        (("--script", "python none.py", "--space", "my.py:SPACE"), "no file none.py"),
+        (("--metric", "loss"), "are of --objective and --script"),
+        (("--dataset", "demo", "--space", "my.py:SPACE"), "training knows no 'x'"),
+    ],
+)
+def test_what_cannot_be_searched_is_one_line(
+    here: Command, args: tuple[object, ...], words: str
+) -> None:
+    done = here("study", "run", "mine", *args)
+    assert done.code in (2, 3)
+    assert words in done.err and done.err.count("\n") == 1
+    assert not Path("storage").exists()
+
+
+@pytest.mark.parametrize(
+    ("space", "words"),
+    [
+        (
+            "WIDER",
+            "x is a number from -1 to 1 in the objective and a number from -2 to 2 in my.py",
+        ),
+        ("OTHER", "the objective suggests 'x', which the space my.py:OTHER does not have."),
+    ],
+)
+def test_a_space_that_contradicts_its_objective_is_one_line(
+    here: Command, space: str, words: str
+) -> None:
+    done = here("study", "run", "m", "--objective", "my.py", "--space", f"my.py:{space}", *PLAIN)
+    assert done.code == 2
+    assert words in done.err.splitlines()[-1]
+    assert (
+        here("study", "run", "n", "--objective", "my.py", "--space", "my.py:SPACE", *PLAIN).code
+        == 0
+    )
+
+
+def test_spaces_are_shown_by_name_and_file(here: Command) -> None:
+    rows = here("spaces", "show", "course", "-f", "json").json
+    assert {"parameter": "n_conv_layers", "range": [1, 3]}.items() <= rows[0].items()
+    assert here("spaces", "show", "my.py:SPACE", "-f", "csv").csv[0]["parameter"] == "x"
+    Path("mine.toml").write_text(here("spaces", "show", "modern", "--toml").out)
+    same = here("spaces", "show", "mine.toml", "-f", "json").json
+    assert same == here("spaces", "show", "modern", "-f", "json").json
+    assert here("spaces", "show", "curse").code == 2
