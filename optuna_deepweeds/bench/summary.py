@@ -17,7 +17,7 @@ other tasks of the kind; where there is only one, both are over its parts:
                 all budgets
     ratio, early_ratio
                 of regret and early to the reference's on the same tasks and seeds
-    vs_cold     paired difference to the same methods without prior curves: below 0 they help
+    vs_cold     paired difference to the same methods without priors: below 0 they help
     fewer_than_none
                 how many times fewer epochs the mean course needs to reach what no pruning in
                 random order reaches with the last budget
@@ -43,8 +43,8 @@ from optuna_deepweeds.seeds import generator
 FLOOR = 1e-5
 """Added to fractions before the logarithm, so that the optimum itself has a finite one."""
 UNIT = 1e-4
-SETTING = ("max_resource", "workers", "noise", "mislead", "held_out")
-ENTRY = ("sampler", "pruner", "prior_curves")
+SETTING = ("max_resource", "workers", "noise")
+ENTRY = ("sampler", "pruner", "priors")
 LONG = 8
 """Full trainings from which on a search is more than the finishing of a first trial."""
 
@@ -221,7 +221,7 @@ def pruner_columns(budgets: Sequence[int]) -> tuple[str, ...]:
 
 
 def warm_start_columns(budgets: Sequence[int]) -> tuple[str, ...]:
-    """Columns that show what prior curves do, in order."""
+    """Columns that show what priors do, in order."""
     after_each = [(f"regret_{b}", *_with_errors(f"vs_cold_{b}")) for b in budgets]
     return (*_FIRST, *_with_errors("regret", "early", "vs_cold"), *sum(after_each, ()))
 
@@ -240,7 +240,7 @@ def summarise_pruners(
     reference: tuple[str, str] = ("random", "promotion-4"),
     by_task: bool = False,
 ) -> list[dict[str, Any]]:
-    """A record for each setting, group, sampler, pruner and kind of prior curves.
+    """A record for each setting, group, sampler, pruner and kind of priors.
 
     Args:
         runs: As `results.read` returns them.
@@ -264,7 +264,7 @@ def summarise_pruners(
         curves = (case["task"], case["max_resource"])
         for kind, digest in (
             ("", case["digest"]),
-            (method["prior_curves"], method["prior_digest"]),
+            (method["priors"], method["prior_digest"]),
         ):
             if digests.setdefault((*curves, kind), digest) != digest:
                 raise InvalidInputError(

@@ -84,6 +84,7 @@ size_option = click.option(
 group_by_option = click.option(
     "--group-by",
     default="",
+    show_default=False,
     metavar="REGEX",
     help="Images of a folder in whose CLASS/FILE it finds the same, such as a day, come into one "
     "split.",

@@ -22,6 +22,8 @@ class Dataset:
         valid: (n_valid,) int64, likewise.
         test: (n_test,) int64, likewise; never looked at during a search.
         fingerprint: Hexadecimal digest of images, labels and split.
+        groups: (n,) int64, equal for images that must come into the same split; None if each is
+            for itself.
         notes: What its owner should know of how it was read, a sentence each.
     """
 
@@ -33,6 +35,7 @@ class Dataset:
     valid: NDArray[np.int64]
     test: NDArray[np.int64]
     fingerprint: str = ""
+    groups: NDArray[np.int64] | None = None
     notes: tuple[str, ...] = ()
 
     @property

@@ -68,7 +68,8 @@ def decoded(
                 np.savez(stream, images=images, damaged=list(damaged), reasons=reasons)
         except InvalidInputError as error:
             logger.warning("%s Without it images are read anew each time.", error)
-        for old in place.glob(f"{of_folder}-*.npz"):
+        # Of earlier states of the folder, and of killed processes.
+        for old in (*place.glob(f"{of_folder}-*"), *place.glob(f".{of_folder}-*")):
             if old != kept:
                 old.unlink(missing_ok=True)
     return images, damaged

@@ -86,17 +86,23 @@ def load_folder(
     classes, found, roles = _arrange(folder, everything, folders)
     names = [_plain(parts[-2]) for parts in found]
     keys = [f"{name}/{_plain(parts[-1])}" for name, parts in zip(names, found, strict=True)]
-    numbers = {name: number for number, name in enumerate(classes)}
-    labels = np.array([numbers[name] for name in names], dtype=np.int64)
+    number = {name: i for i, name in enumerate(classes)}
+    labels = np.array([number[name] for name in names], dtype=np.int64)
     given = np.array(roles, dtype=np.int8)
     missing = [role for role in _SHARES if role not in roles]
+    groups = None
+    if group_by:
+        if not missing:
+            raise InvalidInputError(f"--group-by makes splits, but {folder} has all of them.")
+        groups = np.array(_groups(keys, group_by))
     # Before the work is done, and again where it showed that images are of no use.
-    split, notes = _split(folder, classes, keys, labels, given, missing, group_by)
+    split, notes = _split(folder, classes, keys, labels, given, missing, groups)
     images, damaged = decoded(folder, ["/".join(parts) for parts in found], size, progress)
     if damaged:
         sound = [i for i in range(len(found)) if i not in damaged]
         images, labels, keys = images[sound], labels[sound], [keys[i] for i in sound]
-        split, notes = _split(folder, classes, keys, labels, given[sound], missing, group_by)
+        groups = None if groups is None else groups[sound]
+        split, notes = _split(folder, classes, keys, labels, given[sound], missing, groups)
         listed = [f"{'/'.join(found[i])} ({damaged[i]})" for i in sorted(damaged)[:3]]
         more = f" and {len(damaged) - 3:,} more" if len(damaged) > 3 else ""
         notes.append(
@@ -114,7 +120,10 @@ def load_folder(
     if n_equal:
         notes.append(f"Test images that are equal to training images: {n_equal:,}.")
     content = digest("\0".join((fingerprint(images, labels, train, valid, test), *classes)))
-    return Dataset(name, images, labels, classes, train, valid, test, content, tuple(notes))
+    numbers = None if groups is None else np.unique(groups, return_inverse=True)[1]
+    return Dataset(
+        name, images, labels, classes, train, valid, test, content, numbers, tuple(notes)
+    )
 
 
 def _scan(folder: Path) -> tuple[list[_Parts], list[_Parts], Counter[str]]:
@@ -218,11 +227,9 @@ def _split(
     labels: NDArray[np.int64],
     given: NDArray[np.int8],
     missing: Sequence[int],
-    group_by: str,
+    groups: NDArray[np.str_] | None,
 ) -> tuple[NDArray[np.int8], list[str]]:
     """The role of each image, and how the splits `missing` came about."""
-    if group_by and not missing:
-        raise InvalidInputError(f"--group-by makes splits, but {folder} has all of them already.")
     counts = np.bincount(labels[given == TRAIN], minlength=len(classes))
     fewest, least = classes[int(counts.argmin())], MIN_TRAIN + len(missing)
     if counts.min() < least:
@@ -235,14 +242,12 @@ def _split(
     for role in missing:
         sizes[role] = np.maximum(1, np.rint(_SHARES[role] * counts))
     sizes[TRAIN] = counts - sizes.sum(axis=0)
-    names = [keys[i] for i in pool.tolist()]
     roles, by = given.copy(), "its folders"
-    if group_by:
-        groups = _groups(names, group_by)
-        roles[pool] = by_group(groups, labels[pool], sizes)
-        by = f"what is found by --group-by ({len(set(groups)):,} groups)"
+    if groups is not None:
+        roles[pool] = by_group(groups[pool].tolist(), labels[pool], sizes)
+        by = f"what --group-by finds ({len(np.unique(groups)):,} groups)"
     elif missing:
-        roles[pool] = by_name(names, labels[pool], sizes)
+        roles[pool] = by_name([keys[i] for i in pool.tolist()], labels[pool], sizes)
         by = "the digest of CLASS/FILE"
     for role, word in _WORDS.items():
         counts = np.bincount(labels[roles == role], minlength=len(classes))
