@@ -95,3 +95,24 @@ def expected_end(trial: FrozenTrial) -> float | None:
     if type(value) not in (int, float) or not math.isfinite(value):
         return None
     return float(value)
+
+
+def worth_at(curve: Mapping[int, float], step: int) -> float:
+    """What a trial is worth at a step: the mean of its last ceil(step / 2) reports up to there.
+
+    A curve with gaps that jumps over the step is read up to its first report after it.
+
+    Args:
+        curve: Reports by step, in any order, larger is better.
+        step: At least 1.
+
+    Returns:
+        NaN when the curve has not come to the step, minus infinity when one of these reports is
+        not finite.
+    """
+    at = min((s for s in curve if s >= step), default=None)
+    if at is None:
+        return math.nan
+    steps = sorted(s for s in curve if s <= at)[-((step + 1) // 2) :]
+    value = sum(curve[s] for s in steps) / len(steps)
+    return value if math.isfinite(value) else -math.inf

@@ -148,7 +148,8 @@ def pruners(
     below 0 where they help).
     """
     from optuna_deepweeds.bench import pruners as bench
-    from optuna_deepweeds.bench import results, runner, summary
+    from optuna_deepweeds.bench import results, runner
+    from optuna_deepweeds.bench import summary_curves as summary
 
     sources = _sources(_expand(patterns), families)
     if quick:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 from collections.abc import Callable, Sequence
@@ -38,6 +39,10 @@ class DoraPruner(BasePruner):
        rung is given the same number of steps in total, a quarter of what first steps cost. Of
        equal ones those that went on already count first.
     3. Otherwise a new configuration starts.
+
+    Before the quotas come probes, one in eight of what `rf_ei` suggests by curves: they go on to
+    four times the first rung, or a fifth of a training, whatever their rank, so that sampler and
+    rule notice where the order at first steps is not that of later ones.
 
     A trial whose report is not finite ranks last and is not continued. The rule forecasts
     nothing: measured, no forecast that decided was better than these ranks, curves of earlier
@@ -241,7 +246,8 @@ class DoraPruner(BasePruner):
             best is None or field.worth[leader, field.reached[leader]] > best
         ):
             return found[leader]
-        within = next(filter(may_continue, field.within_quota()), None)
+        goes_on = itertools.chain(field.probes(), field.within_quota())
+        within = next(filter(may_continue, goes_on), None)
         return None if within is None else found[within]
 
     def _foresee(self, history: History, trial: FrozenTrial) -> dict[str, float | None]:

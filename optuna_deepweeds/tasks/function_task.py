@@ -38,7 +38,7 @@ class FunctionTask:
 
     Attributes:
         saves: Whether it can save checkpoints.
-        assumed: Which of `direction` and `max_resource` nobody has said.
+        assumed: Which of "metric", "direction" and "epochs" nobody has said.
 
     Raises:
         NotFoundError: If there is no such file.
@@ -68,8 +68,9 @@ class FunctionTask:
         self.metric: str = metric or said.get("METRIC", "value")
         self.direction: str = direction or said.get("DIRECTION") or default_direction(self.metric)
         self.max_resource: int = max_resource or said.get("MAX_RESOURCE", 20)
-        given = {"direction": direction, "max_resource": max_resource}
-        self.assumed = {k for k, v in given.items() if v is None and k.upper() not in said}
+        given = {"metric": metric, "direction": direction, "max_resource": max_resource}
+        unsaid = {k for k, v in given.items() if v is None and k.upper() not in said}
+        self.assumed = {"epochs" if name == "max_resource" else name for name in unsaid}
 
     def __call__(self, trial: optuna.Trial, run: Run) -> float:
         """Call the objective; what it raises passes through, but for an exit.

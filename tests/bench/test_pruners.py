@@ -15,7 +15,11 @@ from optuna_deepweeds.bench import results
 from optuna_deepweeds.bench.pruners import grid, run_cell
 from optuna_deepweeds.bench.results import Cell, Run
 from optuna_deepweeds.bench.runner import run
-from optuna_deepweeds.bench.summary import pruner_columns, summarise_pruners, warm_start_columns
+from optuna_deepweeds.bench.summary_curves import (
+    pruner_columns,
+    summarise_pruners,
+    warm_start_columns,
+)
 from optuna_deepweeds.cli import main
 from optuna_deepweeds.errors import InvalidInputError
 
