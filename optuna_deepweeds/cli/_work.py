@@ -145,7 +145,14 @@ def run_workers(
     else:
         from optuna_deepweeds.studies.worker import Worker
 
-        worker = Worker(study, task, observer=display, should_stop=stop, device=options.device)
+        worker = Worker(
+            study,
+            task,
+            observer=display,
+            should_stop=stop,
+            device=options.device,
+            trial_seconds=options.trial_timeout,
+        )
         code, ending = 0, f"Ended: {worker.run().value}."
     display.clear()
     return stop.exit_code or code, ending

@@ -22,16 +22,16 @@ DATASETS: dict[str, str] = {
 """Name -> what it is, in one line."""
 
 _SHARED = (
-    "The test images share scenes with those trained on: {near} of them have one taken within "
-    "10 s, and the class of the nearest in time alone is right for {right}. Accuracy on new "
-    "scenes is lower: see deepweeds-scenes."
+    "The splits share scenes: {near} of the test images were taken within 10 s of one trained on, "
+    "and the class of the one nearest in time is right for {right}. Accuracy on new scenes is "
+    "lower: see deepweeds-scenes."
 )
 NOTES: dict[str, str] = {
     "deepweeds": _SHARED.format(near="59 %", right="96 %"),  # Of fold 0.
     "deepweeds-balanced": _SHARED.format(near="35 %", right="94 %"),
-    "deepweeds-scenes": "No day and camera is in two splits, but days are: 24 % of the test "
-    "images have one of another camera trained on taken within 10 s, and the class of the nearest "
-    "in time alone is right for 61 %.",
+    "deepweeds-scenes": "No day and camera is in two splits, but a day may be: 24 % of the test "
+    "images were taken within 10 s of one trained on, of another camera, and the class of the one "
+    "nearest in time is right for 61 %.",
 }
 """Name -> what to know before its accuracies are believed."""
 
