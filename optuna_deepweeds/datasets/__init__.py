@@ -5,11 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from optuna_deepweeds.datasets.dataset import Dataset
-from optuna_deepweeds.datasets.deepweeds import load_balanced, load_deepweeds
+from optuna_deepweeds.datasets.dataset import SIDE, Dataset, Progress
 from optuna_deepweeds.datasets.location import resolve_data_dir
-from optuna_deepweeds.datasets.photographs import SIDE, Progress
-from optuna_deepweeds.datasets.prepared import PREPARED_NAME
 from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.schema import choose
 
@@ -97,6 +94,8 @@ def load(
         from optuna_deepweeds.datasets.demo import load_demo
 
         return load_demo(**DEMO_SIZES)
+    from optuna_deepweeds.datasets.deepweeds import load_balanced, load_deepweeds
+
     place = resolve_data_dir(data_dir)
     if name == "deepweeds":
         return load_deepweeds(place, fold)
@@ -112,4 +111,6 @@ def place(name: str, data_dir: Path | None = None) -> Path | None:
     """Return what `load` would read, whether or not it exists; None for `demo`."""
     if is_folder(name):
         return data_dir or Path(name)
+    from optuna_deepweeds.datasets.prepared import PREPARED_NAME
+
     return None if name == "demo" else resolve_data_dir(data_dir) / PREPARED_NAME
