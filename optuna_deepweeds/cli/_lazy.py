@@ -108,6 +108,9 @@ study export mine mine.jsonl.gz
 study import mine.jsonl.gz --storage other.db
 study import mine.jsonl.gz --name copy
 study fork mine mine-2
+study fork mine longer --epochs 20
+study fork mine wider --space wider.toml
+study fork mine mended --objective mine.py:objective
 study reap mine
 study delete mine
 study delete mine --yes

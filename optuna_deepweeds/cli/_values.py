@@ -12,10 +12,9 @@ from typing import Any, TypeVar
 
 import click
 
-from optuna_deepweeds.datasets import SIDE
 from optuna_deepweeds.schema import require
 from optuna_deepweeds.studies.launch import ENGINES
-from optuna_deepweeds.studies.spec import Budget
+from optuna_deepweeds.studies.spec import Budget, StudySpec
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
@@ -36,8 +35,10 @@ class WorkerOptions:
     deterministic: bool = False
     data_dir: Path | None = None
     accept_changes: bool = False
+    trial_timeout: float | None = None
 
     def __post_init__(self) -> None:
+        require(self.trial_timeout != 0, "trial_timeout > 0", trial_timeout=self.trial_timeout)
         require(1 <= self.workers <= 256, "1 <= workers <= 256", workers=self.workers)
         require(0 <= self.gpus <= 64, "0 <= gpus <= 64", gpus=self.gpus)
 
@@ -46,12 +47,28 @@ class WorkerOptions:
         words = ["--deterministic"] if self.deterministic else []
         words += ["--device", self.device] if self.device is not None else []
         words += ["--data-dir", str(self.data_dir.resolve())] if self.data_dir is not None else []
+        words += [] if self.trial_timeout is None else ["--trial-timeout", str(self.trial_timeout)]
         return words
 
     @property
     def are_elsewhere(self) -> bool:
         """Whether the workers are other processes than this one."""
         return self.workers > 1 or self.engine != "local"
+
+
+class Duration(click.ParamType):
+    """Seconds, or a text such as 90s, 30m, 1h30m."""
+
+    name = "duration"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        match = _DURATION.fullmatch(value.strip().lower())
+        if match is None or not any(match.groups()):
+            self.fail(f"{value!r} must be a time such as 90s, 30m or 1h30m.", param, ctx)
+        hours, minutes, seconds = (float(group or 0) for group in match.groups())
+        return hours * 3600 + minutes * 60 + seconds
 
 
 data_dir_option = click.option(
@@ -61,7 +78,7 @@ data_dir_option = click.option(
     "where set, else the user's cache directory]",
 )
 size_option = click.option(
-    "--size", default=SIDE, help="Sides of a folder's images: 32, 64, 96 or 128 pixels."
+    "--size", default=StudySpec.size, help="Sides of a folder's images: 32, 64, 96 or 128 pixels."
 )
 group_by_option = click.option(
     "--group-by",
@@ -94,6 +111,11 @@ _WORKER_OPTIONS = {
         is_flag=True,
         help="Go on although the study's objective, script or images have changed.",
     ),
+    "trial_timeout": click.option(
+        "--trial-timeout",
+        type=Duration(),
+        help="Training time of one trial, such as 90s, 30m; one that takes longer fails.",
+    ),
 }
 
 
@@ -119,21 +141,6 @@ def worker_options(*names: str) -> Callable[[_Command], _Command]:
     """Add the named fields of `WorkerOptions`, all without names, passed on as `options`."""
     chosen = {name: _WORKER_OPTIONS[name] for name in names or _WORKER_OPTIONS}
     return together("options", WorkerOptions, chosen)
-
-
-class Duration(click.ParamType):
-    """Seconds, or a text such as 90s, 30m, 1h30m."""
-
-    name = "duration"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        match = _DURATION.fullmatch(value.strip().lower())
-        if match is None or not any(match.groups()):
-            self.fail(f"{value!r} must be a time such as 90s, 30m or 1h30m.", param, ctx)
-        hours, minutes, seconds = (float(group or 0) for group in match.groups())
-        return hours * 3600 + minutes * 60 + seconds
 
 
 _BUDGET_OPTIONS = {

@@ -16,6 +16,7 @@ from optuna_deepweeds.cli._signals import StopFlag
 from optuna_deepweeds.cli._values import WorkerOptions
 from optuna_deepweeds.datasets import Dataset
 from optuna_deepweeds.errors import InvalidInputError, SpecMismatchError
+from optuna_deepweeds.pruners.rungs import outlook
 from optuna_deepweeds.report.dashboard_note import publish
 from optuna_deepweeds.report.standing import cost, counted, duration, standing
 from optuna_deepweeds.studies import manager
@@ -101,12 +102,13 @@ def print_plan(
     limits.append(duration(budget.seconds) if budget.seconds else "")
     limits.append(f"{budget.epochs} epochs" if budget.epochs else "")
     thaw = " with thaw" if spec.thaw else ""
+    plan = f"Pruning  {outlook(spec.epochs)}\n" if spec.thaw else ""
     info(
         f"Study    {name}\n"
         f"{what}"
         f"Search   {space}, sampler {spec.sampler}, pruner {spec.pruner}{thaw}, "
         f"seed {spec.seed}\n"
-        f"Budget   {', '.join(limit for limit in limits if limit)}; {most}\n"
+        f"{plan}Budget   {', '.join(limit for limit in limits if limit)}; {most}\n"
         f"Storage  {redact(storage_url or default_url())}"
     )
 
@@ -143,7 +145,14 @@ def run_workers(
     else:
         from optuna_deepweeds.studies.worker import Worker
 
-        worker = Worker(study, task, observer=display, should_stop=stop, device=options.device)
+        worker = Worker(
+            study,
+            task,
+            observer=display,
+            should_stop=stop,
+            device=options.device,
+            trial_seconds=options.trial_timeout,
+        )
         code, ending = 0, f"Ended: {worker.run().value}."
     display.clear()
     return stop.exit_code or code, ending

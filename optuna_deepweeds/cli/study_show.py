@@ -20,6 +20,7 @@ from optuna_deepweeds.errors import NotFoundError
 from optuna_deepweeds.files import write_whole
 from optuna_deepweeds.priors import n_imported
 from optuna_deepweeds.report.calibration import calibration_of
+from optuna_deepweeds.report.origins import misleading_steps, suggestions
 from optuna_deepweeds.report.standing import duration
 from optuna_deepweeds.studies.accounting import best_trial, epochs_trained, progress
 from optuna_deepweeds.studies.ending import time_left
@@ -104,7 +105,7 @@ def status(name: str, fmt: str, storage_url: str | None) -> None:
     epochs = spec.get("epochs")
     if spec:
         thaw = " with thaw" if spec.get("thaw") else ""
-        record |= {key: spec.get(key) for key in ("dataset", "space", "sampler")}
+        record |= {key: spec.get(key) or None for key in ("dataset", "space", "sampler")}
         record |= {"pruner": f"{spec.get('pruner')}{thaw}", "seed": spec.get("seed")}
     budget = Budget.from_json(study.user_attrs.get(attributes.BUDGET))
     record |= {
@@ -125,6 +126,10 @@ def status(name: str, fmt: str, storage_url: str | None) -> None:
     left = time_left(budget, state)
     if state.running and left is not None:
         record["time_left"] = _as_duration(left, fmt)
+    if origins := suggestions(found):
+        record["suggestions"] = ", ".join(f"{n} {origin}" for origin, n in origins.items())
+    if misleading := misleading_steps(found, study.directions[0]):
+        record["early_epochs_mislead"] = ", ".join(map(str, misleading))
     if state.finished <= _MAX_CALIBRATED:
         record |= calibration_of(found, study.directions[0]).summary()
     emit_record(record, fmt=fmt)

@@ -22,7 +22,8 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from optuna_deepweeds import trials
-from optuna_deepweeds.pruners.rungs import Field, worth_at
+from optuna_deepweeds.attributes import SUGGESTED
+from optuna_deepweeds.pruners.rungs import Field
 
 _OPTUNA_RETRIES = "retry_history"
 """System attribute in which Optuna's own retries name the earlier attempts."""
@@ -37,6 +38,7 @@ class Standing(NamedTuple):
     epochs: int
     is_paused: bool
     is_running: bool
+    is_probe: bool
 
 
 class History:
@@ -93,7 +95,7 @@ class History:
         curve = self.curve(trial)
         last = max(curve, default=0)
         is_complete = trial.state == TrialState.COMPLETE
-        worth = tuple(worth_at(curve, rung) for rung in self._rungs)
+        worth = tuple(trials.worth_at(curve, rung) for rung in self._rungs)
         reached = sum(last >= rung for rung in self._rungs) - 1 if curve else -1
         return Standing(
             trial=trial,
@@ -106,6 +108,7 @@ class History:
             and math.isfinite(curve[last])
             and math.isfinite(worth[reached]),
             is_running=not trial.state.is_finished(),
+            is_probe=trial.user_attrs.get(SUGGESTED) == "probe",
         )
 
     def curve(self, trial: FrozenTrial) -> dict[int, float]:
@@ -131,6 +134,7 @@ class History:
             epochs=np.array([s.epochs for s in all_of], dtype=np.int64),
             is_paused=np.array([s.is_paused for s in all_of], dtype=bool),
             is_running=np.array([s.is_running for s in all_of], dtype=bool),
+            is_probe=np.array([s.is_probe for s in all_of], dtype=bool),
         )
         return found, [s.trial for s in all_of]
 
