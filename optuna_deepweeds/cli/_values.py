@@ -12,10 +12,9 @@ from typing import Any, TypeVar
 
 import click
 
-from optuna_deepweeds.datasets import SIDE
 from optuna_deepweeds.schema import require
 from optuna_deepweeds.studies.launch import ENGINES
-from optuna_deepweeds.studies.spec import Budget
+from optuna_deepweeds.studies.spec import Budget, StudySpec
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
@@ -79,7 +78,7 @@ data_dir_option = click.option(
     "where set, else the user's cache directory]",
 )
 size_option = click.option(
-    "--size", default=SIDE, help="Sides of a folder's images: 32, 64, 96 or 128 pixels."
+    "--size", default=StudySpec.size, help="Sides of a folder's images: 32, 64, 96 or 128 pixels."
 )
 group_by_option = click.option(
     "--group-by",

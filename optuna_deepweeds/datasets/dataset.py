@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+SIDE = 32
+"""Sides of the images in the sets that come with names."""
+Progress = Callable[[str, int, int | None, str], None]
+"""Called with (what is being done, units done, units in all or None, unit: "B" or "images")."""
 
 
 @dataclass(frozen=True)

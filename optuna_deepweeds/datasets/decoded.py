@@ -17,8 +17,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from optuna_deepweeds.datasets.dataset import Progress
 from optuna_deepweeds.datasets.location import cache_dir
-from optuna_deepweeds.datasets.photographs import Progress, decode_all
+from optuna_deepweeds.datasets.photographs import decode_all
 from optuna_deepweeds.datasets.split import digest
 from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.files import locked, whole

@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from optuna_deepweeds.datasets.dataset import Dataset, fingerprint
+from optuna_deepweeds.datasets.dataset import Dataset, Progress, fingerprint
 from optuna_deepweeds.datasets.decoded import decoded
-from optuna_deepweeds.datasets.photographs import Progress, is_photograph
+from optuna_deepweeds.datasets.photographs import is_photograph
 from optuna_deepweeds.datasets.split import TEST, TRAIN, VALID, by_group, by_name, digest
 from optuna_deepweeds.errors import DeepWeedsError, InvalidInputError, NotFoundError
 from optuna_deepweeds.schema import require

@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+
+from optuna_deepweeds.trials import are_opposed
 
 _SHARE = 0.25
 _MIN_TO_LEAD = 4
@@ -59,6 +61,33 @@ class Field:
     is_paused: NDArray[np.bool_]
     is_running: NDArray[np.bool_]
     is_probe: NDArray[np.bool_]
+
+    def trusted(self) -> tuple[Field, list[int]]:
+        """Return the field from the first rung on at which trials should be told apart.
+
+        A rung misleads when the trials that went on from it stand in the opposite order at the
+        next one. Then all rungs up to it are passed by every trial. That brings trials of all
+        ranks to the next rung, so that a wrong suspicion is soon refuted.
+
+        Returns:
+            The field, and those that paused before its first rung, the latest first.
+        """
+        first = 0
+        for i in range(len(self.rungs) - 2):
+            pairs = self.worth[self.reached > i, i : i + 2]
+            pairs = pairs[~np.isnan(pairs).any(axis=1)]
+            if are_opposed(pairs[:, 0].tolist(), pairs[:, 1].tolist()):
+                first = i + 1
+        reached = np.maximum(self.reached - first, -1)
+        before = np.flatnonzero(self.is_paused & (reached < 0))
+        field = replace(
+            self,
+            rungs=self.rungs[first:],
+            reached=reached,
+            worth=self.worth[:, first:],
+            is_paused=self.is_paused & (reached >= 0),
+        )
+        return field, sorted(before.tolist(), reverse=True)
 
     @property
     def n(self) -> int:

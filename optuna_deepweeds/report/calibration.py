@@ -70,7 +70,7 @@ class Calibration:
             "anticipation_error": float(np.mean(abs(outcome - expected))),
             "anticipation_surprise": float(np.mean(self.sign * (outcome - expected))),
             "anticipation_inside": float(np.mean((low <= outcome) & (outcome <= high))),
-            "anticipation_correlation": rank_correlation(expected, outcome),
+            "anticipation_correlation": _rank_correlation(expected, outcome),
         }
 
     def by_epoch(self) -> list[dict[str, Any]]:
@@ -110,8 +110,7 @@ def _judged(trial: FrozenTrial, outcome: FrozenTrial) -> Foreseen | None:
     return Foreseen(outcome.number, epoch, expected, low, high, value)
 
 
-def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float | None:
-    """Spearman's coefficient; None below three points or if one of the two is constant."""
+def _rank_correlation(x: Sequence[float], y: Sequence[float]) -> float | None:
     if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return None
     return float(np.corrcoef(_ranks(x), _ranks(y))[0, 1])

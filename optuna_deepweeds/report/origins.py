@@ -10,11 +10,8 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
 from optuna_deepweeds.attributes import ENQUEUED_PRIOR, ORIGIN, RETRY_OF, SUGGESTED
-from optuna_deepweeds.report.calibration import rank_correlation
-from optuna_deepweeds.trials import replaced, sign, worth_at
+from optuna_deepweeds.trials import are_opposed, replaced, sign, worth_at
 
-_MIN_PAIRS = 8
-_BEYOND_CHANCE = 1.645  # exceeded once in twenty times by a standard normal variable
 _NAMES = {"start": "drawn before there was a model", "model": "model", "probe": "model, to probe"}
 
 
@@ -37,12 +34,7 @@ def suggestions(trials: Sequence[FrozenTrial]) -> dict[str, int]:
 
 
 def misleading_steps(trials: Sequence[FrozenTrial], direction: StudyDirection) -> list[int]:
-    """Steps 1, 2, 4, ... at which trials stood in the opposite order of the step twice as far.
-
-    Among eight trials or more that came to both, and beyond chance: Spearman's correlation of n
-    independent ranks is nearly normal with variance 1 / (n - 1). That only the best at a step
-    went on from it draws the correlation towards 0, not below it.
-    """
+    """Steps 1, 2, 4, ... at which trials stood in the opposite order of the step twice as far."""
     superfluous = replaced(trials)
     curves = [
         {step: sign(direction) * value for step, value in trial.intermediate_values.items()}
@@ -54,9 +46,6 @@ def misleading_steps(trials: Sequence[FrozenTrial], direction: StudyDirection) -
     for step in (2**k for k in range(max(0, longest.bit_length() - 1))):
         pairs = [(worth_at(c, step), worth_at(c, 2 * step)) for c in curves if max(c) >= 2 * step]
         pairs = [pair for pair in pairs if all(map(math.isfinite, pair))]
-        if len(pairs) >= _MIN_PAIRS:
-            early, late = zip(*pairs, strict=True)
-            r = rank_correlation(early, late) or 0.0
-            if r * math.sqrt(len(pairs) - 1) < -_BEYOND_CHANCE:
-                found.append(step)
+        if are_opposed([early for early, _ in pairs], [late for _, late in pairs]):
+            found.append(step)
     return found

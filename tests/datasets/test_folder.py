@@ -273,7 +273,7 @@ def test_any_tree_is_a_data_set_or_one_line(tmp_path: Path) -> None:
     classes = ["a", "b", "c", "A", "b ", "train", "test", ".git", "__MACOSX", "é", " "]
     pixels = np.zeros((1, 1, 3), dtype=np.uint8)
     read = 0
-    for seed in range(80):
+    for seed in range(40):
         draw = random.Random(seed)
         tree = tmp_path / str(seed)
         for split in draw.sample(splits, draw.choice([1, 1, 1, 2])):
@@ -296,4 +296,4 @@ def test_any_tree_is_a_data_set_or_one_line(tmp_path: Path) -> None:
         assert min(kinds(data, data.train).values()) >= 3
         assert all(len(at) for at in data.splits.values()) and data.lines()
         assert list(data.classes) == sorted(set(data.classes))
-    assert read >= 8
+    assert read >= 4
