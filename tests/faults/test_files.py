@@ -75,7 +75,7 @@ def killed_and_run_again(
     clear: Callable[[], object],
     parts: Sequence[float] = PARTS,
 ) -> None:
-    """`check` holds after an undisturbed run, and after one that follows a kill; `clear` between."""
+    """`check` holds after an undisturbed run, and after each that follows a kill."""
     code, seconds, said = run(*words, folder=folder)
     assert code == 0, said
     check()
