@@ -201,7 +201,9 @@ def _last(trial: FrozenTrial) -> tuple[int, float | None]:
     """The last epoch and its value."""
     curve = trial.intermediate_values
     last = max(curve, default=0)
-    return last, curve.get(last)
+    # An objective may return another value than it reported last.
+    is_complete = trial.state == TrialState.COMPLETE
+    return last, trial.value if is_complete else curve.get(last)
 
 
 def _number(value: float | None, digits: int = 4) -> str:

@@ -217,6 +217,11 @@ def run(
     storage = open_storage(storage_url)
     if options.accept_changes:
         _accept_changes(name, spec, storage)
+    if priors and not spec.space and name not in manager.study_names(storage):
+        raise InvalidInputError(
+            "--priors are matched with parameters: name a --space, or add them once a trial has "
+            "shown what the objective suggests."
+        )
     study, is_new = manager.create(name, spec, budget, storage, default=default)
     total = manager.study_budget(study)
     print_plan(name, spec, total, str(storage.url), chosen, task)

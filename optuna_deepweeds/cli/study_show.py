@@ -105,7 +105,7 @@ def status(name: str, fmt: str, storage_url: str | None) -> None:
     epochs = spec.get("epochs")
     if spec:
         thaw = " with thaw" if spec.get("thaw") else ""
-        record |= {key: spec.get(key) for key in ("dataset", "space", "sampler")}
+        record |= {key: spec.get(key) or None for key in ("dataset", "space", "sampler")}
         record |= {"pruner": f"{spec.get('pruner')}{thaw}", "seed": spec.get("seed")}
     budget = Budget.from_json(study.user_attrs.get(attributes.BUDGET))
     record |= {
