@@ -129,7 +129,7 @@ def test_evaluate(tmp_path: Path) -> None:
 
     def check() -> None:
         (trial,) = stored()["trials"]
-        assert len(trial["test_accuracies"]) == 2
+        assert len(trial["seeds"]) == 2
 
     def stored() -> Any:
         return manager.find("s", url).user_attrs[attributes.EVALUATION]
