@@ -150,8 +150,12 @@ def pruners(
     from optuna_deepweeds.bench import pruners as bench
     from optuna_deepweeds.bench import results, runner
     from optuna_deepweeds.bench import summary_curves as summary
+    from optuna_deepweeds.bench.methods import DYHPO, PRUNERS, SAMPLERS
 
     sources = _sources(_expand(patterns), families)
+    sampler, _, pruner = reference.partition("+")
+    choose("sampler of --reference", sampler.partition(":")[0], (*SAMPLERS, DYHPO))
+    choose("pruner of --reference", pruner.partition(":")[0], (*PRUNERS, DYHPO))
     if quick:
         pruners = _QUICK_PRUNERS.split(",") if pruners == _PRUNERS.split(",") else pruners
         seeds = seeds[:3]
@@ -177,9 +181,6 @@ def pruners(
         execute = partial(bench.run_cell, dyhpo_python=dyhpo_python)
         runner.run(cells, execute, path, processes=processes, on_run=tell)
         runs = results.read(path)
-    sampler, plus, pruner = reference.partition("+")
-    if not plus:
-        raise InvalidInputError(f"--reference must be SAMPLER+PRUNER, but got {reference!r}.")
     table = summary.summarise_pruners(
         runs, budgets=budgets, reference=(sampler, pruner), by_task=per_task
     )
@@ -209,7 +210,7 @@ def _expand(sources: Sequence[str]) -> list[str]:
     """Patterns replaced by the files they match; anything else as it is."""
     expanded: list[str] = []
     for source in sources:
-        if "://" in source or not glob.has_magic(source):
+        if "://" in source or Path(source).is_file():
             expanded.append(source)
         elif matches := sorted(glob.glob(source)):
             expanded += matches
