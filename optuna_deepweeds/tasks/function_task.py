@@ -64,6 +64,9 @@ class FunctionTask:
             found = load_from(objective, "an objective", folder=folder)
             self.name, self._function, self.fingerprint = objective, found.value, found.digest
             said = vars(found.module)
+            for key in ("METRIC", "DIRECTION"):
+                if not isinstance(said.get(key, ""), str):
+                    raise InvalidInputError(f"{key} must be a text, but is {said[key]!r:.60}.")
         else:
             self.name = getattr(objective, "__qualname__", type(objective).__qualname__)
             self._function, self.fingerprint = objective, ""

@@ -36,6 +36,7 @@ _GRACE_SECONDS = 10.0
 _NOT_FINITE = re.compile(rb"([:\s])[-+]?(?:nan|inf(?:inity)?)\b")
 """As C, awk and others print what JSON does not know; a step of either kind is of no use."""
 _PLACE = re.compile(r"\{(\w+)\}")
+_OPERATORS = {"&&", "||", "|", ";", "&", ">", ">>", "<"}
 _LENT = ("checkpoint", "epochs", "device", "seed", "until")
 
 
@@ -86,6 +87,14 @@ class ScriptTask:
             self.assumed.add("epochs")
             object.__setattr__(self, "max_resource", 20)
         words = self._words
+        used = [
+            *(word for word in words if word in _OPERATORS),
+            *(w for w in words[:1] if w == "cd"),
+        ]
+        if used:
+            raise InvalidInputError(
+                f"a command must do without a shell's {used[0]!r}; give it to one: sh -c '...'."
+            )
         program = next(iter(words), "")
         if self.folder is not None and not self.folder.is_dir():
             raise NotFoundError(f"no folder {self.folder}, where the command is to run.")

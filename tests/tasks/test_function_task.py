@@ -96,6 +96,7 @@ def test_an_objective_that_takes_a_run_is_given_one(tmp_path: Path) -> None:
         ("none.py:objective", NotFoundError, "no file none.py"),
         ("mine.py:objectiv", InvalidInputError, "Did you mean 'objective'"),
         ("broken.py:objective", InvalidInputError, "SyntaxError"),
+        ("odd.py:objective", InvalidInputError, "METRIC must be a text, but is 1"),
     ],
 )
 def test_what_is_no_objective_is_one_line(
@@ -103,6 +104,7 @@ def test_what_is_no_objective_is_one_line(
 ) -> None:
     monkeypatch.chdir(file.parent)
     Path("broken.py").write_text("def (")
+    Path("odd.py").write_text("METRIC = 1\ndef objective(trial): return 1.0")
     with pytest.raises(error) as caught:
         FunctionTask(place)
     assert words in str(caught.value) and "\n" not in str(caught.value)

@@ -147,6 +147,7 @@ def test_a_command_that_fails_fails_its_trial_in_one_line(
         ("", NotFoundError, "no program"),
         ("awk '{rate}", InvalidInputError, "cannot be split"),
         ("awk {rat}", InvalidInputError, "Did you mean 'rate'"),
+        ("cd here && awk {rate}", InvalidInputError, "without a shell's '&&'"),
     ],
 )
 def test_wrong_commands_are_one_line(command: str, error: type[Exception], words: str) -> None:
