@@ -19,7 +19,6 @@ from optuna_deepweeds.cli._values import Output, WorkerOptions, worker_options
 from optuna_deepweeds.errors import NotFoundError
 from optuna_deepweeds.files import write_whole
 from optuna_deepweeds.priors import n_imported
-from optuna_deepweeds.pruners.history import foresee
 from optuna_deepweeds.report.calibration import calibration_of
 from optuna_deepweeds.report.origins import misleading_steps, suggestions
 from optuna_deepweeds.report.standing import duration
@@ -211,6 +210,8 @@ def trials(
     storage_url: str | None,
 ) -> None:
     """List the trials of study NAME."""
+    from optuna_deepweeds.pruners.history import foresee  # SciPy's distributions take a second
+
     with_params = params or (fmt != "table" and not failed)
     with _opened(name, storage_url) as (reader, study):
         direction = study.directions[0]
