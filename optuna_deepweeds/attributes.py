@@ -56,6 +56,10 @@ ANTICIPATION = _PREFIX + "anticipation"
 `high` (float, the final value and its interval; the first is None after a report that is not
 finite, the others too while nothing is known of gains), `incumbent` (float or None), `decision`
 ("continue", "stop" or "pause") and `reason` (str)."""
+SUGGESTED = _PREFIX + "suggested"
+"""str: where the sampler got the configuration: "start" (drawn, there was no model yet), "model",
+or "probe", from the model as well, but DORA lets it go on whatever its rank, so that the study
+learns where first steps mislead."""
 FAILURE = _PREFIX + "failure"
 """str: one line telling why the trial failed."""
 TRACEBACK = _PREFIX + "traceback"

@@ -8,13 +8,17 @@ trials trains one network; its first trial is the root.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from optuna_deepweeds.attributes import ANTICIPATION, INTERRUPTED, ORIGIN, RETRY_OF, ROOT
+
+_MIN_TO_OPPOSE = 8
+_BEYOND_CHANCE = 1.645  # exceeded once in twenty times by a standard normal variable
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 """States of trials that count towards a study's total."""
@@ -95,3 +99,47 @@ def expected_end(trial: FrozenTrial) -> float | None:
     if type(value) not in (int, float) or not math.isfinite(value):
         return None
     return float(value)
+
+
+def worth_at(curve: Mapping[int, float], step: int) -> float:
+    """What a trial is worth at a step: the mean of its last ceil(step / 2) reports up to there.
+
+    A curve with gaps that jumps over the step is read up to its first report after it.
+
+    Args:
+        curve: Reports by step, in any order, larger is better.
+        step: At least 1.
+
+    Returns:
+        NaN when the curve has not come to the step, minus infinity when one of these reports is
+        not finite.
+    """
+    at = min((s for s in curve if s >= step), default=None)
+    if at is None:
+        return math.nan
+    steps = sorted(s for s in curve if s <= at)[-((step + 1) // 2) :]
+    value = sum(curve[s] for s in steps) / len(steps)
+    return value if math.isfinite(value) else -math.inf
+
+
+def are_opposed(early: Sequence[float], late: Sequence[float]) -> bool:
+    """Whether eight trials or more stood in the opposite order at two steps, beyond chance.
+
+    Spearman's correlation of n independent ranks is nearly normal with variance 1 / (n - 1). That
+    only the best of an early step come to a later one draws it towards 0, not below it.
+
+    Args:
+        early, late: What the same trials were worth at the two steps, NaN nowhere.
+    """
+    if len(early) < _MIN_TO_OPPOSE:
+        return False
+    a, b = _centred_ranks(early), _centred_ranks(late)
+    bound = -_BEYOND_CHANCE * math.sqrt(float(a @ a) * float(b @ b))
+    return float(a @ b) * math.sqrt(len(early) - 1) < bound
+
+
+def _centred_ranks(values: Sequence[float]) -> np.ndarray:
+    """Twice the values' ranks less their mean; equal values share the mean of their ranks."""
+    in_order = np.sort(values)
+    ranks = in_order.searchsorted(values) + in_order.searchsorted(values, side="right")
+    return np.asarray(ranks - len(values), dtype=float)

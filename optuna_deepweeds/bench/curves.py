@@ -124,23 +124,9 @@ class Curves:
         floor = self.floor if self.floor == TASKSET_FLOOR else float(np.median(values[:, -1]))
         return replace(self, values=values, told=told, floor=floor, **changed)
 
-    def reported(self, *, noise: float, mislead: float, rng: np.random.Generator) -> np.ndarray:
-        """(n, T): what a trial reports, which need not be its true value.
-
-        Args:
-            noise: Standard deviation of independent normal noise on every report.
-            mislead: Share of the epochs, from the first, in which the order of the
-                configurations is reversed: the best one shows the worst value and so on.
-            rng: Source of the noise.
-        """
-        values = self.reports.copy()
-        if mislead > 0:
-            for epoch in range(max(1, round(mislead * self.n_epochs))):
-                order = np.argsort(values[:, epoch], kind="stable")
-                values[order, epoch] = values[order[::-1], epoch]
-        if noise > 0:
-            values += rng.normal(0.0, noise, size=values.shape)
-        return values
+    def reported(self, noise: float, rng: np.random.Generator) -> np.ndarray:
+        """(n, T): the reports with independent normal noise of this standard deviation."""
+        return self.reports + rng.normal(0.0, noise, size=self.reports.shape)
 
 
 def load(source: str) -> Curves:

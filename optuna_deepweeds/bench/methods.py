@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import inspect
 import pkgutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from optuna.pruners import BasePruner
@@ -91,13 +91,12 @@ def make_sampler(
             are priors for one that takes none.
     """
     name, options = parse(text)
-    own, _ = samplers.SAMPLERS.get(name, ("optuna.", ""))
-    if not own.startswith("optuna."):
+    if takes_priors(text):
         space = space if options.pop("space", True) else None
         return samplers.make_sampler(name, seed=seed, space=space, priors=priors, **options)
     if priors:
         raise InvalidInputError(f"priors go to rf_ei and dngo, but got {text!r}.")
-    path = PEERS.get(choose("sampler", name, SAMPLERS), own)
+    path = PEERS.get(choose("sampler", name, SAMPLERS)) or samplers.SAMPLERS[name][0]
     try:
         sampler: BaseSampler = pkgutil.resolve_name(path)(seed=seed, **options)
     except TypeError as error:
@@ -105,23 +104,20 @@ def make_sampler(
     return sampler
 
 
-def make_pruner(
-    text: str, *, max_resource: int, seed: int, prior: Mapping[str, Any] | None = None
-) -> BasePruner:
+def make_pruner(text: str, *, max_resource: int, seed: int) -> BasePruner:
     """A fresh pruner for trials of `max_resource` epochs.
 
     Args:
         text: The description; the name is one of `PRUNERS`.
         max_resource: Epochs of a full training.
         seed: Of the pruner, if it draws anything.
-        prior: Arguments of `DoraPruner` with curves of earlier studies.
 
     Raises:
         InvalidInputError: The name is unknown, or the pruner does not take the options.
     """
     name, options = parse(text)
     target, preset = PRUNERS[choose("pruner", name, PRUNERS)]
-    options = {**preset, **options, **(prior or {})}
+    options = {**preset, **options}
     if target in pruners.PRUNERS:
         return pruners.make_pruner(target, max_resource=max_resource, **options)
     create = pkgutil.resolve_name(target)
@@ -134,7 +130,7 @@ def make_pruner(
     return pruner
 
 
-def takes_prior_curves(text: str) -> bool:
-    """Whether the pruner can be given curves of earlier studies."""
-    name, _ = parse(text)
-    return name != DYHPO and PRUNERS[choose("pruner", name, PRUNERS)][0] == "dora"
+def takes_priors(sampler: str) -> bool:
+    """Whether the sampler of this description can be given evaluations of other tasks."""
+    path, _ = samplers.SAMPLERS.get(parse(sampler)[0], ("optuna.", ""))
+    return not path.startswith("optuna.")

@@ -19,6 +19,9 @@ from optuna_deepweeds.seeds import generator
 from optuna_deepweeds.trials import sign
 
 _MIN_BANDWIDTH = 0.03
+_N_CANDIDATES = 24
+_GOOD_SHARE = 0.15
+_RANDOM_SHARE = 1 / 3
 
 
 class DensityRatioSampler(RandomSampler):
@@ -26,25 +29,15 @@ class DensityRatioSampler(RandomSampler):
 
     It learns from the highest epoch that at least d + 3 configurations have reached, d being the
     number of parameters: of candidates drawn by the density of the good ones it takes that with
-    the highest ratio to the density of the others. One choice in `random_period` is random.
+    the highest ratio to the density of the others. One choice in three is random.
 
     Source: Falkner et al., BOHB (2018), section 3.2, with the defaults of its implementation
     but for the candidates, which there are points of the space.
     """
 
-    def __init__(
-        self,
-        *,
-        seed: int,
-        n_candidates: int = 24,
-        good_share: float = 0.15,
-        random_period: float = 3.0,
-    ) -> None:
+    def __init__(self, *, seed: int) -> None:
         super().__init__(seed)
         self._seed = seed
-        self._n_candidates = n_candidates
-        self._good_share = good_share
-        self._random_share = 1.0 / random_period
         self._codes: dict[int, tuple[Mapping[str, Any], np.ndarray]] = {}
 
     def suggest_among(
@@ -60,7 +53,7 @@ class DensityRatioSampler(RandomSampler):
         epochs = sorted((t.last_step or 0 for t in seen), reverse=True)
         space = max((t.distributions for t in seen), key=len, default={})
         n_needed = len(space) + 3
-        if len(seen) < n_needed or rng.random() < self._random_share:
+        if len(seen) < n_needed or rng.random() < _RANDOM_SHARE:
             return int(rng.integers(len(candidates)))
         epoch = epochs[n_needed - 1]
         # A trial is asked about the first report from there on, as reports may have gaps.
@@ -70,10 +63,10 @@ class DensityRatioSampler(RandomSampler):
         points = unit_cube([t.params for _, t in told], space)
         points = points[np.argsort(-values, kind="stable")]
         n_least = len(space) + 1
-        n_good = max(n_least, math.ceil(self._good_share * len(points)))
+        n_good = max(n_least, math.ceil(_GOOD_SHARE * len(points)))
         rows = self._encoded(candidates, space)
         good = _log_density(rows, points[:n_good])
-        drawn = np.argsort(-(good + rng.gumbel(size=len(rows))))[: self._n_candidates]
+        drawn = np.argsort(-(good + rng.gumbel(size=len(rows))))[:_N_CANDIDATES]
         others = points[min(n_good, len(points) - n_least) :]
         ratio = good[drawn] - _log_density(rows[drawn], others)
         return int(drawn[np.argmax(ratio)])

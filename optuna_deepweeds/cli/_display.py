@@ -161,7 +161,9 @@ def summary(state: Progress, budget: Budget, elapsed: float = 0.0) -> list[str]:
 def trial_line(trial: FrozenTrial, note: str) -> str:
     """One trial that ended, in one line: its state, epochs and value, what was foreseen, why."""
     epoch, value = _last(trial)
-    line = f"trial {trial.number:>4} {note or _WORDS[trial.state]}"
+    foreseen = forecast(trial)
+    is_paused = trial.state == TrialState.PRUNED and foreseen.get("decision") == "pause"
+    line = f"trial {trial.number:>4} {note or ('paused' if is_paused else _WORDS[trial.state])}"
     if value is not None and epoch:
         line += f" at epoch {epoch} with {_number(value)}"
     elif trial.state == TrialState.COMPLETE and trial.value is not None:
@@ -169,7 +171,6 @@ def trial_line(trial: FrozenTrial, note: str) -> str:
     failure = trial.user_attrs.get(attributes.FAILURE)
     if trial.state == TrialState.FAIL and failure and not note:
         return f"{line}: {failure}"
-    foreseen = forecast(trial)
     if trial.state == TrialState.PRUNED and foreseen.get("epoch") == epoch:
         expected = foreseen.get("expected")
         # Without finished curves nothing better is expected than the last value.
@@ -201,7 +202,9 @@ def _last(trial: FrozenTrial) -> tuple[int, float | None]:
     """The last epoch and its value."""
     curve = trial.intermediate_values
     last = max(curve, default=0)
-    return last, curve.get(last)
+    # An objective may return another value than it reported last.
+    is_complete = trial.state == TrialState.COMPLETE
+    return last, trial.value if is_complete else curve.get(last)
 
 
 def _number(value: float | None, digits: int = 4) -> str:

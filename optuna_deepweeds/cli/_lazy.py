@@ -77,6 +77,7 @@ study run  # rf_ei and dora on the images there are
 study run mine --trials 60 --timeout 2h --seed 7
 study run mine --trials 100  # the same study goes on to 100
 study run mine --priors runs.csv --enqueue-best 3
+study run mine --dataset ./photos --size 64
 study run mine --workers 4 --storage studies.db
 study run mine --objective mine.py:objective --workers 4
 study run mine --script 'python train.py' --space mine.toml
@@ -107,6 +108,9 @@ study export mine mine.jsonl.gz
 study import mine.jsonl.gz --storage other.db
 study import mine.jsonl.gz --name copy
 study fork mine mine-2
+study fork mine longer --epochs 20
+study fork mine wider --space wider.toml
+study fork mine mended --objective mine.py:objective
 study reap mine
 study delete mine
 study delete mine --yes
@@ -117,6 +121,7 @@ data prepare --images images.zip --labels labels/
 data info
 data info deepweeds --fold 2
 data info demo -f csv
+data info ./photos --png sheet.png
 spaces list
 spaces show course
 spaces show mine.py:SPACE

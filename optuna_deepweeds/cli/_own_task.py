@@ -129,7 +129,7 @@ def remarks(spec: StudySpec, task: OwnTask) -> list[str]:
     assumed = []
     if "direction" in task.assumed:
         assumed.append(f"--direction {spec.direction}")
-    if "max_resource" in task.assumed:
+    if "epochs" in task.assumed:
         assumed.append(f"--max-resource {spec.epochs} (the last step that is reported)")
     lines = [f"Assumed  {', '.join(assumed)}"] * bool(assumed)
     if not task.saves:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from optuna_deepweeds.datasets import SIDE
 from optuna_deepweeds.schema import require
 from optuna_deepweeds.studies.launch import ENGINES
-from optuna_deepweeds.studies.spec import Budget
+from optuna_deepweeds.studies.spec import Budget, StudySpec
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
@@ -25,8 +24,8 @@ _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\
 class WorkerOptions:
     """What a command is told about its workers: how many, where, on what.
 
-    An option that reaches training is a field here, an entry in `_WORKER_OPTIONS`, and a line
-    where its task is made.
+    An option that reaches training is a field here, an entry in `_WORKER_OPTIONS` and one in
+    `training`.
     """
 
     workers: int = 1
@@ -36,22 +35,48 @@ class WorkerOptions:
     deterministic: bool = False
     data_dir: Path | None = None
     accept_changes: bool = False
+    trial_timeout: float | None = None
 
     def __post_init__(self) -> None:
+        require(self.trial_timeout != 0, "trial_timeout > 0", trial_timeout=self.trial_timeout)
         require(1 <= self.workers <= 256, "1 <= workers <= 256", workers=self.workers)
         require(0 <= self.gpus <= 64, "0 <= gpus <= 64", gpus=self.gpus)
 
     def arguments(self) -> list[str]:
         """The options of `worker` that hand these on to a worker started elsewhere."""
-        words = ["--deterministic"] if self.deterministic else []
-        words += ["--device", self.device] if self.device is not None else []
-        words += ["--data-dir", str(self.data_dir.resolve())] if self.data_dir is not None else []
+        place = None if self.data_dir is None else self.data_dir.resolve()
+        own = {"device": self.device, "data_dir": place, "trial_timeout": self.trial_timeout}
+        words = []
+        for name, value in (self.training | own).items():
+            if value not in (None, False):
+                option = f"--{name.replace('_', '-')}"
+                words += [option] if value is True else [option, str(value)]
         return words
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """Those that `training.train` takes."""
+        return {"deterministic": self.deterministic}
 
     @property
     def are_elsewhere(self) -> bool:
         """Whether the workers are other processes than this one."""
         return self.workers > 1 or self.engine != "local"
+
+
+class Duration(click.ParamType):
+    """Seconds, or a text such as 90s, 30m, 1h30m."""
+
+    name = "duration"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        match = _DURATION.fullmatch(value.strip().lower())
+        if match is None or not any(match.groups()):
+            self.fail(f"{value!r} must be a time such as 90s, 30m or 1h30m.", param, ctx)
+        hours, minutes, seconds = (float(group or 0) for group in match.groups())
+        return hours * 3600 + minutes * 60 + seconds
 
 
 data_dir_option = click.option(
@@ -61,11 +86,12 @@ data_dir_option = click.option(
     "where set, else the user's cache directory]",
 )
 size_option = click.option(
-    "--size", default=SIDE, help="Sides of a folder's images: 32, 64, 96 or 128 pixels."
+    "--size", default=StudySpec.size, help="Sides of a folder's images: 32, 64, 96 or 128 pixels."
 )
 group_by_option = click.option(
     "--group-by",
     default="",
+    show_default=False,
     metavar="REGEX",
     help="Images of a folder in whose CLASS/FILE it finds the same, such as a day, come into one "
     "split.",
@@ -93,6 +119,11 @@ _WORKER_OPTIONS = {
         is_flag=True,
         help="Go on although the study's objective, script or images have changed.",
     ),
+    "trial_timeout": click.option(
+        "--trial-timeout",
+        type=Duration(),
+        help="Training time of one trial, such as 90s, 30m; one that takes longer fails.",
+    ),
 }
 
 
@@ -114,25 +145,10 @@ def together(
     return decorate
 
 
-def worker_options(*names: str) -> Callable[[_Command], _Command]:
-    """Add the named fields of `WorkerOptions`, all without names, passed on as `options`."""
-    chosen = {name: _WORKER_OPTIONS[name] for name in names or _WORKER_OPTIONS}
+def worker_options(*names: str, without: Sequence[str] = ()) -> Callable[[_Command], _Command]:
+    """Add the named fields of `WorkerOptions`, without names all others, passed as `options`."""
+    chosen = {n: _WORKER_OPTIONS[n] for n in names or _WORKER_OPTIONS if n not in without}
     return together("options", WorkerOptions, chosen)
-
-
-class Duration(click.ParamType):
-    """Seconds, or a text such as 90s, 30m, 1h30m."""
-
-    name = "duration"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        match = _DURATION.fullmatch(value.strip().lower())
-        if match is None or not any(match.groups()):
-            self.fail(f"{value!r} must be a time such as 90s, 30m or 1h30m.", param, ctx)
-        hours, minutes, seconds = (float(group or 0) for group in match.groups())
-        return hours * 3600 + minutes * 60 + seconds
 
 
 _BUDGET_OPTIONS = {

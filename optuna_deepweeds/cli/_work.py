@@ -14,7 +14,9 @@ from optuna_deepweeds.cli._own_task import describe, own_task
 from optuna_deepweeds.cli._progress import Steps
 from optuna_deepweeds.cli._signals import StopFlag
 from optuna_deepweeds.cli._values import WorkerOptions
+from optuna_deepweeds.datasets import Dataset
 from optuna_deepweeds.errors import InvalidInputError, SpecMismatchError
+from optuna_deepweeds.pruners.rungs import outlook
 from optuna_deepweeds.report.dashboard_note import publish
 from optuna_deepweeds.report.standing import cost, counted, duration, standing
 from optuna_deepweeds.studies import manager
@@ -62,7 +64,7 @@ def load_images(spec: StudySpec, options: WorkerOptions) -> ImageTask:
             group_by=spec.group_by,
             fingerprint="" if options.accept_changes else spec.dataset_fingerprint,
             data_dir=options.data_dir,
-            deterministic=options.deterministic,
+            training=options.training,
             progress=progress,
         )
 
@@ -74,6 +76,11 @@ def check_device(device: str | None) -> str:
     return str(choose_device(device))
 
 
+def print_images(images: Dataset, size: int) -> None:
+    """Say on stderr what a study is trained on, before torch is loaded, which takes seconds."""
+    info("\n         ".join([f"Images   {images.name}, {size}x{size}", *images.lines()]))
+
+
 def print_plan(
     name: str,
     spec: StudySpec,
@@ -82,26 +89,26 @@ def print_plan(
     device: str | None,
     task: Task,
 ) -> None:
-    """Say on stderr what a study is about to do."""
+    """Say on stderr what a study is about to do; `print_images` has told of images."""
     from optuna_deepweeds.studies.storage import default_url, redact
 
     if isinstance(task, ImageTask):
-        images = "\n".join(f"         {line}" for line in task.images.lines())
-        what = f"Images   {spec.dataset}, {spec.size}x{spec.size}\n{images}"
-        most = f"{counted(spec.epochs, 'epoch')} a network; device {device}"
+        what, most = "", f"{counted(spec.epochs, 'epoch')} a network; device {device}"
     else:
         what, most = describe(spec)
+        what += "\n"
     space = f"space {spec.space}" if spec.space else "as the objective suggests"
     limits = [f"{budget.trials} trials" if budget.trials else ""]
     limits.append(duration(budget.seconds) if budget.seconds else "")
     limits.append(f"{budget.epochs} epochs" if budget.epochs else "")
     thaw = " with thaw" if spec.thaw else ""
+    plan = f"Pruning  {outlook(spec.epochs)}\n" if spec.thaw else ""
     info(
         f"Study    {name}\n"
-        f"{what}\n"
+        f"{what}"
         f"Search   {space}, sampler {spec.sampler}, pruner {spec.pruner}{thaw}, "
         f"seed {spec.seed}\n"
-        f"Budget   {', '.join(limit for limit in limits if limit)}; {most}\n"
+        f"{plan}Budget   {', '.join(limit for limit in limits if limit)}; {most}\n"
         f"Storage  {redact(storage_url or default_url())}"
     )
 
@@ -138,7 +145,14 @@ def run_workers(
     else:
         from optuna_deepweeds.studies.worker import Worker
 
-        worker = Worker(study, task, observer=display, should_stop=stop, device=options.device)
+        worker = Worker(
+            study,
+            task,
+            observer=display,
+            should_stop=stop,
+            device=options.device,
+            trial_seconds=options.trial_timeout,
+        )
         code, ending = 0, f"Ended: {worker.run().value}."
     display.clear()
     return stop.exit_code or code, ending

@@ -92,22 +92,14 @@ def _telling(
     callback=listed(float, least=0.0),
     help="Standard deviation of normal noise on every report.",
 )
-@option(
-    "--mislead",
-    "misleads",
-    default="0",
-    callback=listed(float, least=0.0, below=1.0),
-    help="Share of the first epochs in which the order of the configurations is reversed.",
-)
 @names(
-    "--prior-curves",
+    "--priors",
+    "given",
     default="none",
     metavar="KIND,...",
-    help="Curves that dora and dora-thaw are given beforehand: none; same (100 configurations of "
-    "the task without their best fifth); related (100 of each other task in --curves); or "
-    "misleading ones: shifted (same, .3 too high), lowered (.3 too low), negated (upside down). "
-    "Configurations whose curves may be given are replayed in no run, and none is always run, "
-    "so that the effect is paired.",
+    help="What rf_ei and dngo are given beforehand of the other tasks of the family: good (100 "
+    "trials of each without their best fifth), or misleading ones: negated, shuffled. They run "
+    "without, too, so that the effect is paired.",
 )
 @click.option("--dyhpo-python", help="Interpreter of an environment with Syne Tune (dyhpo).")
 @processes_option
@@ -152,13 +144,18 @@ def pruners(
     simulated asynchronous workers; a sampler chooses among the configurations that are left.
     Regret is 0 for the best configuration of the table and 1 for knowing nothing. Means and their
     errors are over the families of a group, the tasks of a family, the seeds of a task. The
-    summary is computed from the results file; with prior curves it shows what they change
-    (vs_cold: below 0 where they help).
+    summary is computed from the results file; with priors it shows what they change (vs_cold:
+    below 0 where they help).
     """
     from optuna_deepweeds.bench import pruners as bench
-    from optuna_deepweeds.bench import results, runner, summary
+    from optuna_deepweeds.bench import results, runner
+    from optuna_deepweeds.bench import summary_curves as summary
+    from optuna_deepweeds.bench.methods import DYHPO, PRUNERS, SAMPLERS
 
     sources = _sources(_expand(patterns), families)
+    sampler, _, pruner = reference.partition("+")
+    choose("sampler of --reference", sampler.partition(":")[0], (*SAMPLERS, DYHPO))
+    choose("pruner of --reference", pruner.partition(":")[0], (*PRUNERS, DYHPO))
     if quick:
         pruners = _QUICK_PRUNERS.split(",") if pruners == _PRUNERS.split(",") else pruners
         seeds = seeds[:3]
@@ -184,13 +181,10 @@ def pruners(
         execute = partial(bench.run_cell, dyhpo_python=dyhpo_python)
         runner.run(cells, execute, path, processes=processes, on_run=tell)
         runs = results.read(path)
-    sampler, plus, pruner = reference.partition("+")
-    if not plus:
-        raise InvalidInputError(f"--reference must be SAMPLER+PRUNER, but got {reference!r}.")
     table = summary.summarise_pruners(
         runs, budgets=budgets, reference=(sampler, pruner), by_task=per_task
     )
-    is_warm = any(run.method["prior_curves"] != bench.NO_PRIORS for run in runs)
+    is_warm = any(run.method["priors"] != bench.NO_PRIORS for run in runs)
     columns = (summary.warm_start_columns if is_warm else summary.pruner_columns)(budgets)
     if fmt == "table":
         table = [with_errors(row) for row in table]
@@ -216,7 +210,7 @@ def _expand(sources: Sequence[str]) -> list[str]:
     """Patterns replaced by the files they match; anything else as it is."""
     expanded: list[str] = []
     for source in sources:
-        if "://" in source or not glob.has_magic(source):
+        if "://" in source or Path(source).is_file():
             expanded.append(source)
         elif matches := sorted(glob.glob(source)):
             expanded += matches

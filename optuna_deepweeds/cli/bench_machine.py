@@ -50,7 +50,7 @@ def accuracy(
     fmt: str,
 ) -> None:
     """Train configurations picked by hand and report their accuracy on the test images."""
-    from optuna_deepweeds.datasets import load
+    from optuna_deepweeds.datasets import NOTES, load
     from optuna_deepweeds.training.runtime import choose_device
 
     if not names:
@@ -79,6 +79,8 @@ def accuracy(
         if output is not None and result.network is not None:
             result.network.save(output)
     emit(rows, columns=_ACCURACY_COLUMNS, fmt=fmt)
+    if dataset in NOTES:
+        info(NOTES[dataset])
 
 
 @click.command()

@@ -153,7 +153,7 @@ def _emit_confusion(evaluation: Evaluation, trial: TrialEvaluation) -> None:
     classes, recalls = evaluation.classes, evaluation.recalls(trial)
     if len(classes) > _MOST_COLUMNS:
         click.echo(f"\nTrial {trial.trial}, all seeds: what each class was most often taken for.")
-        rows = [
+        rows: list[dict[str, Any]] = [
             {"class": classes[true], "recall": recalls[classes[true]], "images": int(counts.sum())}
             | {
                 "taken_for": [

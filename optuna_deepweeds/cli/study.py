@@ -25,7 +25,7 @@ _ROOM = "optuna_deepweeds.cli"
         "evaluate": (f"{_ROOM}.evaluate:evaluate", "Test the best networks on the test split."),
         "export": (f"{_ROOM}.study_manage:export", "Write a whole study to one file."),
         "import": (f"{_ROOM}.study_manage:import_", "Read an exported study into a storage."),
-        "fork": (f"{_ROOM}.study_manage:fork", "Copy a study under a new name."),
+        "fork": (f"{_ROOM}.study_fork:fork", "Copy a study, or begin another one from it."),
         "reap": (f"{_ROOM}.study_manage:reap", "Queue the trials of dead workers again."),
         "delete": (f"{_ROOM}.study_manage:delete", "Delete a study and its files."),
     },

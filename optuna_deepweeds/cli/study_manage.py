@@ -1,4 +1,4 @@
-"""`study stop`, `reap`, `export`, `import`, `fork` and `delete`."""
+"""`study stop`, `reap`, `export`, `import` and `delete`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from optuna_deepweeds.cli._output import info, storage_option
 from optuna_deepweeds.cli._values import Output
 from optuna_deepweeds.report.standing import counted
 from optuna_deepweeds.studies import informants, manager, resume
-from optuna_deepweeds.studies.copy import fork_study
 from optuna_deepweeds.studies.storage import open_storage
 from optuna_deepweeds.studies.storage.locks import run_locked
 from optuna_deepweeds.studies.storage.reading import light_trials
@@ -83,22 +82,6 @@ def import_(file: Path, name: str | None, storage_url: str | None) -> None:
     study = import_study(file, open_storage(storage_url), name=name)
     count = _states(study).total()
     info(f"Read study {study.study_name} with {counted(count, 'trial')}.")
-
-
-@click.command()
-@study_name
-@click.argument("new_name", metavar="NEW")
-@storage_option
-def fork(name: str, new_name: str, storage_url: str | None) -> None:
-    """Copy study NAME, with checkpoints and priors, as study NEW of the same storage.
-
-    The two are independent from then on. A study of an earlier version that holds priors among
-    its trials is brought into the present form so.
-    """
-    study = manager.find(name, storage_url, with_old_form=True)
-    made = fork_study(study, new_name)
-    count = counted(len(made.get_trials(deepcopy=False)), "trial")
-    info(f"Study {new_name} is a copy of {name} with {count}.")
 
 
 @click.command()

@@ -27,7 +27,14 @@ from optuna_deepweeds.cli._values import (
     size_option,
     worker_options,
 )
-from optuna_deepweeds.cli._work import check_device, load_images, load_task, print_plan, work
+from optuna_deepweeds.cli._work import (
+    check_device,
+    load_images,
+    load_task,
+    print_images,
+    print_plan,
+    work,
+)
 from optuna_deepweeds.datasets import DATASETS, is_folder
 from optuna_deepweeds.errors import InvalidInputError, NotFoundError
 from optuna_deepweeds.pruners import PRUNERS
@@ -182,8 +189,8 @@ def run(
         default = Budget(trials=_TRIALS)
     else:
         images = _make_task(spec, dataset == "auto", options)
-        # The machines of a cluster have their own devices. From here on torch is loaded, which
-        # takes seconds.
+        print_images(images.images, size)
+        # The machines of a cluster have their own devices.
         is_here = options.engine == "local"
         chosen = check_device(chosen) if is_here else chosen or "of each machine"
         is_first_look = images.name == "demo" and chosen == "cpu"
@@ -210,6 +217,11 @@ def run(
     storage = open_storage(storage_url)
     if options.accept_changes:
         _accept_changes(name, spec, storage)
+    if priors and not spec.space and name not in manager.study_names(storage):
+        raise InvalidInputError(
+            "--priors are matched with parameters: name a --space, or add them once a trial has "
+            "shown what the objective suggests."
+        )
     study, is_new = manager.create(name, spec, budget, storage, default=default)
     total = manager.study_budget(study)
     print_plan(name, spec, total, str(storage.url), chosen, task)
@@ -249,10 +261,10 @@ def resume(name: str, budget: Budget, options: WorkerOptions, storage_url: str |
     task = load_task(spec, options)
     if options.accept_changes:
         manager.accept(study, task.fingerprint)
+    info(f"Going on with study {name}. {standing_of(study)}")
     if options.engine == "local" and spec.kind == "images":
         check_device(options.device)
     manager.set_budget(study, budget)
-    info(f"Going on with study {name}. {standing_of(study)}")
     return work(study, task, options)
 
 

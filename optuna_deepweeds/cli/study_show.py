@@ -20,6 +20,7 @@ from optuna_deepweeds.errors import NotFoundError
 from optuna_deepweeds.files import write_whole
 from optuna_deepweeds.priors import n_imported
 from optuna_deepweeds.report.calibration import calibration_of
+from optuna_deepweeds.report.origins import misleading_steps, suggestions
 from optuna_deepweeds.report.standing import duration
 from optuna_deepweeds.studies.accounting import best_trial, epochs_trained, progress
 from optuna_deepweeds.studies.ending import time_left
@@ -104,7 +105,7 @@ def status(name: str, fmt: str, storage_url: str | None) -> None:
     epochs = spec.get("epochs")
     if spec:
         thaw = " with thaw" if spec.get("thaw") else ""
-        record |= {key: spec.get(key) for key in ("dataset", "space", "sampler")}
+        record |= {key: spec.get(key) or None for key in ("dataset", "space", "sampler")}
         record |= {"pruner": f"{spec.get('pruner')}{thaw}", "seed": spec.get("seed")}
     budget = Budget.from_json(study.user_attrs.get(attributes.BUDGET))
     record |= {
@@ -125,6 +126,10 @@ def status(name: str, fmt: str, storage_url: str | None) -> None:
     left = time_left(budget, state)
     if state.running and left is not None:
         record["time_left"] = _as_duration(left, fmt)
+    if origins := suggestions(found):
+        record["suggestions"] = ", ".join(f"{n} {origin}" for origin, n in origins.items())
+    if misleading := misleading_steps(found, study.directions[0]):
+        record["early_epochs_mislead"] = ", ".join(map(str, misleading))
     if state.finished <= _MAX_CALIBRATED:
         record |= calibration_of(found, study.directions[0]).summary()
     emit_record(record, fmt=fmt)
@@ -205,8 +210,11 @@ def trials(
     storage_url: str | None,
 ) -> None:
     """List the trials of study NAME."""
+    from optuna_deepweeds.pruners.history import foresee  # SciPy's distributions take a second
+
     with_params = params or (fmt != "table" and not failed)
     with _opened(name, storage_url) as (reader, study):
+        direction = study.directions[0]
         companions = named_companions([study.user_attrs.get(attributes.SPEC)] * priors)
         informing = [other for other in reader.studies() if other.name in companions]
         found = [
@@ -229,7 +237,8 @@ def trials(
         columns += ["traceback"] if traceback else []
     elif priors:
         columns.append("prior")
-    rows = [_row(t) for t in chosen]
+    foreseen = foresee([t for t in found if attributes.PRIOR not in t.user_attrs], direction)
+    rows = [_row(t, foreseen.get(t.number)) for t in chosen]
     if with_params:
         names = list(dict.fromkeys(p for t in chosen for p in t.params))
         columns += names
@@ -237,12 +246,18 @@ def trials(
     emit(rows, columns=columns, fmt=fmt)
 
 
-_COLUMNS = ("number", "state", "value", "epochs", "seconds", "expected", "origin", "note")
+_COLUMNS = ("number", "state", "value", "epochs", "seconds", "expected", "low", "high", "origin",
+            "note")  # fmt: skip
 
 
-def _row(trial: FrozenTrial) -> dict[str, Any]:
+def _row(trial: FrozenTrial, foreseen: tuple[float, float, float] | None = None) -> dict[str, Any]:
     attrs = trial.user_attrs
-    foreseen = forecast(trial)
+    told = forecast(trial)
+    # Without an interval, what was told only stands in for a forecast.
+    stored = [
+        None if told.get("low") is None else told.get(k) for k in ("expected", "low", "high")
+    ]
+    expected, low, high = foreseen or stored
     notes = []
     if attributes.ENQUEUED_PRIOR in attrs:
         notes.append("enqueued prior")
@@ -250,8 +265,8 @@ def _row(trial: FrozenTrial) -> dict[str, Any]:
         notes.append(f"retry of {attrs[attributes.RETRY_OF]}")
     if trial.state == TrialState.FAIL and attrs.get(attributes.FAILURE):
         notes.append(str(attrs[attributes.FAILURE]))
-    elif trial.state == TrialState.PRUNED and foreseen.get("reason"):
-        notes.append(str(foreseen["reason"]))
+    elif trial.state == TrialState.PRUNED and told.get("reason"):
+        notes.append(str(told["reason"]))
     return {
         "number": trial.number,
         "state": trial.state.name.lower(),
@@ -259,8 +274,9 @@ def _row(trial: FrozenTrial) -> dict[str, Any]:
         "epochs": max(trial.intermediate_values, default=0),
         "epochs_trained": epochs_trained(trial),
         "seconds": attrs.get(attributes.TRAIN_SECONDS),
-        # Without an interval, the last value only stands in for a forecast.
-        "expected": None if foreseen.get("low") is None else foreseen.get("expected"),
+        "expected": expected,
+        "low": low,
+        "high": high,
         "origin": attrs.get(attributes.ORIGIN),
         "note": "; ".join(notes) or None,
         "reason": attrs.get(attributes.FAILURE),

@@ -5,11 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from optuna_deepweeds.datasets.dataset import Dataset
-from optuna_deepweeds.datasets.deepweeds import load_balanced, load_deepweeds
+from optuna_deepweeds.datasets.dataset import SIDE, Dataset, Progress
 from optuna_deepweeds.datasets.location import resolve_data_dir
-from optuna_deepweeds.datasets.photographs import SIDE, Progress
-from optuna_deepweeds.datasets.prepared import PREPARED_NAME
 from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.schema import choose
 
@@ -22,16 +19,16 @@ DATASETS: dict[str, str] = {
 """Name -> what it is, in one line."""
 
 _SHARED = (
-    "The test images share scenes with those trained on: {near} of them have one taken within "
-    "10 s, and the class of the nearest in time alone is right for {right}. Accuracy on new "
-    "scenes is lower: see deepweeds-scenes."
+    "The splits share scenes: {near} of the test images were taken within 10 s of one trained on, "
+    "and the class of the one nearest in time is right for {right}. Accuracy on new scenes is "
+    "lower: see deepweeds-scenes."
 )
 NOTES: dict[str, str] = {
     "deepweeds": _SHARED.format(near="59 %", right="96 %"),  # Of fold 0.
     "deepweeds-balanced": _SHARED.format(near="35 %", right="94 %"),
-    "deepweeds-scenes": "No day and camera is in two splits, but days are: 24 % of the test "
-    "images have one of another camera trained on taken within 10 s, and the class of the nearest "
-    "in time alone is right for 61 %.",
+    "deepweeds-scenes": "No day and camera is in two splits, but a day may be: 24 % of the test "
+    "images were taken within 10 s of one trained on, of another camera, and the class of the one "
+    "nearest in time is right for 61 %.",
 }
 """Name -> what to know before its accuracies are believed."""
 
@@ -97,6 +94,8 @@ def load(
         from optuna_deepweeds.datasets.demo import load_demo
 
         return load_demo(**DEMO_SIZES)
+    from optuna_deepweeds.datasets.deepweeds import load_balanced, load_deepweeds
+
     place = resolve_data_dir(data_dir)
     if name == "deepweeds":
         return load_deepweeds(place, fold)
@@ -112,4 +111,6 @@ def place(name: str, data_dir: Path | None = None) -> Path | None:
     """Return what `load` would read, whether or not it exists; None for `demo`."""
     if is_folder(name):
         return data_dir or Path(name)
+    from optuna_deepweeds.datasets.prepared import PREPARED_NAME
+
     return None if name == "demo" else resolve_data_dir(data_dir) / PREPARED_NAME

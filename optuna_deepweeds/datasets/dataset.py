@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+SIDE = 32
+"""Sides of the images in the sets that come with names."""
+Progress = Callable[[str, int, int | None, str], None]
+"""Called with (what is being done, units done, units in all or None, unit: "B" or "images")."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +28,8 @@ class Dataset:
         valid: (n_valid,) int64, likewise.
         test: (n_test,) int64, likewise; never looked at during a search.
         fingerprint: Hexadecimal digest of images, labels and split.
+        groups: (n,) int64, equal for images that must come into the same split; None if each is
+            for itself.
         notes: What its owner should know of how it was read, a sentence each.
     """
 
@@ -33,6 +41,7 @@ class Dataset:
     valid: NDArray[np.int64]
     test: NDArray[np.int64]
     fingerprint: str = ""
+    groups: NDArray[np.int64] | None = None
     notes: tuple[str, ...] = ()
 
     @property

@@ -17,8 +17,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from optuna_deepweeds.datasets.dataset import Progress
 from optuna_deepweeds.datasets.location import cache_dir
-from optuna_deepweeds.datasets.photographs import Progress, decode_all
+from optuna_deepweeds.datasets.photographs import decode_all
 from optuna_deepweeds.datasets.split import digest
 from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.files import locked, whole
@@ -68,7 +69,8 @@ def decoded(
                 np.savez(stream, images=images, damaged=list(damaged), reasons=reasons)
         except InvalidInputError as error:
             logger.warning("%s Without it images are read anew each time.", error)
-        for old in place.glob(f"{of_folder}-*.npz"):
+        # Of earlier states of the folder, and of killed processes.
+        for old in (*place.glob(f"{of_folder}-*"), *place.glob(f".{of_folder}-*")):
             if old != kept:
                 old.unlink(missing_ok=True)
     return images, damaged

@@ -8,6 +8,7 @@ Scientific Reports 9:2058 (2019), CC BY 4.0.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -75,10 +76,14 @@ def load_balanced(data_dir: Path, *, by_scene: bool = False) -> Dataset:
                 "with `optuna-deepweeds data prepare`."
             )
     split = scenes_split if by_scene else balanced_split
-    roles = split(prepared.filenames.tolist(), prepared.labels)
+    names = prepared.filenames.tolist()
+    roles = split(names, prepared.labels)
     chosen = np.flatnonzero(roles >= 0)
     images = np.ascontiguousarray(prepared.images[chosen])
-    return _dataset(known, images, prepared.labels[chosen], WEEDS, roles[chosen])
+    data = _dataset(known, images, prepared.labels[chosen], WEEDS, roles[chosen])
+    if not by_scene:
+        return data
+    return replace(data, groups=np.unique(_scenes(names), return_inverse=True)[1][chosen])
 
 
 def _dataset(
@@ -117,6 +122,11 @@ def scenes_split(filenames: Sequence[str], labels: NDArray[np.integer]) -> NDArr
     as they are DAY-TIME-CAMERA.jpg. Scenes differ in size and species, so the sizes of
     `balanced_split` cannot be had exactly; what a split has too many of a weed is unused.
     """
+    roles = by_group(_scenes(filenames), labels, _SIZES, _ORDER)
+    return cut(roles, filenames, labels, _SIZES)
+
+
+def _scenes(filenames: Sequence[str]) -> list[str]:
+    """Day and camera of each photograph."""
     stems = [name.rpartition(".")[0].split("-") for name in filenames]
-    scenes = [f"{stem[0]}-{stem[-1]}" for stem in stems]
-    return cut(by_group(scenes, labels, _SIZES, _ORDER), filenames, labels, _SIZES)
+    return [f"{stem[0]}-{stem[-1]}" for stem in stems]

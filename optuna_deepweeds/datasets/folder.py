@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from optuna_deepweeds.datasets.dataset import Dataset, fingerprint
+from optuna_deepweeds.datasets.dataset import Dataset, Progress, fingerprint
 from optuna_deepweeds.datasets.decoded import decoded
-from optuna_deepweeds.datasets.photographs import Progress, is_photograph
+from optuna_deepweeds.datasets.photographs import is_photograph
 from optuna_deepweeds.datasets.split import TEST, TRAIN, VALID, by_group, by_name, digest
 from optuna_deepweeds.errors import DeepWeedsError, InvalidInputError, NotFoundError
 from optuna_deepweeds.schema import require
@@ -79,28 +79,37 @@ def load_folder(
         advice = "; unpack the archive" if zipfile.is_zipfile(folder) else ""
         raise InvalidInputError(f"{folder} must be a folder of class folders{advice}.")
     everything, folders, others = _scan(folder)
+    kinds = ", ".join(f"{suffix} {n:,}" for suffix, n in others.most_common(4))
+    if all(len(parts) == 1 for parts in everything):
+        what = "images" if everything else f"no image ({kinds})" if kinds else "no image"
+        raise InvalidInputError(f"{folder} must hold a folder for each class, but holds {what}.")
     classes, found, roles = _arrange(folder, everything, folders)
     names = [_plain(parts[-2]) for parts in found]
     keys = [f"{name}/{_plain(parts[-1])}" for name, parts in zip(names, found, strict=True)]
-    numbers = {name: number for number, name in enumerate(classes)}
-    labels = np.array([numbers[name] for name in names], dtype=np.int64)
+    number = {name: i for i, name in enumerate(classes)}
+    labels = np.array([number[name] for name in names], dtype=np.int64)
     given = np.array(roles, dtype=np.int8)
     missing = [role for role in _SHARES if role not in roles]
+    groups = None
+    if group_by:
+        if not missing:
+            raise InvalidInputError(f"--group-by makes splits, but {folder} has all of them.")
+        groups = np.array(_groups(keys, group_by))
     # Before the work is done, and again where it showed that images are of no use.
-    split, notes = _split(folder, classes, keys, labels, given, missing, group_by)
+    split, notes = _split(folder, classes, keys, labels, given, missing, groups)
     images, damaged = decoded(folder, ["/".join(parts) for parts in found], size, progress)
     if damaged:
         sound = [i for i in range(len(found)) if i not in damaged]
         images, labels, keys = images[sound], labels[sound], [keys[i] for i in sound]
-        split, notes = _split(folder, classes, keys, labels, given[sound], missing, group_by)
+        groups = None if groups is None else groups[sound]
+        split, notes = _split(folder, classes, keys, labels, given[sound], missing, groups)
         listed = [f"{'/'.join(found[i])} ({damaged[i]})" for i in sorted(damaged)[:3]]
         more = f" and {len(damaged) - 3:,} more" if len(damaged) > 3 else ""
         notes.append(
             f"Left out: {len(damaged):,} of {len(found):,} images that cannot be read: "
             f"{', '.join(listed)}{more}."
         )
-    if others:
-        kinds = ", ".join(f"{suffix} {n:,}" for suffix, n in others.most_common(4))
+    if kinds:
         notes.append(f"Left out: files that are no known images ({kinds}).")
     if len(everything) > len(found):
         n_loose = len(everything) - len(found)
@@ -111,7 +120,10 @@ def load_folder(
     if n_equal:
         notes.append(f"Test images that are equal to training images: {n_equal:,}.")
     content = digest("\0".join((fingerprint(images, labels, train, valid, test), *classes)))
-    return Dataset(name, images, labels, classes, train, valid, test, content, tuple(notes))
+    numbers = None if groups is None else np.unique(groups, return_inverse=True)[1]
+    return Dataset(
+        name, images, labels, classes, train, valid, test, content, numbers, tuple(notes)
+    )
 
 
 def _scan(folder: Path) -> tuple[list[_Parts], list[_Parts], Counter[str]]:
@@ -144,9 +156,6 @@ def _arrange(
     has_splits = any(len(parts) == 3 and _role(parts[0]) is not None for parts in below)
     depth = 3 if has_splits else 2
     tops = sorted({parts[0] for parts in below})
-    if not below:
-        what = "images" if images else "no image"
-        raise InvalidInputError(f"{folder} must hold a folder for each class, but holds {what}.")
     if has_splits:
         used: dict[int, str] = {}
         for (top,) in (parts for parts in folders if len(parts) == 1):
@@ -218,11 +227,9 @@ def _split(
     labels: NDArray[np.int64],
     given: NDArray[np.int8],
     missing: Sequence[int],
-    group_by: str,
+    groups: NDArray[np.str_] | None,
 ) -> tuple[NDArray[np.int8], list[str]]:
     """The role of each image, and how the splits `missing` came about."""
-    if group_by and not missing:
-        raise InvalidInputError(f"--group-by makes splits, but {folder} has all of them already.")
     counts = np.bincount(labels[given == TRAIN], minlength=len(classes))
     fewest, least = classes[int(counts.argmin())], MIN_TRAIN + len(missing)
     if counts.min() < least:
@@ -235,14 +242,12 @@ def _split(
     for role in missing:
         sizes[role] = np.maximum(1, np.rint(_SHARES[role] * counts))
     sizes[TRAIN] = counts - sizes.sum(axis=0)
-    names = [keys[i] for i in pool.tolist()]
     roles, by = given.copy(), "its folders"
-    if group_by:
-        groups = _groups(names, group_by)
-        roles[pool] = by_group(groups, labels[pool], sizes)
-        by = f"what is found by --group-by ({len(set(groups)):,} groups)"
+    if groups is not None:
+        roles[pool] = by_group(groups[pool].tolist(), labels[pool], sizes)
+        by = f"what --group-by finds ({len(np.unique(groups)):,} groups)"
     elif missing:
-        roles[pool] = by_name(names, labels[pool], sizes)
+        roles[pool] = by_name([keys[i] for i in pool.tolist()], labels[pool], sizes)
         by = "the digest of CLASS/FILE"
     for role, word in _WORDS.items():
         counts = np.bincount(labels[roles == role], minlength=len(classes))

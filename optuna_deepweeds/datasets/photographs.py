@@ -28,12 +28,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from optuna_deepweeds.datasets.dataset import SIDE
 from optuna_deepweeds.errors import DeepWeedsError, InvalidInputError, NotFoundError
 
-Progress = Callable[[str, int, int | None, str], None]
-"""Called with (what is being done, units done, units in all or None, unit: "B" or "images")."""
-
-SIDE = 32
 MAX_FILE_BYTES = 16 * 2**20
 """Largest file that is read from `Photographs`; the official ones have about 30 kB."""
 MAX_SIDE = 4096

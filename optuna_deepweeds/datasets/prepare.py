@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from optuna_deepweeds.datasets.dataset import SIDE, Progress
 from optuna_deepweeds.datasets.download import download
-from optuna_deepweeds.datasets.photographs import MAX_SIDE, SIDE, Photographs, Progress, decode_all
+from optuna_deepweeds.datasets.photographs import MAX_SIDE, Photographs, decode_all
 from optuna_deepweeds.datasets.prepared import (
     CLASSES,
     N_FOLDS,

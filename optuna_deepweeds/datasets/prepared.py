@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from optuna_deepweeds.datasets.photographs import SIDE
+from optuna_deepweeds.datasets.dataset import SIDE
 from optuna_deepweeds.datasets.split import TEST
 from optuna_deepweeds.errors import DeepWeedsError, InvalidInputError, NotFoundError
 from optuna_deepweeds.files import whole

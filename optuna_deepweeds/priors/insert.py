@@ -182,8 +182,12 @@ def _frozen(prior: PriorTrial, mark: str, space: SearchSpace) -> FrozenTrial:
     user_attrs: dict[str, Any] = {attributes.PRIOR: prior.source, attributes.PRIOR_ROW: mark}
     if prior.seconds is not None:
         user_attrs[attributes.TRAIN_SECONDS] = float(prior.seconds)
+    if prior.is_forecast:
+        foreseen = dict.fromkeys(("low", "high", "incumbent", "decision", "reason"))
+        foreseen |= {"epoch": prior.epochs, "expected": prior.value}
+        user_attrs[attributes.ANTICIPATION] = foreseen
     return create_trial(
-        state=TrialState.COMPLETE,
+        state=TrialState.PRUNED if prior.is_forecast else TrialState.COMPLETE,
         value=float(prior.value),
         params=dict(prior.params),
         distributions={name: space[name].distribution for name in prior.params},

@@ -116,6 +116,8 @@ def _checked(prior: PriorTrial, max_epochs: int | None) -> PriorTrial:
         raise _Unusable("the value is not finite", f"the value is {prior.value}")
     curve = {k: v for k, v in sorted(prior.curve.items()) if math.isfinite(v)}
     if max_epochs is None or prior.epochs is None:
+        return replace(prior, curve=curve, is_forecast=False)
+    if prior.epochs < max_epochs and prior.is_forecast:
         return replace(prior, curve=curve)
     if prior.epochs < max_epochs:
         reason = f"trained {prior.epochs} of {max_epochs} epochs"
@@ -125,6 +127,7 @@ def _checked(prior: PriorTrial, max_epochs: int | None) -> PriorTrial:
         value=curve.get(max_epochs, prior.value),
         curve={k: v for k, v in curve.items() if k <= max_epochs},
         epochs=max_epochs,
+        is_forecast=False,
     )
 
 

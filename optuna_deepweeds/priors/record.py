@@ -30,6 +30,8 @@ class PriorTrial:
         seconds: Seconds trained, if known.
         dataset: Name of the data set, if known.
         problem: Why this row is no full evaluation ("status is CRASHED"); empty for a good one.
+        is_forecast: Whether `value` counts as what was expected of a longer training, where one is
+            asked for.
     """
 
     params: Mapping[str, Any]
@@ -43,6 +45,7 @@ class PriorTrial:
     seconds: float | None = None
     dataset: str | None = None
     problem: str = ""
+    is_forecast: bool = False
 
     @property
     def loss(self) -> float:

@@ -16,15 +16,18 @@ from optuna_deepweeds.files import write_whole
 from optuna_deepweeds.priors.record import Direction, PriorTrial, canonical_metric
 from optuna_deepweeds.priors.tables import write_csv
 from optuna_deepweeds.spaces import SearchSpace
-from optuna_deepweeds.trials import FINISHED, chain, linked
+from optuna_deepweeds.trials import FINISHED, chain, expected_end, linked
 
 
-def read_study(study: optuna.Study, *, with_imported: bool = True) -> list[PriorTrial]:
+def read_study(
+    study: optuna.Study, *, with_imported: bool = True, with_forecasts: bool = False
+) -> list[PriorTrial]:
     """The COMPLETE and PRUNED trials of `study`, the latter marked as stopped early.
 
     A trial that another one continues is left out, since the other carries its curve. No system
     attribute is taken along: a copied rung would prune other trials. Those that were imported into
-    its companion come `with_imported`, and keep the source they were imported from.
+    its companion come `with_imported`, and keep the source they were imported from. With
+    `with_forecasts`, those that were stopped come with the end that was foreseen for them.
 
     Raises:
         InvalidInputError: The study has several objectives.
@@ -47,7 +50,7 @@ def read_study(study: optuna.Study, *, with_imported: bool = True) -> list[Prior
     own = [
         PriorTrial(
             params=dict(trial.params),
-            value=math.nan if trial.value is None else trial.value,
+            value=math.nan if value is None else value,
             direction=direction,
             metric=metric,
             source=str(trial.user_attrs.get(attributes.PRIOR, study.study_name)),
@@ -56,15 +59,20 @@ def read_study(study: optuna.Study, *, with_imported: bool = True) -> list[Prior
             epochs=max(trial.intermediate_values, default=0) or None,
             seconds=_seconds(trial, by_number),
             dataset=dataset,
-            problem="" if trial.state == TrialState.COMPLETE else "stopped early",
+            problem="" if is_known else "stopped early",
+            is_forecast=with_forecasts,
         )
         for trial in finished
         if trial.number not in continued
+        for foreseen in [expected_end(trial) if with_forecasts else None]
+        for value in [trial.value if foreseen is None else foreseen]
+        for is_known in [trial.state == TrialState.COMPLETE or foreseen is not None]
     ]
     companion = spec.get("priors") if with_imported and isinstance(spec, Mapping) else None
     if not companion or companion not in optuna.get_all_study_names(study._storage):
         return own
-    return own + read_study(optuna.load_study(study_name=companion, storage=study._storage))
+    informing = optuna.load_study(study_name=companion, storage=study._storage)
+    return own + read_study(informing, with_forecasts=with_forecasts)
 
 
 def _curve(trial: FrozenTrial) -> dict[int, float]:

@@ -18,11 +18,13 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 from optuna.storages import BaseStorage
-from optuna.study import Study
+from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from optuna_deepweeds import trials
-from optuna_deepweeds.pruners.rungs import Field, worth_at
+from optuna_deepweeds.attributes import SUGGESTED
+from optuna_deepweeds.pruners.forecast import forecast_final
+from optuna_deepweeds.pruners.rungs import Field
 
 _OPTUNA_RETRIES = "retry_history"
 """System attribute in which Optuna's own retries name the earlier attempts."""
@@ -37,6 +39,7 @@ class Standing(NamedTuple):
     epochs: int
     is_paused: bool
     is_running: bool
+    is_probe: bool
 
 
 class History:
@@ -93,7 +96,7 @@ class History:
         curve = self.curve(trial)
         last = max(curve, default=0)
         is_complete = trial.state == TrialState.COMPLETE
-        worth = tuple(worth_at(curve, rung) for rung in self._rungs)
+        worth = tuple(trials.worth_at(curve, rung) for rung in self._rungs)
         reached = sum(last >= rung for rung in self._rungs) - 1 if curve else -1
         return Standing(
             trial=trial,
@@ -106,6 +109,7 @@ class History:
             and math.isfinite(curve[last])
             and math.isfinite(worth[reached]),
             is_running=not trial.state.is_finished(),
+            is_probe=trial.user_attrs.get(SUGGESTED) == "probe",
         )
 
     def curve(self, trial: FrozenTrial) -> dict[int, float]:
@@ -131,6 +135,7 @@ class History:
             epochs=np.array([s.epochs for s in all_of], dtype=np.int64),
             is_paused=np.array([s.is_paused for s in all_of], dtype=bool),
             is_running=np.array([s.is_running for s in all_of], dtype=bool),
+            is_probe=np.array([s.is_probe for s in all_of], dtype=bool),
         )
         return found, [s.trial for s in all_of]
 
@@ -160,6 +165,31 @@ class History:
             found = np.array(gains)
             self._gains[step] = found[np.isfinite(found)]
         return self._gains[step]
+
+
+def foresee(
+    all_trials: Sequence[FrozenTrial], direction: StudyDirection
+) -> dict[int, tuple[float, float, float]]:
+    """Return the final value expected of every trial that is not at its end, as of now.
+
+    By number: the value and the ends of its interval of 90 %, in the study's own direction. Empty
+    until three trials have been trained to the end.
+
+    Args:
+        all_trials: The trials of a study, ordered by number.
+        direction: The study's.
+    """
+    history = History(trials.sign(direction), [1])
+    history.update(list(all_trials))
+    found = {}
+    for standing in (*history._ended.values(), *history._live.values()):
+        trial, step = standing.trial, standing.epochs
+        if trial.state in (TrialState.PRUNED, TrialState.RUNNING) and step > 0:
+            value = history.curve(trial)[step]
+            forecast = forecast_final(value, history.gains_after(step))
+            if forecast is not None and math.isfinite(value):
+                found[trial.number] = forecast.times(history.sign)
+    return found
 
 
 class Histories:

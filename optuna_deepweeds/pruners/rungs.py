@@ -5,23 +5,24 @@ Plain functions; values are in the direction "larger is better".
     G_i    resource of rung i = 0, 1, ...; G_{last + 1} is a full training
     h_i    G_{i + 1} - G_i, what it costs to go on from rung i
     n      number of trials that came to the first rung
-    w      worth of a trial at a rung: the mean of the later half of its reports up to there
+    w      worth of a trial at a rung, see `trials.worth_at`
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from optuna_deepweeds.trials import are_opposed
+
 _SHARE = 0.25
 _MIN_TO_LEAD = 4
 _LEADERS_SHARE = 0.5
-_MIN_PAIRS_TO_DISTRUST = 8
-_BEYOND_CHANCE = 1.645  # exceeded once in twenty times by a standard normal variable
+_PROBE_STEPS, _PROBE_SHARE = 4, 5
 
 
 def rung_steps(min_resource: int, max_resource: int, reduction_factor: int) -> list[int]:
@@ -37,27 +38,6 @@ def rung_steps(min_resource: int, max_resource: int, reduction_factor: int) -> l
     return steps
 
 
-def worth_at(curve: Mapping[int, float], rung: int) -> float:
-    """Return w, the mean of the last ceil(rung / 2) reports of a curve up to a rung.
-
-    A curve with gaps that jumps over the rung is read up to its first report after it.
-
-    Args:
-        curve: reports by step, in any order.
-        rung: a step, at least 1.
-
-    Returns:
-        NaN when the curve has not reached the rung, minus infinity when one of these reports is
-        not finite.
-    """
-    at = min((step for step in curve if step >= rung), default=None)
-    if at is None:
-        return math.nan
-    steps = sorted(step for step in curve if step <= at)[-((rung + 1) // 2) :]
-    value = sum(curve[step] for step in steps) / len(steps)
-    return value if math.isfinite(value) else -math.inf
-
-
 @dataclass(frozen=True)
 class Field:
     """Where the m trials of a study stand.
@@ -70,6 +50,7 @@ class Field:
         epochs: (m,) steps trained.
         is_paused: (m,) whether a trial waits to be continued.
         is_running: (m,) whether it is being trained.
+        is_probe: (m,) whether its sampler asks to let it go on whatever its rank.
     """
 
     rungs: Sequence[int]
@@ -79,6 +60,34 @@ class Field:
     epochs: NDArray[np.int64]
     is_paused: NDArray[np.bool_]
     is_running: NDArray[np.bool_]
+    is_probe: NDArray[np.bool_]
+
+    def trusted(self) -> tuple[Field, list[int]]:
+        """Return the field from the first rung on at which trials should be told apart.
+
+        A rung misleads when the trials that went on from it stand in the opposite order at the
+        next one. Then all rungs up to it are passed by every trial. That brings trials of all
+        ranks to the next rung, so that a wrong suspicion is soon refuted.
+
+        Returns:
+            The field, and those that paused before its first rung, the latest first.
+        """
+        first = 0
+        for i in range(len(self.rungs) - 2):
+            pairs = self.worth[self.reached > i, i : i + 2]
+            pairs = pairs[~np.isnan(pairs).any(axis=1)]
+            if are_opposed(pairs[:, 0].tolist(), pairs[:, 1].tolist()):
+                first = i + 1
+        reached = np.maximum(self.reached - first, -1)
+        before = np.flatnonzero(self.is_paused & (reached < 0))
+        field = replace(
+            self,
+            rungs=self.rungs[first:],
+            reached=reached,
+            worth=self.worth[:, first:],
+            is_paused=self.is_paused & (reached >= 0),
+        )
+        return field, sorted(before.tolist(), reverse=True)
 
     @property
     def n(self) -> int:
@@ -107,6 +116,12 @@ class Field:
             for trial in self.ranked(rung)[: n_promoted(rung, self.n * self.rates[rung])]:
                 if self.is_paused[trial] and self.reached[trial] == rung:
                     yield int(trial)
+
+    def probes(self) -> list[int]:
+        """Return the paused probes that have not come to the third rung; a fifth of a training."""
+        end = min(_PROBE_STEPS * self.rungs[0], self.rungs[-1] / _PROBE_SHARE)
+        waiting = np.flatnonzero(self.is_paused & self.is_probe)
+        return [i for i in waiting.tolist() if self.rungs[self.reached[i] + 1] <= end]
 
     def leaders(self) -> list[int]:
         """Return the paused trials by their present worth, best first."""
@@ -152,28 +167,15 @@ def n_promoted(rung: int, share: float) -> int:
     return int(share + 1e-9)
 
 
-def misleads(first: Mapping[int, float], second: Mapping[int, float]) -> bool:
-    """Tell whether ranks at two rungs are opposed beyond chance, on eight trials or more.
-
-    Spearman's correlation r of n independent ranks is nearly normal with variance 1 / (n - 1).
-    That only leaders of the first rung came to the second draws r towards 0, not below it.
-    Both map trial numbers to values.
-    """
-    both = sorted(number for number in second if number in first)
-    if len(both) < _MIN_PAIRS_TO_DISTRUST:
-        return False
-    early, late = (_centred_ranks(_values(both, values)) for values in (first, second))
-    spread = math.sqrt(float(early @ early) * float(late @ late))
-    return float(early @ late) * math.sqrt(len(both) - 1) < -_BEYOND_CHANCE * spread
-
-
-def _centred_ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Twice the values' ranks less their mean; equal values share the mean of their ranks."""
-    in_order = np.sort(values)
-    ranks = in_order.searchsorted(values) + in_order.searchsorted(values, side="right")
-    return (ranks - len(values)).astype(np.float64)
-
-
-def _values(numbers: Sequence[int], values: Mapping[int, float]) -> NDArray[np.float64]:
-    """The values of some trials; NaN as the worst."""
-    return np.nan_to_num([values[number] for number in numbers], nan=-np.inf)
+def outlook(max_resource: int) -> str:
+    """Say in a sentence what `DoraPruner` with `thaw` will do with trainings of this length."""
+    steps = rung_steps(1, max_resource, 2)
+    if len(steps) < 2:
+        return "trainings are too short to stop any early"
+    n = max(_MIN_TO_LEAD, math.ceil(max_resource / 2))
+    each = 1 + _SHARE * len(steps)
+    return (
+        f"pauses every trial after epochs {', '.join(map(str, steps))} and goes on with the "
+        f"best: about {each:.1f} of {max_resource} epochs each, the first trained to the end "
+        f"once {n} have begun"
+    )

@@ -35,7 +35,9 @@ def write_confusion_png(content: Table, path: Path, title: str) -> None:
             column, row, f"{matrix[row, column]:.0f}", ha="center", va="center", fontsize=8,
             color="white" if share[row, column] > 0.55 else INK,
         )  # fmt: skip
-    recalls = [f"{name}  {share[i, i]:.0%}" for i, name in enumerate(names)]
+    recalls = [
+        f"{name}  {share[i, i]:.0%}" if matrix[i].any() else name for i, name in enumerate(names)
+    ]
     axes.set_xticks(range(len(names)), names, rotation=40, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(names)), recalls)
     axes.set_xlabel("predicted", fontsize=9, color=INK)

@@ -7,7 +7,9 @@ ticks, notes at an axis, several axes in one figure.
 from __future__ import annotations
 
 import html
+import logging
 import re
+import warnings
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,8 @@ import numpy as np
 
 from optuna_deepweeds.files import whole
 from optuna_deepweeds.report.drawing import Drawing
+
+logger = logging.getLogger(__name__)
 
 INK = "#333940"
 _DPI = 150
@@ -66,8 +70,11 @@ def new_figure(width: float, height: float) -> Any:
 
 def save(figure: Any, path: Path) -> None:
     """Write a figure of matplotlib to `path`; the file appears whole or not at all."""
-    with whole(path) as part:
+    with whole(path) as part, warnings.catch_warnings(record=True) as caught:
+        warnings.filterwarnings("always", "Glyph")  # One for each letter.
         figure.savefig(part, format="png", dpi=_DPI, facecolor="white", bbox_inches="tight")
+    if any("Glyph" in str(warning.message) for warning in caught):
+        logger.warning("%s: no font here has all of its letters; some are boxes.", path.name)
 
 
 def plain(text: str) -> str:

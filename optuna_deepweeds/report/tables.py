@@ -60,10 +60,13 @@ def cards(view: StudyView) -> list[tuple[str, str]]:
 
 def spec_table(view: StudyView) -> Table:
     """The specification and the budget."""
+    hidden = {"direction", "metric", "space_data"}
+    if view.spec.get("kind", "images") != "images":
+        hidden |= {"fold", "size"}
     rows = [
         (name.replace("_", " "), cell(value, "g")[: 12 if name == "dataset_fingerprint" else None])
         for name, value in view.spec.items()
-        if value not in (None, "", [], ()) and name not in ("direction", "metric", "space_data")
+        if value not in (None, "", [], ()) and name not in hidden
     ]
     rows.append(("objective", f"{view.direction.name.lower()} {view.metric}"))
     budget = view.stored(attributes.BUDGET)

@@ -169,6 +169,8 @@ class DNGOSampler(ModelBasedSampler):
     Source: Snoek et al. 2015, "Scalable Bayesian Optimization Using Deep Neural Networks".
     """
 
+    _follows_curves = False
+
     def __init__(
         self,
         *,

@@ -12,7 +12,7 @@ import weakref
 from bisect import bisect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 from optuna import Study
@@ -25,12 +25,30 @@ from optuna_deepweeds.samplers.conditions import DeclaredConditions
 from optuna_deepweeds.samplers.encoding import MISSING, Encoder
 from optuna_deepweeds.samplers.targets import average_ranks
 from optuna_deepweeds.spaces import SearchSpace
-from optuna_deepweeds.trials import before, expected_end, replaced, sign, was_interrupted
+from optuna_deepweeds.trials import (
+    before,
+    expected_end,
+    replaced,
+    sign,
+    was_interrupted,
+    worth_at,
+)
 
 # Tiers of outcomes; within a tier larger numbers are better.
 _FAILED, _STOPPED, _VALUED = 0.0, 1.0, 2.0
 _Outcome = tuple[float, float, float]
 _GROWTH = 1.2
+
+
+class _Curve(NamedTuple):
+    """What a trial was worth at steps 1, 2, 4, 8, ... and at last, if it ended; its steps."""
+
+    worth: tuple[float, ...]
+    end: float
+    length: int
+    is_stopped: bool
+
+
 _T = TypeVar("_T")
 
 
@@ -44,6 +62,10 @@ class Observations:
         ranks: (n,) ranks of their outcomes, from 1 (worst) to n (best).
         values: (n,) their values, larger is better; NaN where failed, or stopped unforeseen.
         pending: (p, d) codes of running trials.
+        curves: (n, r) what finished trials were worth at steps 1, 2, 4, 8, ... and in the
+            end; NaN where one did not come, minus infinity where it failed.
+        pending_curves: (p, r) the same of running trials.
+        n_stopped: How many finished trials a pruner stopped after a report.
         fixed: (d,) codes that the trial that asks is enqueued with; NaN where it is free.
         turn: Number of that trial.
     """
@@ -53,6 +75,9 @@ class Observations:
     ranks: np.ndarray
     values: np.ndarray
     pending: np.ndarray
+    curves: np.ndarray
+    pending_curves: np.ndarray
+    n_stopped: int
     fixed: np.ndarray
     turn: int
 
@@ -68,7 +93,7 @@ class _Folded:
         self.seen: set[int] = set()
         """Numbers of finished trials read beyond the prefix."""
         self.numbers: list[int] = []
-        self.trials: list[tuple[_Outcome, Mapping[str, Any]]] = []
+        self.trials: list[tuple[_Outcome, Mapping[str, Any], _Curve]] = []
         self.replaced: set[int] = set()
         self.ranges: dict[str, tuple[tuple[bool, int], BaseDistribution]] = {}
         """By parameter, its range, and of which trial: did it not fail, and its number."""
@@ -95,15 +120,16 @@ class _Folded:
                 self.ranges[name] = (rank, distribution)
         place = bisect(self.numbers, trial.number)
         self.numbers.insert(place, trial.number)
-        self.trials.insert(place, (_outcome(trial, larger_is_better), trial.params))
+        told = (_outcome(trial, larger_is_better), trial.params, _curve(trial, larger_is_better))
+        self.trials.insert(place, told)
         self.rows = self.rows[:place]
 
     def encoded(self) -> tuple[np.ndarray, np.ndarray]:
         """(n, 3) outcomes and (n, d) codes of all finished trials."""
         new = self.trials[len(self.rows) :]
         if new:
-            outcomes = np.array([outcome for outcome, _ in new])
-            codes = self.encoder.encode([params for _, params in new])
+            outcomes = np.array([outcome for outcome, _, _ in new])
+            codes = self.encoder.encode([params for _, params, _ in new])
             self.rows = np.concatenate([self.rows, np.c_[outcomes, codes]])
         return self.rows[:, :3], self.rows[:, 3:]
 
@@ -173,6 +199,11 @@ class History:
                 and attributes.ORIGIN not in t.user_attrs
             ]
             pending = folded.encoded_running(running)
+            n = len(outcomes)
+            larger_is_better = sign(study.direction)
+            begun = [_curve(t, larger_is_better) for t in running]
+            curves = _table([*(curve for _, _, curve in folded.trials), *begun])
+            stopped = np.array([c.is_stopped for _, _, c in folded.trials], dtype=bool)
             usable = ~np.isin(folded.numbers, list(folded.replaced))
         encoder = folded.encoder
         if self._space is not None:
@@ -187,12 +218,16 @@ class History:
         # A trial that failed before it suggested everything is no point of the space.
         usable &= _has(X, required)
         outcomes = outcomes[usable]
+        runs = _has(pending, p_required)
         return Observations(
             encoder=encoder,
             X=X[usable],
             ranks=average_ranks(outcomes),
             values=np.where(outcomes[:, 0] == _VALUED, outcomes[:, 1], np.nan),
-            pending=pending[_has(pending, p_required)],
+            pending=pending[runs],
+            curves=curves[:n][usable],
+            pending_curves=curves[n:][runs],
+            n_stopped=int(stopped[usable].sum()),
             fixed=encoder.known_codes(trial.system_attrs.get("fixed_params", {})),
             turn=trial.number,
         )
@@ -280,3 +315,27 @@ def _outcome(trial: FrozenTrial, larger_is_better: float) -> _Outcome:
         if not math.isnan(last):
             return (_STOPPED, float(step), larger_is_better * last)
     return (_FAILED, 0.0, 0.0)
+
+
+def _curve(trial: FrozenTrial, larger_is_better: float) -> _Curve:
+    """The trial's curve; a failed one is as bad as can be from the first step on."""
+    curve = {step: larger_is_better * v for step, v in trial.intermediate_values.items()}
+    length = max(curve, default=0)
+    if trial.state == TrialState.FAIL:
+        return _Curve((-math.inf,), math.nan, 0, False)
+    worth = tuple(worth_at(curve, 2**k) for k in range(length.bit_length()))
+    if trial.state == TrialState.COMPLETE:
+        return _Curve(worth, larger_is_better * trial.values[0], length, False)
+    return _Curve(worth, math.nan, 0, trial.state == TrialState.PRUNED and length > 0)
+
+
+def _table(curves: Sequence[_Curve]) -> np.ndarray:
+    """(n, r) values at steps 1, 2, 4, 8, ... before the end of full curves, and the ends."""
+    full = max((curve.length for curve in curves), default=0)
+    longest = max((len(curve.worth) for curve in curves), default=0)
+    r = min(longest, (full - 1).bit_length()) if full else longest
+    table = np.full((len(curves), r + 1), np.nan)
+    for row, curve in zip(table, curves, strict=True):
+        row[: min(r, len(curve.worth))] = curve.worth[:r]
+        row[-1] = curve.end
+    return table

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from optuna import Study
@@ -12,11 +12,13 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
+from optuna_deepweeds.attributes import SUGGESTED
 from optuna_deepweeds.samplers.acquisition import (
     CandidateSpace,
     log_expected_improvement,
     maximise,
 )
+from optuna_deepweeds.samplers.chain import CurveChain
 from optuna_deepweeds.samplers.conditions import (
     Conditions,
     DeclaredConditions,
@@ -43,6 +45,9 @@ _N_BEST, _N_OTHERS = 300, 700
 _N_STARTS = 10
 """Good observations from which the search for the next configuration starts."""
 
+_PROBES = 1 / 8
+"""Share of suggestions that ask not to be stopped early, where a pruner stops trials."""
+
 _N_INCUMBENTS = 200
 """Good observations among which the one with the best predicted mean is the incumbent."""
 
@@ -67,8 +72,35 @@ class OnFeatures:
         return self._surrogate.predict(self._encoder.features(X))
 
 
+class _Search(NamedTuple):
+    """What a suggestion is chosen by: uniformly where there is no acquisition."""
+
+    space: CandidateSpace
+    starts: np.ndarray
+    acquisition: Callable[[np.ndarray], np.ndarray] | None
+    reason: str
+
+    def best(self, taken: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """(d,) the codes of the best configuration found that is not among the keys `taken`."""
+        if self.acquisition is None:
+            flat = lambda points: np.zeros(len(points))  # noqa: E731
+            return maximise(flat, self.space, self.starts, taken, rng, n_rounds=0)
+        return maximise(self.acquisition, self.space, self.starts, taken, rng)
+
+
+def _mark(study: Study, trial: FrozenTrial, reason: str) -> None:
+    study._storage.set_trial_user_attr(trial._trial_id, SUGGESTED, reason)
+
+
 class ModelBasedSampler(BaseSampler, abc.ABC):
     """Suggests the configuration with the largest log expected improvement of a surrogate.
+
+    What decides when: `n_startup_trials` are drawn. Then the surrogate of the final values does,
+    as long as every trial is trained to its end. Once a pruner has stopped one, a chain of trees
+    through the curves of all trials, whatever their lengths, decides in its place (`CurveChain`):
+    it is drawn anew for each suggestion, which is what it foretells best. One in eight of these
+    asks its pruner to be let go on for a while whatever its rank (`attributes.SUGGESTED`), since
+    else nothing would be learnt of what starts badly. Prior sources speak through all of it.
 
     A decision is a function of the seed, the trial's number and the study's trials alone, so an
     interrupted and resumed study goes on as if nothing had happened. Running trials are imputed
@@ -100,6 +132,9 @@ class ModelBasedSampler(BaseSampler, abc.ABC):
         self._history = History(space)
         self._sources = SourceReader(priors, space, self._seed)
 
+    _follows_curves = True
+    """Whether trials that were stopped are learnt from by their curves."""
+
     @abc.abstractmethod
     def _fit(
         self, seen: Observations, X: np.ndarray, y: np.ndarray, rng: np.random.Generator
@@ -129,15 +164,44 @@ class ModelBasedSampler(BaseSampler, abc.ABC):
         """A full configuration, or nothing while the startup trials last."""
         self._raise_error_if_multi_objective(study)
         if not search_space:
+            _mark(study, trial, "start")
             return {}
         seen = self._history.read(study, trial, search_space)
         rng = generator(self._seed, trial.number, "relative")
         sources = self._sources.read(seen.encoder)
         if len(seen.X) < self._n_startup_trials and not sources:
+            _mark(study, trial, "start")
             return {}
         with single_threaded():
-            x = self._suggest(seen, sources, rng)
+            search = self._search(seen, sources, rng)
+            taken = search.space.keys(np.concatenate([seen.X, seen.pending]))
+            x = search.best(taken, rng)
+        _mark(study, trial, search.reason)
         return self._fill(seen.encoder, x, rng)
+
+    def suggest_among(
+        self, study: Study, trial: FrozenTrial, candidates: Sequence[Mapping[str, Any]]
+    ) -> int:
+        """The index of the candidate that a suggestion would be, were there no others.
+
+        Args:
+            study: The study.
+            trial: The running trial that asks.
+            candidates: Configurations, none of which has been tried.
+        """
+        self._raise_error_if_multi_objective(study)
+        rng = generator(self._seed, trial.number, "relative")
+        seen = self._history.read(study, trial, self._history.distributions(study))
+        sources = self._sources.read(seen.encoder)
+        reason, scores = "start", np.zeros(len(candidates))
+        if len(seen.X) >= self._n_startup_trials or sources:
+            with single_threaded():
+                search = self._search(seen, sources, rng)
+                reason = search.reason
+                if search.acquisition is not None:
+                    scores = search.acquisition(seen.encoder.encode(candidates))
+        _mark(study, trial, reason)
+        return int(rng.choice(np.flatnonzero(scores == scores.max())))
 
     def sample_independent(
         self,
@@ -152,10 +216,10 @@ class ModelBasedSampler(BaseSampler, abc.ABC):
         rng = generator(self._seed, trial.number, param_name)
         return dimension.decode(float(rng.random()))
 
-    def _suggest(
+    def _search(
         self, seen: Observations, sources: Sequence[PriorMean], rng: np.random.Generator
-    ) -> np.ndarray:
-        """(d,) the codes of the next configuration."""
+    ) -> _Search:
+        """What the next configuration is chosen by."""
         conditions: Conditions
         if self._space is not None:
             conditions = DeclaredConditions(self._space, seen.encoder)
@@ -172,16 +236,17 @@ class ModelBasedSampler(BaseSampler, abc.ABC):
         starts = best[:_N_STARTS]
         if transfer.is_active:
             starts = np.concatenate([starts, transfer.best(5)])
-        taken = space.keys(np.concatenate([seen.X, seen.pending]))
         n_started = len(seen.X) + len(seen.pending)
         # Until the sources are judged, every other trial is drawn without them: only against
         # such draws shows whether what they recommend is any good.
         is_control = bool(sources) and n_started < PATIENCE and n_started % 2 == 1
         if is_control or (len(X) == 0 and not transfer.is_active):
-            return maximise(lambda c: np.zeros(len(c)), space, X, taken, rng, n_rounds=0)
-
+            return _Search(space, X, None, "start")
         if len(X) < 2:
-            return maximise(transfer.predict, space, starts, taken, rng)
+            return _Search(space, starts, transfer.predict, "model")
+        if seen.n_stopped and self._follows_curves:
+            return self._search_by_curves(seen, space, transfer, rng)
+
         residual = self._targets(seen)[rows] - transfer.predict(X)
         surrogate = self._fit_with_pending(seen, X, residual, rng)
         incumbent = float((surrogate.predict(best)[0] + transfer.predict(best)).max())
@@ -191,7 +256,28 @@ class ModelBasedSampler(BaseSampler, abc.ABC):
             mean = mean + transfer.predict(points)
             return log_expected_improvement(mean, np.sqrt(variance), incumbent)
 
-        return maximise(acquisition, space, starts, taken, rng)
+        return _Search(space, starts, acquisition, "model")
+
+    def _search_by_curves(
+        self,
+        seen: Observations,
+        space: CandidateSpace,
+        transfer: Transfer,
+        rng: np.random.Generator,
+    ) -> _Search:
+        """A draw from the chain of trees through curves."""
+
+        def features(points: np.ndarray) -> np.ndarray:
+            return np.c_[points, transfer.predict(points)] if transfer.is_active else points
+
+        X = np.concatenate([seen.X, seen.pending])
+        V = np.concatenate([seen.curves, seen.pending_curves])
+        has_any = ~np.isnan(V).all(axis=1)
+        X, V = X[has_any], V[has_any]
+        chain = CurveChain(features(X), V, rng)
+        starts = X[np.argsort(-chain.ends, kind="stable")[:_N_STARTS]]
+        reason = "probe" if rng.random() < _PROBES else "model"
+        return _Search(space, starts, lambda points: chain.predict(features(points)), reason)
 
     def _fit_with_pending(
         self, seen: Observations, X: np.ndarray, residual: np.ndarray, rng: np.random.Generator

@@ -35,7 +35,7 @@ class RandomForestEISampler(ModelBasedSampler):
     spaces with continuous parameters or integer ranges too long to try one by one, every other
     suggestion is the process's alone, on values in place of ranks, since ranks bend what is
     smooth; three of four where all parameters are of that kind. It goes alone as long as it is
-    conditioned on every observation.
+    conditioned on every observation. In studies that stop trials early, see `ModelBasedSampler`.
 
     Args:
         seed, n_startup_trials, space, priors: See `ModelBasedSampler`.

@@ -65,15 +65,24 @@ def fork_study(study: optuna.Study, name: str) -> optuna.Study:
         InvalidInputError: The name is taken or cannot be used.
     """
     content = Content.of(study)
-    numbers = _new_numbers(content.trials)
     made = create_copy(content, name, study._storage)
+    copy_checkpoints(study, made, content.trials)
+    return made
+
+
+def copy_checkpoints(
+    study: optuna.Study, made: optuna.Study, trials: Sequence[FrozenTrial]
+) -> int:
+    """Copy those of `study`, whose content is `trials`, to `made`; returns how many there are."""
     before, after = manager.study_checkpoints(study), manager.study_checkpoints(made)
-    for number, new in numbers.items():
+    n_copied = 0
+    for number, new in _new_numbers(trials).items():
         if (saved := before.path(number)).exists():
             after.folder.mkdir(parents=True, exist_ok=True)
             with contextlib.suppress(FileNotFoundError):  # A worker has just gone on with it.
                 shutil.copyfile(saved, after.path(new))
-    return made
+                n_copied += 1
+    return n_copied
 
 
 def create_copy(content: Content, name: str, storage: BaseStorage) -> optuna.Study:
@@ -129,13 +138,18 @@ def _create(
             study_name=name, storage=storage, directions=list(content.directions)
         )
     except optuna.exceptions.DuplicatedStudyError:
-        raise InvalidInputError(
-            f"A copied study's name must be new in its storage, but {name!r} is there already; "
-            "choose another name."
-        ) from None
+        raise name_taken(name) from None
     for key, value in system_attrs.items():
         study._storage.set_study_system_attr(study._study_id, key, value)
     return study
+
+
+def name_taken(name: str) -> InvalidInputError:
+    """The refusal of a name that another study of the storage has."""
+    return InvalidInputError(
+        f"A copied study's name must be new in its storage, but {name!r} is there already; "
+        "choose another name."
+    )
 
 
 def _new_numbers(trials: Sequence[FrozenTrial]) -> dict[int, int]:

@@ -254,16 +254,23 @@ def read_source(source: str, *, metric: str | None = None) -> list[PriorTrial]:
 
 
 def add_priors(
-    study: optuna.Study, priors: Sequence[PriorTrial], *, enqueue_best: int = 0
+    study: optuna.Study,
+    priors: Sequence[PriorTrial],
+    *,
+    enqueue_best: int = 0,
+    space: SearchSpace | None = None,
 ) -> ImportSummary:
-    """Import `priors` into the companion of `study`, under its lock; nothing is added twice."""
+    """Import `priors` into the companion of `study`, under its lock; nothing is added twice.
+
+    `space` is what they are matched with where the study has none.
+    """
     spec = study_spec(study)
 
     def add() -> ImportSummary:
         return import_priors(
             study,
             informants.companion(study) or _make_companion(study, spec),
-            spec.search_space or _seen_space(study),
+            spec.search_space or space or _seen_space(study),
             priors,
             metric=spec.metric,
             enqueue_best=enqueue_best,

@@ -33,6 +33,7 @@ _CARRIED = (
     attributes.CHECKPOINT,
     attributes.ENQUEUED_PRIOR,
     attributes.CLOSING,
+    attributes.SUGGESTED,
 )
 """User attributes that hold for all trials of a chain; besides, a successor has the parameters,
 and of the curve what its checkpoint holds."""

@@ -7,10 +7,16 @@ heartbeat ends and another worker runs the trial again from its checkpoint.
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
+import math
 import shlex
+import signal
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from types import FrameType
 from typing import Any, Protocol
 
 import optuna
@@ -42,11 +48,17 @@ MAX_FAILURES_IN_A_ROW = 20
 """A worker gives up after so many failed trials without a finished one."""
 MAX_FAILURES_ALIKE = 3
 """As many for one reason, before any has finished, show a mistake in an objective or script."""
+_OF_A_TRIAL = ("OutOfMemoryError: ", "MemoryError: ", "took longer than ")
+"""Failures of one trial's parameters that read like those of others."""
 N_BEST_KEPT = 5
 """Complete trials whose checkpoints are kept."""
 N_PAUSED_KEPT = 50
 """Paused trials whose checkpoints are kept where trials may be continued; keeping more gained
 nothing on recorded curves."""
+
+
+class _Overdue(BaseException):
+    """The trial took too long; no `Exception`, which an objective may catch."""
 
 
 class Observer(Protocol):
@@ -66,6 +78,8 @@ class Worker:
         observer: A display.
         should_stop: Polled during training; true puts the running trial back and ends the worker.
         device: As for `Run`.
+        trial_seconds: How long a trial may be trained, in all its stays; one that takes longer
+            fails. In the main thread this also ends a task that reports nothing, or hangs.
     """
 
     def __init__(
@@ -76,12 +90,16 @@ class Worker:
         observer: Observer,
         should_stop: Callable[[], bool] = lambda: False,
         device: str | None = None,
+        trial_seconds: float | None = None,
     ) -> None:
         self._study = study
         self._storage = study._storage
         self._spec = manager.study_spec(study)
         self._task = task
         self._device = device
+        self._trial_seconds = math.inf if trial_seconds is None else trial_seconds
+        self._overdue = ""
+        self._is_training = False
         self._checkpoints = manager.study_checkpoints(study)
         self._observer = observer
         self._asked_to_stop = should_stop
@@ -100,7 +118,8 @@ class Worker:
             StorageError: If the storage stays out of reach.
         """
         try:
-            ending = self._run()
+            with self._woken():
+                ending = self._run()
         except KeyError as error:
             studies = self._storage.get_all_studies()
             if self._study._study_id in [study._study_id for study in studies]:
@@ -136,21 +155,61 @@ class Worker:
         number, trial_id = claimed.trial.number, claimed.trial._trial_id
         logger.info("trial %d starts: %s", number, claimed.config)
         self._observer.trial_started(number, claimed.config)
-        with Heartbeat(self._storage, trial_id) as heart:
+        self._overdue = ""
+        left = self._trial_seconds - claimed.seconds
+        end = partial(self._end_overdue, trial_id)
+        with Heartbeat(self._storage, trial_id, seconds=left, on_overdue=end) as heart:
             try:
                 ended, note = self._train_and_settle(claimed, heart)
-            except UpdateFinishedTrialError:
-                logger.warning("trial %d was taken over by another worker.", number)
-                ended, note = self._storage.get_trial(trial_id), "taken over"
+            except (UpdateFinishedTrialError, _Overdue):
+                ended = self._storage.get_trial(trial_id)
+                note = f"failed: {self._overdue}" if self._overdue else "taken over"
+                if not self._overdue:
+                    logger.warning("trial %d was taken over by another worker.", number)
         self._end(ended, note)
+
+    def _end_overdue(self, trial_id: int) -> None:
+        """End a trial that takes too long, from the heartbeat's thread, then wake its task."""
+        if not self._overdue:
+            reason = f"took longer than {self._trial_seconds:g} s, the time limit of a trial."
+            with contextlib.suppress(UpdateFinishedTrialError):
+                fail(self._study, trial_id, reason)
+                self._overdue = reason
+        elif signal.getsignal(signal.SIGALRM) == self._wake:
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGALRM)
+
+    @contextlib.contextmanager
+    def _woken(self) -> Iterator[None]:
+        """Let `_end_overdue` wake a task; only the main thread can be woken."""
+        if (
+            self._trial_seconds == math.inf
+            or threading.current_thread() != threading.main_thread()
+        ):
+            yield
+            return
+        before = signal.signal(signal.SIGALRM, self._wake)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGALRM, before)
+
+    def _wake(self, number: int, frame: FrameType | None) -> None:
+        if self._is_training:
+            raise _Overdue
 
     def _end(self, trial: FrozenTrial, note: str) -> None:
         """Tell of a trial that has ended, and give up after too many failures."""
-        logger.info("trial %d ended: %s", trial.number, note or trial.state.name.lower())
+        said = note or trial.state.name.lower()
+        if trial.value is not None:
+            said += f", {trial.value:.4g} at epoch {trial.last_step}"
+        logger.info("trial %d ended: %s", trial.number, said)
         self._observer.trial_ended(self._study, trial, note)
         self._is_untidy = True
         if note.startswith("failed"):
+            gc.collect()  # What a traceback holds in circles may be most of a device's memory.
             self._failures.append(note)
+            if any(word in note for word in _OF_A_TRIAL):
+                self._most = MAX_FAILURES_IN_A_ROW
         elif trial.state.is_finished():
             self._failures, self._most = [], MAX_FAILURES_IN_A_ROW
         is_mistake = len(self._failures) >= self._most and len(set(self._failures)) == 1
@@ -175,7 +234,11 @@ class Worker:
         try:
             if claimed.is_unjudged and not claimed.allowance.must_finish and trial.should_prune():
                 raise optuna.TrialPruned
-            value = self._task(trial, self._lend(claimed, heart))
+            self._is_training = True
+            try:
+                value = self._task(trial, self._lend(claimed, heart))
+            finally:
+                self._is_training = False
             note_seconds()
             return self._tell(trial, value), ""
         except optuna.TrialPruned:
@@ -205,7 +268,7 @@ class Worker:
         number = claimed.trial.number
 
         def on_report(epoch: int, value: float) -> None:
-            logger.debug("trial %d, epoch %d: %.4f", number, epoch, value)
+            logger.info("trial %d, epoch %d: %.4g", number, epoch, value)
             self._observer.epoch_finished(number, epoch, value)
 
         return Run(

@@ -57,10 +57,10 @@ class Score:
 
     @property
     def macro_f1(self) -> float:
-        """Mean over the classes of F1; a class never predicted counts 0."""
+        """Mean of F1 over the classes that occur or were predicted."""
         hits = np.diag(self.confusion)
         involved = self.confusion.sum(axis=0) + self.confusion.sum(axis=1)
-        return float(np.mean(2 * hits / np.maximum(involved, 1)))
+        return float(np.mean(2 * hits[involved > 0] / involved[involved > 0]))
 
 
 @dataclass(frozen=True)
@@ -133,11 +133,13 @@ class Evaluation:
     classes: tuple[str, ...]
     trials: tuple[TrialEvaluation, ...]
 
-    def recalls(self, trial: TrialEvaluation) -> dict[str, float]:
-        """Class -> share of its images that `trial` found; empty if every training failed."""
-        confusion = trial.confusion
-        recalls = np.diag(confusion) / np.maximum(confusion.sum(axis=1), 1)
-        return dict(zip(self.classes, recalls.tolist(), strict=False))
+    def recalls(self, trial: TrialEvaluation) -> dict[str, float | None]:
+        """Class -> share of its images that `trial` found, None if there are none; empty if every
+        training failed."""
+        rows = zip(self.classes, trial.confusion.tolist(), strict=False)
+        return {
+            name: row[i] / sum(row) if any(row) else None for i, (name, row) in enumerate(rows)
+        }
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the networks as plain values, as stored in the study."""
@@ -172,8 +174,8 @@ def evaluate(
 
     `holdout` trains on training and validation images and scores on the test images, which
     nothing before has looked at. `cv3` splits training and validation images into three equal
-    folds, class by class, trains on two of them and scores on the third, in turn; the test images
-    stay untouched.
+    folds, class by class (and by whole groups, where the data set has some), trains on two of them
+    and scores on the third, in turn; the test images stay untouched.
 
     Args:
         task: The study's.
@@ -243,7 +245,7 @@ def evaluate_config(
                     epochs=task.max_resource,
                     train_on=train_on,
                     device=device,
-                    deterministic=task.deterministic,
+                    **task.training,
                 )
             except TrainingError as error:
                 failures.append(f"trial {trial}, seed {repetition}: {error}")
@@ -262,12 +264,14 @@ def _splits(data: Dataset, protocol: str) -> Iterator[tuple[int, Dataset, str]]:
     if protocol == "holdout":
         yield 0, data, "train+valid"
         return
-    from sklearn.model_selection import StratifiedKFold
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
     # The same folds for every configuration and seed.
-    folds = StratifiedKFold(_N_FOLDS, shuffle=True, random_state=_N_FOLDS)
+    kind = StratifiedKFold if data.groups is None else StratifiedGroupKFold
+    folds = kind(_N_FOLDS, shuffle=True, random_state=_N_FOLDS)
     pool = np.sort(np.concatenate([data.train, data.valid]))
-    for number, (rest, scored) in enumerate(folds.split(pool, data.labels[pool]), start=1):
+    groups = None if data.groups is None else data.groups[pool]
+    for number, (rest, scored) in enumerate(folds.split(pool, data.labels[pool], groups), start=1):
         fold = replace(
             data,
             train=pool[rest],

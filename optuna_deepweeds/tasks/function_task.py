@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,8 @@ from optuna_deepweeds.schema import did_you_mean
 from optuna_deepweeds.spaces import SearchSpace, describe
 from optuna_deepweeds.tasks.run import Run
 from optuna_deepweeds.tasks.task import default_direction
+
+logger = logging.getLogger(__name__)
 
 
 class FunctionTask:
@@ -38,7 +41,7 @@ class FunctionTask:
 
     Attributes:
         saves: Whether it can save checkpoints.
-        assumed: Which of `direction` and `max_resource` nobody has said.
+        assumed: Which of "metric", "direction" and "epochs" nobody has said.
 
     Raises:
         NotFoundError: If there is no such file.
@@ -61,6 +64,9 @@ class FunctionTask:
             found = load_from(objective, "an objective", folder=folder)
             self.name, self._function, self.fingerprint = objective, found.value, found.digest
             said = vars(found.module)
+            for key in ("METRIC", "DIRECTION"):
+                if not isinstance(said.get(key, ""), str):
+                    raise InvalidInputError(f"{key} must be a text, but is {said[key]!r:.60}.")
         else:
             self.name = getattr(objective, "__qualname__", type(objective).__qualname__)
             self._function, self.fingerprint = objective, ""
@@ -68,8 +74,16 @@ class FunctionTask:
         self.metric: str = metric or said.get("METRIC", "value")
         self.direction: str = direction or said.get("DIRECTION") or default_direction(self.metric)
         self.max_resource: int = max_resource or said.get("MAX_RESOURCE", 20)
-        given = {"direction": direction, "max_resource": max_resource}
-        self.assumed = {k for k, v in given.items() if v is None and k.upper() not in said}
+        given = {"metric": metric, "direction": direction, "max_resource": max_resource}
+        unsaid = {k for k, v in given.items() if v is None and k.upper() not in said}
+        self.assumed = {"epochs" if name == "max_resource" else name for name in unsaid}
+        self._told = set[str]()
+
+    def warn(self, rule: str) -> None:
+        """Say once what this objective should do otherwise."""
+        if rule not in self._told:
+            self._told.add(rule)
+            logger.warning("%s %s.", self.name, rule)
 
     def __call__(self, trial: optuna.Trial, run: Run) -> float:
         """Call the objective; what it raises passes through, but for an exit.
@@ -78,9 +92,10 @@ class FunctionTask:
             TrainingError: If it returns no number.
             InvalidInputError: If it suggests what contradicts its space.
         """
-        owned = _OwnedTrial(trial, run, self.space)
+        lent = _OwnRun(run, self)
+        owned = _OwnedTrial(trial, lent, self.space)
         try:
-            value = self._function(owned, _OwnRun(run)) if self.saves else self._function(owned)
+            value = self._function(owned, lent) if self.saves else self._function(owned)
         except SystemExit as error:
             raise TrainingError(f"the objective left by sys.exit({error.code!r}).") from error
         try:
@@ -137,8 +152,9 @@ class _OwnedTrial(optuna.Trial):
 class _OwnRun(Run):
     """A run whose checkpoints are written whole or not at all, however the objective writes."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, task: FunctionTask) -> None:
         self.__dict__ = run.__dict__  # It is the same run.
+        self._task = task
 
     def report(
         self, value: float, step: int, save: Callable[[Path], object] | None = None
@@ -150,7 +166,25 @@ class _OwnRun(Run):
             with whole(path) as part:
                 save(part)
 
+        if save is None:
+            self._task.warn(
+                "reports without save=...: its trials begin anew when they are interrupted, and "
+                "are not continued"
+            )
+        self._check(step)
         super().report(float(value), step, None if save is None else save_whole)
+
+    def note(self, value: float, step: int) -> None:
+        """As `Run`'s."""
+        self._check(step)
+        super().note(value, step)
+
+    def _check(self, step: int) -> None:
+        if step > self.epochs:
+            self._task.warn(
+                f"reports steps beyond {self.epochs}: the pruner decides up to there; "
+                "--max-resource, or `study fork --epochs` of a study, names the last one"
+            )
 
 
 def _takes_run(function: Any, name: str) -> bool:

@@ -36,6 +36,7 @@ _GRACE_SECONDS = 10.0
 _NOT_FINITE = re.compile(rb"([:\s])[-+]?(?:nan|inf(?:inity)?)\b")
 """As C, awk and others print what JSON does not know; a step of either kind is of no use."""
 _PLACE = re.compile(r"\{(\w+)\}")
+_OPERATORS = {"&&", "||", "|", ";", "&", ">", ">>", "<"}
 _LENT = ("checkpoint", "epochs", "device", "seed", "until")
 
 
@@ -58,9 +59,9 @@ class ScriptTask:
         space: Its parameters.
         folder: Where it runs; None for the current folder.
         max_resource: The last step; 0 for 20.
-        metric: What it reports, in words.
+        metric: What it reports, in words; "" for "value".
         direction: "maximize" or "minimize"; "" for what the metric's name says.
-        assumed: Which of the two nobody has said.
+        assumed: Which of "metric", "direction" and "epochs" nobody has said.
 
     Raises:
         NotFoundError: If there is no such program.
@@ -71,18 +72,29 @@ class ScriptTask:
     space: SearchSpace
     folder: Path | None = None
     max_resource: int = 0
-    metric: str = "value"
+    metric: str = ""
     direction: str = ""
     assumed: set[str] = field(default_factory=set, init=False)
 
     def __post_init__(self) -> None:
+        if not self.metric:
+            self.assumed.add("metric")
+            object.__setattr__(self, "metric", "value")
         if not self.direction:
             self.assumed.add("direction")
             object.__setattr__(self, "direction", default_direction(self.metric))
         if not self.max_resource:
-            self.assumed.add("max_resource")
+            self.assumed.add("epochs")
             object.__setattr__(self, "max_resource", 20)
         words = self._words
+        used = [
+            *(word for word in words if word in _OPERATORS),
+            *(w for w in words[:1] if w == "cd"),
+        ]
+        if used:
+            raise InvalidInputError(
+                f"a command must do without a shell's {used[0]!r}; give it to one: sh -c '...'."
+            )
         program = next(iter(words), "")
         if self.folder is not None and not self.folder.is_dir():
             raise NotFoundError(f"no folder {self.folder}, where the command is to run.")

@@ -24,6 +24,7 @@ from optuna_deepweeds.errors import (
 )
 from optuna_deepweeds.training import checkpoint, runtime
 from optuna_deepweeds.training.session import Session
+from optuna_deepweeds.training.settings import read_settings
 from optuna_deepweeds.training.trained import TrainedNetwork
 
 _CHECKPOINT = "optuna_deepweeds checkpoint"
@@ -108,7 +109,10 @@ def train(
         "epochs": epochs,
         "train_on": train_on,
     }
-    saved = None if resume_from is None else _read_checkpoint(resume_from, identity)
+    settings = read_settings(config)
+    # Of any length: the first epochs are the same.
+    is_open = settings.schedule == "constant" and settings.ema_decay == 0
+    saved = None if resume_from is None else _read_checkpoint(resume_from, identity, is_open)
     with runtime.backend(target, deterministic=deterministic), runtime.freed_memory(target):
         run: Session | None = None
         try:
@@ -171,12 +175,14 @@ def _epochs(
     return run.trained(tuple(curve), tuple(losses), total_seconds)
 
 
-def _read_checkpoint(path: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
+def _read_checkpoint(path: Path, identity: Mapping[str, Any], is_open: bool) -> dict[str, Any]:
     try:
         saved = checkpoint.read(path, _CHECKPOINT)
     except InvalidInputError as error:
         raise UnusableCheckpointError(str(error)) from error
     for key, value in identity.items():
+        if is_open and key == "epochs" and len(saved["curve"]) <= value:
+            continue
         if saved.get(key) != value:
             raise UnusableCheckpointError(
                 f"the checkpoint {path} must belong to this run, but its {key} is "

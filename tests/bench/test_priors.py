@@ -1,13 +1,12 @@
-"""What samplers and pruners are given beforehand."""
+"""What samplers are given beforehand."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from optuna.distributions import FloatDistribution
 
 from optuna_deepweeds.bench import priors
-from optuna_deepweeds.bench.curves import Curves
+from optuna_deepweeds.bench.families import TASKS, curves_of
 from optuna_deepweeds.bench.problems import load_problem
 from optuna_deepweeds.bench.samplers import grid, run_cell
 from optuna_deepweeds.errors import InvalidInputError
@@ -66,46 +65,17 @@ class TestTrials:
             run_cell(cell)
 
 
-@pytest.fixture
-def table() -> Curves:
-    """60 configurations whose parameter is their final value."""
-    final = np.random.default_rng(0).uniform(0.3, 0.9, 60)
-    values = final[:, None] * (1 - np.exp(-np.arange(1.0, 10.0)))
-    rows = tuple({"final": float(value)} for value in values[:, -1])
-    space = {"final": FloatDistribution(0, 1)}
-    return Curves("made", values, rows, space, float(np.median(values[:, -1])))
-
-
-def test_what_is_held_out_is_not_replayed(table: Curves) -> None:
-    replayed, held_out = priors.hold_out(table, priors.n_held_out(table), seed=0)
-    assert len(held_out) == len(replayed.values) == 30
-    both = np.concatenate([replayed.values, held_out])
-    assert np.array_equal(np.sort(both, axis=0), np.sort(table.values, axis=0))
-    assert [row["final"] for row in replayed.params] == replayed.values[:, -1].tolist()
-    assert replayed.best == replayed.values[:, -1].max()
-    again, other = (priors.hold_out(table, 30, seed=seed)[1] for seed in (0, 1))
-    assert np.array_equal(held_out, again) and not np.array_equal(held_out, other)
-
-
-def test_curves_of_the_same_task_lack_their_best_fifth(table: Curves) -> None:
-    given = priors.pruner_options("same", table.values, seed=0)["prior_curves"]
-    assert len(given) == 48
-    assert given[:, -1].max() < np.sort(table.values[:, -1])[48]
-
-
-def test_misleading_curves_are_those_of_the_task_moved_or_turned(table: Curves) -> None:
-    kinds = ("same", "shifted", "lowered", "negated")
-    same, shifted, lowered, negated = (
-        priors.pruner_options(kind, table.values, seed=0)["prior_curves"] for kind in kinds
+def test_curves_of_sister_tasks_are_sources_without_their_best_fifth() -> None:
+    others = [curves_of(task) for task in TASKS["power"][1:]]
+    good, negated, shuffled = (
+        priors.of_curves(others, "power_0", seed=1, kind=kind) for kind in priors.KINDS
     )
-    assert shifted == pytest.approx(same + 0.3)
-    assert lowered == pytest.approx(same - 0.3)
-    assert np.argsort(negated[:, -1]).tolist() == np.argsort(-same[:, -1]).tolist()
-    assert np.median(negated) == pytest.approx(np.median(same))
-
-
-def test_related_curves_are_those_of_all_other_tasks(table: Curves) -> None:
-    none = np.empty((0, 9))
-    options = priors.pruner_options("related", none, [table, table], seed=0)
-    assert [len(curves) for curves in options["related_curves"]] == [60, 60]
-    assert priors.pruner_options("none", none, seed=0) == {}
+    assert [source.name for source in good] == [table.name for table in others]
+    for source, turned, dealt, table in zip(good, negated, shuffled, others, strict=True):
+        assert len(source.params) == len(source.values) == 80
+        assert list(source.params) == list(turned.params) == list(dealt.params)
+        assert [-value for value in source.values] == list(turned.values)
+        assert sorted(source.values) == sorted(dealt.values) and dealt.values != source.values
+        rows = [table.params.index(row) for row in source.params]
+        assert table.reports[rows, -1].tolist() == list(source.values)
+        assert max(source.values) < table.reports[:, -1].max()

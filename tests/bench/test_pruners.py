@@ -15,7 +15,11 @@ from optuna_deepweeds.bench import results
 from optuna_deepweeds.bench.pruners import grid, run_cell
 from optuna_deepweeds.bench.results import Cell, Run
 from optuna_deepweeds.bench.runner import run
-from optuna_deepweeds.bench.summary import pruner_columns, summarise_pruners, warm_start_columns
+from optuna_deepweeds.bench.summary_curves import (
+    pruner_columns,
+    summarise_pruners,
+    warm_start_columns,
+)
 from optuna_deepweeds.cli import main
 from optuna_deepweeds.errors import InvalidInputError
 
@@ -77,33 +81,29 @@ def test_two_sources_of_one_name_are_refused(source: str, tmp_path: Path) -> Non
         grid([source, twin], ["none"], budget=3, seeds=(0,))
 
 
-def test_the_control_replays_what_the_others_replay(source: str) -> None:
-    cells = _cells(
-        source, pruners=("asha-3-1", "dora"), seeds=(0,), prior_curves=("same", "negated")
+def test_priors_go_to_samplers_that_take_them_beside_a_control(sources: list[str]) -> None:
+    cells = grid(
+        sources, ["none"], ["random", "rf_ei"], budget=1, seeds=(0,), given=("good", "negated")
     )
-    assert [(cell.method["pruner"], cell.method["prior_curves"]) for cell in cells] == [
-        ("asha-3-1", "none"), ("dora", "none"), ("dora", "same"), ("dora", "negated"),
+    methods = [(cell.method["sampler"], cell.method["priors"]) for cell in cells]
+    assert sorted(set(methods)) == [
+        ("random", "none"), ("rf_ei", "good"), ("rf_ei", "negated"), ("rf_ei", "none"),
     ]  # fmt: skip
-    assert {cell.case["held_out"] for cell in cells} == {30}
-    assert {cell.case["held_out"] for cell in _cells(source)} == {0}
+    given = {cell.sources for cell in cells if cell.method["priors"] == "good"}
+    assert all(sorted(each) == sorted(sources) for each in given) and len(given) == 3
 
 
-def test_prior_curves_change_no_decision(source: str) -> None:
-    cold, warm = _cells(source, pruners=("dora",), seeds=(0,), budget=1, prior_curves=("same",))
-    assert _untimed(warm)["trials"] == _untimed(cold)["trials"]
-
-
-def test_related_runs_are_kept_apart_by_the_tasks_they_were_given(
+def test_runs_with_priors_are_kept_apart_by_the_tasks_they_were_given(
     sources: list[str], tmp_path: Path
 ) -> None:
     output = tmp_path / "runs.jsonl"
 
-    def related(n: int) -> list[Cell]:
-        return grid(sources[:n], ["dora"], budget=1, seeds=(0,), prior_curves=("related",))
+    def warm(n: int) -> list[Cell]:
+        return grid(sources[:n], ["none"], ["rf_ei"], budget=1, seeds=(0,), given=("good",))
 
-    assert run(related(2), run_cell, output) == 4
-    assert run(related(2), run_cell, output) == 0
-    run(related(3), run_cell, output)
+    assert run(warm(2), run_cell, output) == 4
+    assert run(warm(2), run_cell, output) == 0
+    run(warm(3), run_cell, output)
     runs = [found for found in results.read(output) if found.case["task"] == "a"]
     assert [len(found.sources) for found in runs] == [1, 2, 3]
     with pytest.raises(InvalidInputError, match="same curves"):
@@ -115,9 +115,8 @@ def _run(
 ) -> Run:
     case = {
         "task": task, "digest": task, "max_resource": 10, "workers": 1, "noise": 0.0,
-        "mislead": 0.0, "held_out": 0,
     }  # fmt: skip
-    method = {"sampler": "random", "pruner": pruner, "prior_curves": kind, "prior_digest": ""}
+    method = {"sampler": "random", "pruner": pruner, "priors": kind, "prior_digest": ""}
     found = {"finished": finished, "incumbent": finished[:1], "decision_ms": 2.0}
     return Run(case, method, seed, 4, (f"family/{task}.npz",), results=found)
 
@@ -206,21 +205,21 @@ def test_a_run_too_short_for_the_budgets_is_left_out() -> None:
     assert summarise_pruners(_runs(), budgets=(4, 5)) == []
 
 
-def test_the_effect_of_prior_curves_is_paired_with_the_same_seed_without() -> None:
+def test_the_effect_of_priors_is_paired_with_the_same_seed_without() -> None:
     runs = [
-        _run("dora", "a", 0, [[20, 0.5]]), _run("dora", "a", 0, [[10, 0.4]], "same"),
-        _run("dora", "a", 1, [[20, 0.9]]), _run("dora", "a", 1, [[10, 0.6]], "same"),
-        _run("dora", "a", 2, [[10, 0.0]], "same"),
+        _run("dora", "a", 0, [[20, 0.5]]), _run("dora", "a", 0, [[10, 0.4]], "good"),
+        _run("dora", "a", 1, [[20, 0.9]]), _run("dora", "a", 1, [[10, 0.6]], "good"),
+        _run("dora", "a", 2, [[10, 0.0]], "good"),
     ]  # fmt: skip
-    cold, same = summarise_pruners(runs, budgets=(1, 2))
-    assert (cold["prior_curves"], same["prior_curves"]) == ("none", "same")
+    cold, warm = summarise_pruners(runs, budgets=(1, 2))
+    assert (cold["priors"], warm["priors"]) == ("none", "good")
     assert "vs_cold" not in cold
     # Without curves nothing is finished after one training.
-    assert same["vs_cold_1"] == pytest.approx((0.4 - 1.0 + 0.6 - 1.0) / 2)
-    assert same["vs_cold_2"] == pytest.approx((0.4 - 0.5 + 0.6 - 0.9) / 2)
-    assert same["vs_cold_2_se"] == pytest.approx(0.1)
-    assert same["vs_cold"] == pytest.approx((same["vs_cold_1"] + same["vs_cold_2"]) / 2)
-    assert set(warm_start_columns((1, 2))) - {*same} == {"regret", "regret_se"}  # of 8 or more
+    assert warm["vs_cold_1"] == pytest.approx((0.4 - 1.0 + 0.6 - 1.0) / 2)
+    assert warm["vs_cold_2"] == pytest.approx((0.4 - 0.5 + 0.6 - 0.9) / 2)
+    assert warm["vs_cold_2_se"] == pytest.approx(0.1)
+    assert warm["vs_cold"] == pytest.approx((warm["vs_cold_1"] + warm["vs_cold_2"]) / 2)
+    assert set(warm_start_columns((1, 2))) - {*warm} == {"regret", "regret_se"}  # of 8 or more
 
 
 def _command(*args: str) -> int:
@@ -252,16 +251,16 @@ def test_quick_needs_no_options(source: str, capsys: pytest.CaptureFixture[str])
     assert all(row["seeds"] == 3 for row in rows)
 
 
-def test_the_command_shows_the_effect_of_prior_curves(
+def test_the_command_shows_the_effect_of_priors(
     sources: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     curves = [word for source in sources for word in ("--curves", source)]
-    options = ("--pruners", "dora", "--seeds", "2", "--budgets", "1,2", "-f", "json")
-    assert _command(*curves, *options, "--prior-curves", "related,same") == 0
+    options = ("--pruners", "none", "--samplers", "rf_ei", "--seeds", "2", "--budgets", "1,2")
+    assert _command(*curves, *options, "-f", "json", "--priors", "good") == 0
     rows = json.loads(capsys.readouterr().out)
-    assert [row["prior_curves"] for row in rows] == ["none", "related", "same"]
+    assert [row["priors"] for row in rows] == ["none", "good"]
     assert tuple(rows[0]) == warm_start_columns((1, 2))
-    assert rows[0]["vs_cold"] is None and rows[2]["vs_cold_se"] is not None
+    assert rows[0]["vs_cold"] is None and rows[1]["vs_cold_se"] is not None
 
 
 def test_decision_cost_is_that_of_a_study_of_so_many_trials(
@@ -285,7 +284,6 @@ def test_decision_cost_is_that_of_a_study_of_so_many_trials(
         ("--workers", "two"),
         ("--budgets", ""),
         ("--noise", "-1"),
-        ("--mislead", "1"),
         ("--max-resource", "7"),
         ("--samplers", "sorted"),
         ("--samplers", "tpe:no_such=1"),
@@ -293,9 +291,8 @@ def test_decision_cost_is_that_of_a_study_of_so_many_trials(
         ("--families", "powers"),
         ("--curves", "no/such*.npz"),
         ("--pruners", "none", "--decision-cost", "61"),
-        ("--prior-curves", "good"),
-        ("--prior-curves", "related"),
-        ("--prior-curves", "same", "--pruners", "none,asha-3-1"),
+        ("--priors", "old", "--samplers", "rf_ei"),
+        ("--priors", "good", "--samplers", "tpe"),
     ],
 )
 def test_a_wrong_option_ends_with_one_line(

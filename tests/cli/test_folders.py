@@ -60,8 +60,16 @@ def test_names_and_options_of_a_folder(command: Command, photos: Path) -> None:
     run = partial(command, "study", "run", "--dry-run", "--trials", 1, "--dataset")
     plain, grouped = run("photos"), run("photos/", "--group-by", r"day\d+-")
     assert "Study    photos-course-small-" in plain.err
-    assert "-by" in grouped.err.splitlines()[0] and "\\" not in grouped.err.splitlines()[0]
-    assert "--group-by (8 groups) tells them apart" in grouped.err
+    (named,) = (line for line in grouped.err.splitlines() if line.startswith("Study "))
+    assert "-by" in named and "\\" not in named
+    assert "what --group-by finds (8 groups) tells them apart" in grouped.err
     result = run("photo")
     assert result.code == 2 and "no data set or folder 'photo'" in result.err
     assert run("photos/b").err.endswith("but holds images.\n")
+
+
+def test_letters_without_a_font_are_told_in_one_line(command: Command, photos: Path) -> None:
+    shutil.move("photos/b", "photos/\U0001f7ea\U0001f7eb")  # Squares of a colour.
+    result = command("data", "info", "photos", "--png", "sheet.png")
+    assert result.code == 0 and Path("sheet.png").stat().st_size > 1000
+    assert "Glyph" not in result.err and result.err.count("no font") <= 1

@@ -38,7 +38,8 @@ def test_a_study_runs_is_shown_resumed_and_deleted(command: Command) -> None:
     assert "optuna-deepweeds data prepare" in done.err
     assert "2 finished trials: 2 trained to the end" in done.err
     assert "\r" not in done.err  # No live line where nobody watches, but one a trial.
-    assert len(re.findall(r"^trial +\d finished at epoch 1 with 0\.\d+$", done.err, re.M)) == 2
+    lines = re.findall(r"^trial +\d finished at epoch 1 with 0\.\d+ \| best 0", done.err, re.M)
+    assert len(lines) == 2
     assert "Next: optuna-deepweeds study resume mine --trials 4\n" in done.err
 
     row = command("study", "list", "-f", "json").json[0]
@@ -103,6 +104,16 @@ def test_a_cluster_has_devices_that_this_machine_has_not(
     monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
     done = command("study", "run", "--engine", "slurm", "--device", "cuda:99", "--dry-run")
     assert done.code == 0 and "device cuda:99" in done.err
+
+
+def test_images_are_told_before_torch_is_asked_for_a_device(command: Command) -> None:
+    done = command("study", "run", "--dataset", "demo", "--device", "cuda:99")
+    *first, refused = done.err.splitlines()
+    assert first[:2] == [
+        "Images   demo, 32x32",
+        "         train: 2,000 images, 8 classes, 250 each",
+    ]
+    assert done.code == 2 and refused.startswith("Error:") and "cuda" in refused
 
 
 def test_a_name_that_is_made_tells_every_specification_apart(command: Command) -> None:
@@ -192,7 +203,6 @@ def test_an_exported_study_comes_back(studied: Command) -> None:
         (("study", "run", "--timeout", "7h"), 2, "timeout <= 6h"),
         (("study", "run", "--epochs", "21"), 2, "1 <= epochs <= 20"),
         (("study", "run", "--workers", "0"), 2, "1 <= workers"),
-        (("study", "run", "--device", "cuda:99"), 2, "cuda"),
         (("study", "run", "--device", "quantum"), 2, "quantum"),
         (("study", "run", "--enqueue-best", "3"), 2, "--priors"),
         (("study", "run", "--priors", "nowhere.csv"), 3, "nowhere.csv"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import re
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,7 @@ def test_groups_stay_together(tmp_path: Path) -> None:
     days = [set(data.images[at][:, 0, 0, 1].tolist()) for at in data.splits.values()]
     assert not (days[0] & days[1] or days[0] & days[2] or days[1] & days[2])
     assert [len(day) for day in days] == [8, 2, 2]
+    assert data.groups is not None and np.array_equal(data.groups, data.images[:, 0, 0, 1])
     for pattern, words in (
         ("(", "must be a regular expression"),
         ("month", "finds nothing in 120 of 120, such as 'a/day00-0.png'"),
@@ -160,7 +162,9 @@ def test_decoded_images_are_kept_until_a_file_changes(tmp_path: Path, cache: Pat
     assert len(kept) == 2
     for file in kept:
         file.write_bytes(file.read_bytes()[:300])
+        file.with_name(f".{file.name}.1.part").write_text("of a killed process")
     assert read("two/same").fingerprint == two.fingerprint and len(told) == 4
+    assert len(list(cache.rglob("*.part"))) == 1
 
 
 def test_a_cache_that_cannot_be_written_is_told_and_gone_without(
@@ -213,6 +217,14 @@ def test_what_is_wrong_is_one_sentence(
     assert not list(cache.iterdir())  # Nothing was decoded for it.
 
 
+def test_files_that_are_no_images_are_counted(tmp_path: Path) -> None:
+    for name in ("a.heic", "b.HEIC", "list.txt"):
+        (tmp_path / "c").mkdir(exist_ok=True)
+        (tmp_path / "c" / name).write_text("")
+    with pytest.raises(InvalidInputError, match=r"holds no image \(.heic 2, .txt 1\)"):
+        load(tmp_path)
+
+
 def test_places_that_are_no_folder_are_told(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="no folder .*absent"):
         load(tmp_path / "absent")
@@ -254,3 +266,34 @@ def test_more_images_than_memory_are_refused(
     monkeypatch.setattr(decoded, "_memory", lambda: 100_000)
     with pytest.raises(DeepWeedsError, match="12 of 128x128 take"):
         load(tmp_path, size=128)
+
+
+def test_any_tree_is_a_data_set_or_one_line(tmp_path: Path) -> None:
+    splits = ["", "train", "train", "training", "val", "test", "more"]
+    classes = ["a", "b", "c", "A", "b ", "train", "test", ".git", "__MACOSX", "é", " "]
+    pixels = np.zeros((1, 1, 3), dtype=np.uint8)
+    read = 0
+    for seed in range(40):
+        draw = random.Random(seed)
+        tree = tmp_path / str(seed)
+        for split in draw.sample(splits, draw.choice([1, 1, 1, 2])):
+            for name in draw.sample(classes[: draw.choice([3, 3, 11])], draw.choice([2, 3])):
+                place = tree / split / name / ("deeper" if draw.random() < 0.02 else "")
+                place.mkdir(parents=True, exist_ok=True)
+                for i in range(draw.choice([9, 9, 9, 9, 5, 0])):
+                    pixels[:] = draw.randrange(99)
+                    Image.fromarray(pixels).save(place / f"{i}.png")
+                if draw.random() < 0.1:
+                    (place / "1.png").write_text("damaged")
+        try:
+            data = load(tree, group_by=draw.choice(["", "", r"\d"]))
+        except DeepWeedsError as error:
+            assert "\n" not in str(error)
+            continue
+        read += 1
+        together = np.sort(np.concatenate(list(data.splits.values())))
+        assert np.array_equal(together, np.arange(len(data.images)))
+        assert min(kinds(data, data.train).values()) >= 3
+        assert all(len(at) for at in data.splits.values()) and data.lines()
+        assert list(data.classes) == sorted(set(data.classes))
+    assert read >= 4

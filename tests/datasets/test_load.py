@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -223,3 +224,26 @@ class TestRealData:
             scenes.append({(day, camera) for day, _, camera in names})
         assert not (scenes[0] & scenes[1] or scenes[0] & scenes[2] or scenes[1] & scenes[2])
         assert data.fingerprint.startswith("70b15b2e806784b1")
+
+    def test_what_the_notes_say_of_shared_scenes(self) -> None:
+        prepared = read_prepared(SHARED / "data")
+        names, labels = prepared.filenames.tolist(), prepared.labels
+        times = np.array(
+            [datetime.strptime(name[:15], "%Y%m%d-%H%M%S").timestamp() for name in names]
+        )
+        for name, roles in (
+            ("deepweeds", prepared.folds[0].astype(int)),
+            ("deepweeds-balanced", balanced_split(names, labels)),
+            ("deepweeds-scenes", scenes_split(names, labels)),
+        ):
+            seen = np.flatnonzero((roles == 0) | (roles == 1))
+            seen = seen[np.argsort(times[seen], kind="stable")]
+            asked = np.flatnonzero(roles == 2)
+            after = np.searchsorted(times[seen], times[asked]).clip(1, len(seen) - 1)
+            both = np.stack([after - 1, after])
+            apart = np.abs(times[seen[both]] - times[asked])
+            nearest = seen[np.where(apart[0] <= apart[1], both[0], both[1])]
+            right = np.mean(labels[nearest] == labels[asked])
+            words = f"{np.mean(apart.min(axis=0) <= 10):.0%} of".replace("%", " %")
+            assert words in datasets.NOTES[name]
+            assert f"right for {right:.0%}".replace("%", " %") in datasets.NOTES[name]

@@ -187,3 +187,18 @@ def test_wrong_arguments_are_refused_at_construction(
 ) -> None:
     with pytest.raises(InvalidInputError, match=message):
         DoraPruner(**arguments)
+
+
+def test_rung_that_has_misled_is_passed_by_all_until_it_is_right_again() -> None:
+    study = dora_study()
+    for i in range(8):  # the better at step 1, the worse at step 3
+        study.add_trial(
+            create_trial(
+                state=TrialState.PRUNED,
+                intermediate_values={1: 0.5 + 0.01 * i, 2: 0.5, 3: 0.5 - 0.01 * i},
+            )
+        )
+    assert run_trial(study, [0.1, 0.5, 0.55])[:2] == [False, False]
+    for i in range(30):  # trials of all ranks come to step 3, and now keep their order
+        run_trial(study, [0.2 + 0.01 * i, 0.5, 0.2 + 0.01 * i])
+    assert run_trial(study, [0.1]) == [True]

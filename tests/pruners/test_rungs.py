@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from optuna_deepweeds.pruners.rungs import Field, misleads, rung_steps, worth_at
+from optuna_deepweeds.pruners.rungs import Field, outlook, rung_steps
+from optuna_deepweeds.trials import worth_at
 
 NAN = math.nan
 
@@ -62,6 +64,7 @@ def field(
         epochs=np.array([rungs[i] if i >= 0 else 0 for i in reached]),
         is_paused=states == "paused",
         is_running=states == "running",
+        is_probe=np.zeros(len(standings), dtype=bool),
     )
 
 
@@ -124,25 +127,19 @@ def test_first_leader_goes_alone_and_leaders_take_half_of_all_steps() -> None:
     assert field(*finished, *paused(*[0.1] * 40)).may_lead(0.5)
 
 
-def _at(values: list[float]) -> dict[int, float]:
-    return dict(enumerate(values))
+def test_probes_go_on_to_a_fifth_of_a_training_at_most() -> None:
+    def probes(rungs: tuple[int, ...]) -> list[int]:
+        here = field(([0.1], "paused"), ([0.1, 0.1], "paused"), ([0.1] * 3, "paused"), rungs=rungs)
+        return replace(here, is_probe=np.array([True, True, True])).probes()
+
+    assert probes((1, 2, 4, 8, 16, 20)) == [0, 1]
+    assert probes((1, 2, 4, 8, 10)) == [0]
+    assert probes((1, 2, 4, 8, 9)) == []
 
 
-RISING = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "expected"),
-    [
-        (RISING, RISING, False),
-        (RISING, RISING[::-1], True),
-        (RISING, RISING[:0:-1], False),  # seven trials are too few to tell
-        (RISING, [0.5] * 8, False),
-        (RISING, [0.4, 0.3, 0.6, 0.1, 0.8, 0.5, 0.2, 0.7], False),  # no order is not the opposite
-        ([*RISING[:7], math.nan], [*RISING[:0:-1], 0.9], True),  # NaN is worst, and led after all
-    ],
-)
-def test_rung_misleads_when_the_order_turns_round(
-    first: list[float], second: list[float], expected: bool
-) -> None:
-    assert misleads(_at(first), _at(second)) is expected
+def test_outlook_tells_what_a_study_costs() -> None:
+    assert outlook(20) == (
+        "pauses every trial after epochs 1, 2, 4, 8, 16 and goes on with the best: about 2.2 of "
+        "20 epochs each, the first trained to the end once 10 have begun"
+    )
+    assert outlook(2) == "trainings are too short to stop any early"

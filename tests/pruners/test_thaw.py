@@ -209,3 +209,15 @@ def test_trials_that_an_earlier_version_paused_elsewhere_are_continued() -> None
         )
     parent = next_one(study)
     assert parent is not None and parent.number == 7
+
+
+def test_trials_paused_at_a_rung_that_misled_go_on_before_new_ones() -> None:
+    finals = np.random.default_rng(0).permutation(np.linspace(0.2, 0.8, 200))
+    curves = level(finals)
+    curves[:, :1] = 1 - curves[:, :1]  # the best look worst at the first step
+    study, worker = thaw_study(curves, 150)
+    seen = np.sort(finals[: worker.n_configurations])
+    assert study.best_value >= seen[-len(seen) // 20]  # among the best twentieth
+    # Nobody is left at the first rung, where only the order at the second is asked for.
+    left = set(worker.rows) - replaced(study.trials)
+    assert sum(max(study.trials[n].intermediate_values) == 1 for n in left) <= 1

@@ -183,17 +183,26 @@ WITHOUT_TORCH = """
 import sys
 class Absent:
     def find_spec(self, name, *_):
-        if name.partition(".")[0] in ("torch", "torchvision"):
+        absent = "torch torchvision pandas PIL click jinja2 rich plotly optuna_dashboard"
+        if name.partition(".")[0] in absent.split():
             raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, Absent())
 import optuna
 from optuna_deepweeds.pruners import DoraPruner
 from optuna_deepweeds.samplers import DNGOSampler, RandomForestEISampler
 optuna.logging.set_verbosity(optuna.logging.ERROR)
+def objective(trial):
+    x = trial.suggest_float("x", 0, 1)
+    for step in range(1, 10):
+        trial.report(x + 1 / step, step)
+        if trial.should_prune():
+            raise optuna.TrialPruned
+    return x
 for kind in (RandomForestEISampler, DNGOSampler):
     sampler, pruner = kind(seed=0, n_startup_trials=2), DoraPruner(max_resource=9)
     study = optuna.create_study(sampler=sampler, pruner=pruner)
-    study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=4)
+    study.optimize(objective, n_trials=9)
+    assert {t.state.name for t in study.trials} == {"COMPLETE", "PRUNED"}
 """
 
 

@@ -69,14 +69,16 @@ def test_a_study_ends_at_its_total_and_every_epoch_is_reported(bench: Bench) -> 
 
 def test_the_log_tells_of_each_trial(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     study = bench.study(trials=1)
-    with caplog.at_level(logging.DEBUG, logger="optuna_deepweeds"):
+    with caplog.at_level(logging.INFO, logger="optuna_deepweeds"):
         bench.work(study, train=QUICK)
     said = [r.getMessage() for r in caplog.records if r.name.endswith("studies.worker")]
     assert said[0].startswith("trial 0 starts: {'n_conv_layers':")
     epochs = [line.rpartition(":")[0] for line in said[1:3]]
     assert epochs == ["trial 0, epoch 1", "trial 0, epoch 2"]
-    end = ["trial 0 ended: complete", "leaving: the study's total of trials is reached."]
-    assert said[3:] == end
+    value = study.best_value
+    assert said[2] == f"trial 0, epoch 2: {value:.4g}"
+    assert said[3] == f"trial 0 ended: complete, {value:.4g} at epoch 2"
+    assert said[4:] == ["leaving: the study's total of trials is reached."]
 
 
 def test_a_higher_total_goes_on_and_a_reached_one_does_nothing(bench: Bench) -> None:

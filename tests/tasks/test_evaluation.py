@@ -88,6 +88,21 @@ def test_cross_validation_leaves_the_test_images_alone(tiny_images: Dataset) -> 
         assert abs(score.confusion.sum(axis=1) - n_members / 3).max() < 1
 
 
+def test_cross_validation_keeps_groups_together(tiny_images: Dataset) -> None:
+    groups = np.arange(48) // 8  # Five in the pool; so no three folds are equal.
+    data = replace(tiny_images, groups=groups)
+    (tested,) = judged(data, trial(0, 0.5), n_seeds=1, protocol="cv3").trials
+    sizes = sorted(int(score.confusion.sum()) for score in tested.scores)
+    assert sizes == [8, 16, 16]
+
+
+def test_a_class_without_test_images_has_no_recall(tiny_images: Dataset) -> None:
+    data = replace(tiny_images, classes=("dark", "bright", "absent"))
+    result = judged(data, trial(0, 0.5), n_seeds=1)
+    recalls = result.recalls(result.trials[0])
+    assert recalls["absent"] is None and None not in (recalls["dark"], recalls["bright"])
+
+
 def test_training_that_fails_is_told(tiny_images: Dataset) -> None:
     diverging = trial(0, 0.5)
     diverging.params = {**diverging.params, "learning_rate_init": 1e30}

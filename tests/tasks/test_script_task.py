@@ -12,7 +12,7 @@ import pytest
 from optuna.distributions import FloatDistribution
 
 from optuna_deepweeds.errors import InvalidInputError, NotFoundError, TrainingError
-from optuna_deepweeds.spaces.search_space import Parameter, SearchSpace
+from optuna_deepweeds.spaces import Condition, Parameter, SearchSpace
 from optuna_deepweeds.tasks import Allowance, Run, ScriptTask
 from optuna_deepweeds.tasks.run import TrialInterrupted
 
@@ -82,6 +82,36 @@ def test_braces_that_are_no_parameter_stay(tmp_path: Path) -> None:
     assert ran(task, tmp_path) == (1.5, {1: 1.5})
 
 
+def test_a_command_runs_in_its_folder_with_what_is_not_there_left_empty(tmp_path: Path) -> None:
+    off = Parameter("off", FloatDistribution(0.0, 1.0), Condition("rate", at_least=0.9))
+    space = SearchSpace("two", (*SPACE.parameters, off), SPACE.constants)
+    (tmp_path / "here.sh").write_text('[ -z "$1" ] && echo "{\\"value\\": $2}"\n')
+    task = ScriptTask("sh here.sh '{off}' {size}", space, tmp_path)
+    assert ran(task, tmp_path) == (3, {1: 3})
+    with pytest.raises(NotFoundError, match="no folder"):
+        ScriptTask("sh here.sh", space, tmp_path / "gone")
+
+
+def test_a_command_is_told_how_far_it_is_wanted(tmp_path: Path) -> None:
+    code = """import os
+for step in range(int(os.environ["RUN_UNTIL"])):
+    print('{"value": 1}')
+"""
+    (tmp_path / "until.py").write_text(code)
+    task = ScriptTask(f"{sys.executable} {tmp_path / 'until.py'}", space=SPACE)
+    assert ran(task, tmp_path) == (1.0, {1: 1, 2: 1, 3: 1})
+    ended, curve = ran(task, tmp_path, allowance=Allowance(epochs=2))
+    assert isinstance(ended, TrialInterrupted) and list(curve) == [1, 2]
+
+
+def test_what_is_not_saved_and_not_allowed_does_not_count(tmp_path: Path) -> None:
+    (tmp_path / "quick.py").write_text("""print('{"value": 1}\\n' * 3)""")
+    task = ScriptTask(f"{sys.executable} {tmp_path / 'quick.py'}", space=SPACE)
+    assert not task.saves
+    ended, curve = ran(task, tmp_path, allowance=Allowance(epochs=2))
+    assert isinstance(ended, TrialInterrupted) and list(curve) == [1, 2]
+
+
 def test_a_worker_told_to_stop_ends_the_command_within_a_step(train: str, tmp_path: Path) -> None:
     started = time.monotonic()
     stop_at = started + 2.0
@@ -97,6 +127,8 @@ def test_a_worker_told_to_stop_ends_the_command_within_a_step(train: str, tmp_pa
         ("import sys; sys.exit('no data')", "ended with code 1: no data"),
         ("print(0.5)", "printed no line such as"),
         ("""print('{"value": "high"}')""", "must be reported by numbers"),
+        ("""print('{"step": 0, "value": 1}')""", "steps must be counted from 1"),
+        ("""print('{"value": -nan}')""", "must be a number, but is nan"),
     ],
 )
 def test_a_command_that_fails_fails_its_trial_in_one_line(
@@ -115,6 +147,7 @@ def test_a_command_that_fails_fails_its_trial_in_one_line(
         ("", NotFoundError, "no program"),
         ("awk '{rate}", InvalidInputError, "cannot be split"),
         ("awk {rat}", InvalidInputError, "Did you mean 'rate'"),
+        ("cd here && awk {rate}", InvalidInputError, "without a shell's '&&'"),
     ],
 )
 def test_wrong_commands_are_one_line(command: str, error: type[Exception], words: str) -> None:

@@ -114,12 +114,28 @@ def test_checkpoint_of_the_last_epoch_gives_the_network_without_training(
     assert np.array_equal(whole.predict_proba(images), again.predict_proba(images))
 
 
+def test_a_training_without_a_schedule_goes_on_to_be_a_longer_one(
+    fit: Fit, tmp_path: Path
+) -> None:
+    path = tmp_path / "trial.pt"
+    fit(epochs=2, on_epoch=lambda report: report.save(path))
+    whole, longer = fit(epochs=4), fit(epochs=4, resume_from=path)
+    assert longer.curve == whole.curve
+    states = (network.network.state_dict().values() for network in (whole, longer))
+    assert all(torch.equal(one, other) for one, other in zip(*states, strict=True))
+    with pytest.raises(InvalidInputError, match="its epochs is 2 instead of 1"):
+        fit(epochs=1, resume_from=path)
+    scheduled = {**SMALL, "schedule": "cosine"}
+    fit(config=scheduled, epochs=2, on_epoch=lambda report: report.save(path))
+    with pytest.raises(InvalidInputError, match="its epochs is"):
+        fit(config=scheduled, epochs=4, resume_from=path)
+
+
 def test_checkpoint_of_another_run_is_refused(squares: Dataset, fit: Fit, tmp_path: Path) -> None:
     path = tmp_path / "trial.pt"
     fit(on_epoch=lambda report: report.save(path))
     changes: dict[str, dict[str, Any]] = {
         "seed": {"seed": 2},
-        "epochs": {"epochs": 5},
         "train_on": {"train_on": "train+valid"},
         "config": {"config": {**SMALL, "batch_size": 8}},
         "fingerprint": {"data": replace(squares, fingerprint="x")},

@@ -7,8 +7,10 @@ storage has its first heartbeat from the transaction that made it; `Heartbeat` r
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any
@@ -24,6 +26,8 @@ from optuna_deepweeds.studies.storage.retry import backoff
 
 _logger = logging.getLogger(__name__)
 
+_REMINDER_SECONDS = 2.0
+
 
 class Heartbeat:
     """Tells from a thread of its own that a trial is being worked on, while in its `with` block.
@@ -31,13 +35,29 @@ class Heartbeat:
     A storage that is away is asked again and again; no error ends the heartbeat. Storages other
     than ours get no heartbeat.
 
+    Args:
+        storage: Where the trial lies.
+        trial_id: The trial.
+        seconds: How long the block may take; then `on_overdue` is called, in the thread, every
+            few seconds until the block is left.
+        on_overdue: See `seconds`.
+
     Attributes:
-        is_lost: The trial was given to another worker: this one slept for longer than the grace
-            period.
+        is_lost: The trial is this worker's no more: it slept for longer than the grace period,
+            or is overdue.
     """
 
-    def __init__(self, storage: Any, trial_id: int) -> None:
+    def __init__(
+        self,
+        storage: Any,
+        trial_id: int,
+        *,
+        seconds: float = math.inf,
+        on_overdue: Callable[[], None] = lambda: None,
+    ) -> None:
         storage = backend(storage)
+        self._ends_at = time.monotonic() + seconds
+        self._on_overdue = on_overdue
         self._storage = storage if isinstance(storage, ResilientStorage) else None
         self._trial_id = trial_id
         self.is_lost = False
@@ -66,8 +86,16 @@ class Heartbeat:
         assert self._storage is not None
         try:
             # The trial's first heartbeat is as old as the trial.
-            while not self._stop.wait(self._storage.beat_seconds) and not self.is_lost:
+            while not self.is_lost:
+                left = self._ends_at - time.monotonic()
+                if self._stop.wait(max(0.0, min(self._storage.beat_seconds, left))):
+                    return
                 self._beat()
+                if time.monotonic() >= self._ends_at:
+                    self._on_overdue()
+                    self.is_lost = True
+                    while not self._stop.wait(_REMINDER_SECONDS):
+                        self._on_overdue()
         finally:
             self._storage.remove_session()
 
