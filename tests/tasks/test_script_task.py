@@ -45,7 +45,7 @@ def ran(task: ScriptTask, folder: Path, **options: Any) -> tuple[object, dict[in
     ended: object
     try:
         ended = task(trial, run)
-    except Exception as error:
+    except (Exception, TrialInterrupted) as error:
         ended = error
     return ended, study.get_trials()[0].intermediate_values
 
