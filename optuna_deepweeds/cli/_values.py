@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,8 +24,8 @@ _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\
 class WorkerOptions:
     """What a command is told about its workers: how many, where, on what.
 
-    An option that reaches training is a field here, an entry in `_WORKER_OPTIONS`, and a line
-    where its task is made.
+    An option that reaches training is a field here, an entry in `_WORKER_OPTIONS` and one in
+    `training`.
     """
 
     workers: int = 1
@@ -44,11 +44,19 @@ class WorkerOptions:
 
     def arguments(self) -> list[str]:
         """The options of `worker` that hand these on to a worker started elsewhere."""
-        words = ["--deterministic"] if self.deterministic else []
-        words += ["--device", self.device] if self.device is not None else []
-        words += ["--data-dir", str(self.data_dir.resolve())] if self.data_dir is not None else []
-        words += [] if self.trial_timeout is None else ["--trial-timeout", str(self.trial_timeout)]
+        place = None if self.data_dir is None else self.data_dir.resolve()
+        own = {"device": self.device, "data_dir": place, "trial_timeout": self.trial_timeout}
+        words = []
+        for name, value in (self.training | own).items():
+            if value not in (None, False):
+                option = f"--{name.replace('_', '-')}"
+                words += [option] if value is True else [option, str(value)]
         return words
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """Those that `training.train` takes."""
+        return {"deterministic": self.deterministic}
 
     @property
     def are_elsewhere(self) -> bool:
@@ -137,9 +145,9 @@ def together(
     return decorate
 
 
-def worker_options(*names: str) -> Callable[[_Command], _Command]:
-    """Add the named fields of `WorkerOptions`, all without names, passed on as `options`."""
-    chosen = {name: _WORKER_OPTIONS[name] for name in names or _WORKER_OPTIONS}
+def worker_options(*names: str, without: Sequence[str] = ()) -> Callable[[_Command], _Command]:
+    """Add the named fields of `WorkerOptions`, without names all others, passed as `options`."""
+    chosen = {n: _WORKER_OPTIONS[n] for n in names or _WORKER_OPTIONS if n not in without}
     return together("options", WorkerOptions, chosen)
 
 

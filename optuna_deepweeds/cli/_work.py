@@ -64,7 +64,7 @@ def load_images(spec: StudySpec, options: WorkerOptions) -> ImageTask:
             group_by=spec.group_by,
             fingerprint="" if options.accept_changes else spec.dataset_fingerprint,
             data_dir=options.data_dir,
-            deterministic=options.deterministic,
+            training=options.training,
             progress=progress,
         )
 

@@ -109,8 +109,8 @@ def describe(
 ) -> None:
     """List the data sets, or count the images of NAME by class and split.
 
-    NAME is deepweeds, deepweeds-balanced, deepweeds-scenes, demo, or a folder that holds a folder
-    for each class, or such folders in train, valid and test.
+    NAME is one of the data sets, or a folder that holds a folder for each class, or such folders
+    in train, valid and test.
     """
     if name is None:
         if png is not None:

@@ -17,7 +17,7 @@ _LAUNCHED_WAIT = 60.0
 
 @click.command()
 @study_name
-@worker_options("device", "deterministic", "data_dir", "accept_changes", "trial_timeout")
+@worker_options(without=("workers", "engine", "gpus"))
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 @storage_option
 def worker(name: str, options: WorkerOptions, quiet: bool, storage_url: str | None) -> int:

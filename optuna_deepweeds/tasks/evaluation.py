@@ -245,7 +245,7 @@ def evaluate_config(
                     epochs=task.max_resource,
                     train_on=train_on,
                     device=device,
-                    deterministic=task.deterministic,
+                    **task.training,
                 )
             except TrainingError as error:
                 failures.append(f"trial {trial}, seed {repetition}: {error}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -39,13 +40,13 @@ class ImageTask:
         images: What it is trained on.
         space: Of the configurations.
         max_resource: Epochs of a whole training.
-        deterministic: Ask for reproducible kernels on CUDA.
+        training: Further arguments of `training.train`.
     """
 
     images: Dataset = field(repr=False)
     space: SearchSpace
     max_resource: int
-    deterministic: bool = False
+    training: Mapping[str, Any] = field(default_factory=dict)
 
     metric: ClassVar[str] = "validation accuracy"
     direction: ClassVar[str] = "maximize"
@@ -126,7 +127,7 @@ class ImageTask:
             self.images,
             seed=seed,
             epochs=self.max_resource,
-            deterministic=self.deterministic,
+            **self.training,
             resume_from=checkpoint if checkpoint.exists() else None,
             **options,
         )
@@ -142,7 +143,7 @@ def make_task(
     group_by: str = "",
     fingerprint: str = "",
     data_dir: Path | None = None,
-    deterministic: bool = False,
+    training: Mapping[str, Any] | None = None,
     progress: datasets.Progress | None = None,
 ) -> ImageTask:
     """The task that a specification names.
@@ -153,7 +154,7 @@ def make_task(
         epochs: Of a whole training.
         fold: As for `datasets.load`, like `size`, `group_by`, `data_dir` and `progress`.
         fingerprint: What the task's must be; empty if it may be any.
-        deterministic: Ask for reproducible kernels on CUDA.
+        training: As for the task.
 
     Raises:
         NotFoundError: If the images are not on this machine.
@@ -178,7 +179,7 @@ def make_task(
             f"the images of {dataset} must be those that the study began with "
             f"({fingerprint[:12]}), but are {images.fingerprint[:12]} ({splits}): {advice}."
         )
-    return ImageTask(images, space, epochs, deterministic)
+    return ImageTask(images, space, epochs, training or {})
 
 
 def _check_space(space: SearchSpace) -> None:

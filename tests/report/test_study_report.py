@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -54,6 +55,17 @@ def test_page_has_every_part(study: optuna.Study, tmp_path: Path) -> None:
         "learning-curves", "history", "spending", "timeline", "importance", "slices", "parallel",
         "anticipation",
     }  # fmt: skip
+
+
+def test_page_has_every_figure_once_also_a_new_one(
+    study: optuna.Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures = study_figures(StudyView.of(study))
+    figures["new"] = replace(figures["spending"], key="new", title="Something new")
+    monkeypatch.setattr("optuna_deepweeds.report.figures.study_figures", lambda view: figures)
+    text, seen = page(study, tmp_path / "r.html")
+    assert [text.count(f'id="figure-{key}"') for key in figures] == [1] * len(figures)
+    assert "Something new" in seen
 
 
 def test_page_loads_nothing_and_holds_plotly_once(study: optuna.Study, tmp_path: Path) -> None:
