@@ -161,7 +161,9 @@ def summary(state: Progress, budget: Budget, elapsed: float = 0.0) -> list[str]:
 def trial_line(trial: FrozenTrial, note: str) -> str:
     """One trial that ended, in one line: its state, epochs and value, what was foreseen, why."""
     epoch, value = _last(trial)
-    line = f"trial {trial.number:>4} {note or _WORDS[trial.state]}"
+    foreseen = forecast(trial)
+    is_paused = trial.state == TrialState.PRUNED and foreseen.get("decision") == "pause"
+    line = f"trial {trial.number:>4} {note or ('paused' if is_paused else _WORDS[trial.state])}"
     if value is not None and epoch:
         line += f" at epoch {epoch} with {_number(value)}"
     elif trial.state == TrialState.COMPLETE and trial.value is not None:
@@ -169,7 +171,6 @@ def trial_line(trial: FrozenTrial, note: str) -> str:
     failure = trial.user_attrs.get(attributes.FAILURE)
     if trial.state == TrialState.FAIL and failure and not note:
         return f"{line}: {failure}"
-    foreseen = forecast(trial)
     if trial.state == TrialState.PRUNED and foreseen.get("epoch") == epoch:
         expected = foreseen.get("expected")
         # Without finished curves nothing better is expected than the last value.

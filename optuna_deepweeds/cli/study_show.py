@@ -210,8 +210,11 @@ def trials(
     storage_url: str | None,
 ) -> None:
     """List the trials of study NAME."""
+    from optuna_deepweeds.pruners.history import foresee  # SciPy's distributions take a second
+
     with_params = params or (fmt != "table" and not failed)
     with _opened(name, storage_url) as (reader, study):
+        direction = study.directions[0]
         companions = named_companions([study.user_attrs.get(attributes.SPEC)] * priors)
         informing = [other for other in reader.studies() if other.name in companions]
         found = [
@@ -234,7 +237,8 @@ def trials(
         columns += ["traceback"] if traceback else []
     elif priors:
         columns.append("prior")
-    rows = [_row(t) for t in chosen]
+    foreseen = foresee([t for t in found if attributes.PRIOR not in t.user_attrs], direction)
+    rows = [_row(t, foreseen.get(t.number)) for t in chosen]
     if with_params:
         names = list(dict.fromkeys(p for t in chosen for p in t.params))
         columns += names
@@ -242,12 +246,18 @@ def trials(
     emit(rows, columns=columns, fmt=fmt)
 
 
-_COLUMNS = ("number", "state", "value", "epochs", "seconds", "expected", "origin", "note")
+_COLUMNS = ("number", "state", "value", "epochs", "seconds", "expected", "low", "high", "origin",
+            "note")  # fmt: skip
 
 
-def _row(trial: FrozenTrial) -> dict[str, Any]:
+def _row(trial: FrozenTrial, foreseen: tuple[float, float, float] | None = None) -> dict[str, Any]:
     attrs = trial.user_attrs
-    foreseen = forecast(trial)
+    told = forecast(trial)
+    # Without an interval, what was told only stands in for a forecast.
+    stored = [
+        None if told.get("low") is None else told.get(k) for k in ("expected", "low", "high")
+    ]
+    expected, low, high = foreseen or stored
     notes = []
     if attributes.ENQUEUED_PRIOR in attrs:
         notes.append("enqueued prior")
@@ -255,8 +265,8 @@ def _row(trial: FrozenTrial) -> dict[str, Any]:
         notes.append(f"retry of {attrs[attributes.RETRY_OF]}")
     if trial.state == TrialState.FAIL and attrs.get(attributes.FAILURE):
         notes.append(str(attrs[attributes.FAILURE]))
-    elif trial.state == TrialState.PRUNED and foreseen.get("reason"):
-        notes.append(str(foreseen["reason"]))
+    elif trial.state == TrialState.PRUNED and told.get("reason"):
+        notes.append(str(told["reason"]))
     return {
         "number": trial.number,
         "state": trial.state.name.lower(),
@@ -264,8 +274,9 @@ def _row(trial: FrozenTrial) -> dict[str, Any]:
         "epochs": max(trial.intermediate_values, default=0),
         "epochs_trained": epochs_trained(trial),
         "seconds": attrs.get(attributes.TRAIN_SECONDS),
-        # Without an interval, the last value only stands in for a forecast.
-        "expected": None if foreseen.get("low") is None else foreseen.get("expected"),
+        "expected": expected,
+        "low": low,
+        "high": high,
         "origin": attrs.get(attributes.ORIGIN),
         "note": "; ".join(notes) or None,
         "reason": attrs.get(attributes.FAILURE),

@@ -272,13 +272,8 @@ class DoraPruner(BasePruner):
         incumbent = None if best is None else sign * best
         if forecast is None:
             return {"expected": trial.intermediate_values[step], "incumbent": incumbent}
-        low, high = sorted((sign * forecast.low, sign * forecast.high))
-        return {
-            "expected": sign * forecast.expected,
-            "low": low,
-            "high": high,
-            "incumbent": incumbent,
-        }
+        numbers = dict(zip(("expected", "low", "high"), forecast.times(sign), strict=True))
+        return {**numbers, "incumbent": incumbent}
 
 
 def _store(

@@ -43,6 +43,11 @@ class Forecast:
     low: float
     high: float
 
+    def times(self, sign: float) -> tuple[float, float, float]:
+        """Return expectation, low and high end, mirrored if `sign` is negative."""
+        low, high = sorted((sign * self.low, sign * self.high))
+        return sign * self.expected, low, high
+
 
 @dataclass(frozen=True)
 class GainPrior:

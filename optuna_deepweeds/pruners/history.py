@@ -18,11 +18,12 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 from optuna.storages import BaseStorage
-from optuna.study import Study
+from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from optuna_deepweeds import trials
 from optuna_deepweeds.attributes import SUGGESTED
+from optuna_deepweeds.pruners.forecast import forecast_final
 from optuna_deepweeds.pruners.rungs import Field
 
 _OPTUNA_RETRIES = "retry_history"
@@ -164,6 +165,31 @@ class History:
             found = np.array(gains)
             self._gains[step] = found[np.isfinite(found)]
         return self._gains[step]
+
+
+def foresee(
+    all_trials: Sequence[FrozenTrial], direction: StudyDirection
+) -> dict[int, tuple[float, float, float]]:
+    """Return the final value expected of every trial that is not at its end, as of now.
+
+    By number: the value and the ends of its interval of 90 %, in the study's own direction. Empty
+    until three trials have been trained to the end.
+
+    Args:
+        all_trials: The trials of a study, ordered by number.
+        direction: The study's.
+    """
+    history = History(trials.sign(direction), [1])
+    history.update(list(all_trials))
+    found = {}
+    for standing in (*history._ended.values(), *history._live.values()):
+        trial, step = standing.trial, standing.epochs
+        if trial.state in (TrialState.PRUNED, TrialState.RUNNING) and step > 0:
+            value = history.curve(trial)[step]
+            forecast = forecast_final(value, history.gains_after(step))
+            if forecast is not None and math.isfinite(value):
+                found[trial.number] = forecast.times(history.sign)
+    return found
 
 
 class Histories:

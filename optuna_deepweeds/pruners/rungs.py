@@ -175,7 +175,7 @@ def outlook(max_resource: int) -> str:
     n = max(_MIN_TO_LEAD, math.ceil(max_resource / 2))
     each = 1 + _SHARE * len(steps)
     return (
-        f"pauses every network after epochs {', '.join(map(str, steps))} and goes on with the "
+        f"pauses every trial after epochs {', '.join(map(str, steps))} and goes on with the "
         f"best: about {each:.1f} of {max_resource} epochs each, the first trained to the end "
         f"once {n} have begun"
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from optuna.study import StudyDirection
+from optuna.trial import TrialState, create_trial
 from scipy import stats
 
 from optuna_deepweeds.errors import InvalidInputError
@@ -17,6 +19,7 @@ from optuna_deepweeds.pruners.forecast import (
     gains_of_leaders,
     quantile_map,
 )
+from optuna_deepweeds.pruners.history import foresee
 
 GAINS = np.array([0.1, 0.2, 0.15, 0.3])
 
@@ -107,3 +110,27 @@ def test_curves_of_another_task_are_brought_to_the_study_s_units() -> None:
 def test_without_prior_curves_nothing_is_expected() -> None:
     priors = PriorCurves((), (), 3)
     assert priors.gains(1, 1.0, [0.1] * 9) is None
+
+
+@pytest.mark.parametrize("direction", [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE])
+def test_every_unfinished_trial_is_foreseen_by_all_that_finished(
+    direction: StudyDirection,
+) -> None:
+    sign = 1.0 if direction == StudyDirection.MAXIMIZE else -1.0
+    curves = [[0.1 * i, 0.1 * i + 0.2 + 0.01 * i] for i in range(4)]
+    trials = [
+        create_trial(value=sign * end, intermediate_values={1: sign * start, 2: sign * end})
+        for start, end in curves
+    ]
+    assert foresee(trials[:2], direction) == {}
+    trials += [
+        create_trial(state=state, intermediate_values={1: sign * 0.5})
+        for state in (TrialState.PRUNED, TrialState.FAIL)
+    ]
+    for number, trial in enumerate(trials):
+        trial.number = number
+    found = foresee(trials, direction)
+    assert list(found) == [4]
+    expected, low, high = found[4]
+    assert expected == pytest.approx(sign * (0.5 + 0.215))
+    assert low < expected < high

@@ -139,7 +139,7 @@ def test_probes_go_on_to_a_fifth_of_a_training_at_most() -> None:
 
 def test_outlook_tells_what_a_study_costs() -> None:
     assert outlook(20) == (
-        "pauses every network after epochs 1, 2, 4, 8, 16 and goes on with the best: about 2.2 of "
+        "pauses every trial after epochs 1, 2, 4, 8, 16 and goes on with the best: about 2.2 of "
         "20 epochs each, the first trained to the end once 10 have begun"
     )
     assert outlook(2) == "trainings are too short to stop any early"
