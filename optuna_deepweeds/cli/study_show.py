@@ -116,8 +116,8 @@ def status(name: str, fmt: str, storage_url: str | None) -> None:
         "epochs_trained": state.epochs,
     }
     if epochs is not None and state.finished and state.epochs:
-        record["epochs_without_pruning"] = epochs * state.networks
-        record["epochs_saved"] = max(0, epochs * state.networks - state.epochs)
+        full = state.without_stopping(epochs)
+        record |= {"epochs_without_pruning": full, "epochs_saved": max(0, full - state.epochs)}
     if state.best is not None:
         record |= {"best_value": state.best.value, "best_trial": state.best.number}
     record["running_time"] = _as_duration(state.seconds, fmt)

@@ -38,15 +38,15 @@ def cost(progress: Progress, epochs: int | None) -> str:
     epochs_of = f"{counted(progress.epochs, 'epoch')} in" if progress.epochs else "Took"
     text = f"{epochs_of} {duration(progress.seconds)}"
     share = saved_share(progress, epochs)
-    if share is not None and epochs is not None:
-        full = epochs * progress.networks
+    if share is not None:
+        full = progress.without_stopping(epochs)
         text += f", {share:.0%} fewer than {full:,} without stopping"
     return f"{text}."
 
 
 def saved_share(progress: Progress, epochs: int | None) -> float | None:
     """Share of the epochs of all networks begun that was not trained; None if none was saved."""
-    full = (epochs or 0) * progress.networks
+    full = progress.without_stopping(epochs)
     return 1 - progress.epochs / full if 0 < progress.epochs < full else None
 
 

@@ -104,6 +104,14 @@ class Progress:
         """Different trainings among the finished trials: continuations go on with an old one."""
         return self.finished - self.continued
 
+    def without_stopping(self, epochs: int | None) -> int:
+        """Epochs of all networks trained to the end, that is for `epochs`; 0 if that is unknown.
+
+        An objective may report fewer steps than that: then as many as the best trial has.
+        """
+        reports = 0 if self.best is None else len(self.best.intermediate_values)
+        return min(epochs or 0, reports or epochs or 0) * self.networks
+
 
 def progress(
     trials: Sequence[FrozenTrial], direction: StudyDirection, now: datetime | None = None

@@ -21,8 +21,11 @@ _SAVING_SHARE = 0.02
 """… or as soon as saving takes no larger share of its time."""
 
 
-class TrialInterrupted(Exception):
-    """The worker was told to stop, or the allowance is spent; the trial is put back."""
+class TrialInterrupted(BaseException):
+    """The worker was told to stop, or the allowance is spent; the trial is put back.
+
+    No `Exception`: an objective that takes every failure for a bad value must not take this.
+    """
 
 
 def training_seed(seed: int, root: int) -> int:

@@ -37,6 +37,8 @@ _NOT_FINITE = re.compile(rb"([:\s])[-+]?(?:nan|inf(?:inity)?)\b")
 """As C, awk and others print what JSON does not know; a step of either kind is of no use."""
 _PLACE = re.compile(r"\{(\w+)\}")
 _OPERATORS = {"&&", "||", "|", ";", "&", ">", ">>", "<"}
+_MOST_OF_CODE = 2**20
+"""Bytes of a file that counts as code."""
 _LENT = ("checkpoint", "epochs", "device", "seed", "until")
 
 
@@ -50,9 +52,10 @@ class ScriptTask:
 
     On stdout, each line `{"value": 0.73}` or `{"step": 3, "value": 0.73}` reports a step; other
     lines are ignored. A command that writes its checkpoint, whole or not at all, before it prints
-    the step's line, and goes on from it where it exists, is resumed and continued; others begin
-    anew. It is ended by SIGTERM, and what it reports until then counts, where it is saved. One
-    that is quick should end by itself after the step `RUN_UNTIL`, up to which it is wanted now.
+    the step's line, which then names the step, and goes on from it where it exists, is resumed
+    and continued; others begin anew. It is ended by SIGTERM, and what it reports until then
+    counts, where it is saved. One that is quick should end by itself after the step `RUN_UNTIL`,
+    up to which it is wanted now.
 
     Attributes:
         name: The command as typed in a shell, without the shell's operators.
@@ -120,10 +123,11 @@ class ScriptTask:
 
     @cached_property
     def _files(self) -> list[bytes]:
-        """What is in the files that the command names, a program of the machine left out."""
+        """What is in the code that the command names; not in a program of the machine, or data."""
         words = self._words
         paths = map(self._path, words if not words[0].startswith("/") else words[1:])
-        return [path.read_bytes() for path in paths if path.is_file()]
+        found = [path for path in paths if path.is_file() and path.stat().st_size <= _MOST_OF_CODE]
+        return [path.read_bytes() for path in found]
 
     @property
     def fingerprint(self) -> str:
@@ -164,6 +168,8 @@ class ScriptTask:
                 record = _record(line)
                 if record is None:
                     continue
+                if began_at and "step" not in record:
+                    raise TrainingError("a command with a checkpoint must print its steps.")
                 step, value = record.get("step", step + 1), record["value"]
                 with command.held():
                     is_saved = _written_at(run.checkpoint) != saved_at

@@ -79,6 +79,7 @@ _OUT_OF_RANGE: dict[str, tuple[str, ...]] = {
     "--epochs": ("0", "-3"),
     "--trials": ("0", "-5"),
     "--total-epochs": ("0", "-5"),
+    "--trial-timeout": ("0", "-1s", "nan"),
     "--timeout": ("0", "-1s", "nan", "inf", "6h1s", "1e3h", "9" * 400 + "h", "٣x"),
     "--enqueue-best": ("-1",),
     "--workers": ("0", "-2", "257"),

@@ -17,6 +17,7 @@ import numpy as np
 
 from tests.datasets.support import png
 from tests.fuzz.cases import Case, damaged
+from tests.priors.test_read import TABLES
 
 Prepare = Callable[[Path], None]
 
@@ -58,7 +59,7 @@ _DEEP = "[" * 100_000
 
 
 def priors(generator: random.Random) -> Iterator[Case]:
-    """Prior files of three formats, damaged and with wrong contents."""
+    """Prior files of every format, damaged and with wrong contents."""
 
     def case(label: str, name: str, content: bytes | str) -> Iterator[Case]:
         commands: list[tuple[str, ...]] = [("priors", "show", name), ("priors", "import", name, "--study", "mine")]  # fmt: skip
@@ -79,6 +80,12 @@ def priors(generator: random.Random) -> Iterator[Case]:
                 yield from case(
                     f"{name} with {new!r:.12} for {old}", name, text.replace(old, new, 1)
                 )
+    for program, text in TABLES.items():
+        for label, content in generator.sample([*damaged(generator, text.encode())], 4):
+            yield from case(f"{program} {label}", "t.csv", content)
+        for old, new in (("0.75", "x"), ("0.25", "nan"), ("'", "("), ("{", "{" * 5000), ("20", "-1"), ("20", "1e400"), ("True", "9" * 5000)):  # fmt: skip
+            if old in text:
+                yield from case(f"{program} with {new!r:.12} for {old}", "t.csv", text.replace(old, new))  # fmt: skip
     for name, text in (("h.csv", HISTORY), ("o.csv", OWN)):
         header, *rows = text.splitlines()
         columns = header.split(",")

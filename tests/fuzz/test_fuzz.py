@@ -147,7 +147,8 @@ def _run(case: Case) -> tuple[bool, str]:
         return False, "" if case.writes else _difference(before)
     if code not in (1, 2, 3, 4, 5):
         return True, f"exit code {code}: {err:.300}"
-    lines = err.splitlines()
+    # What a study is trained on is told before its storage and device are asked.
+    lines = [line for line in err.splitlines() if not line.startswith(("Images  ", " " * 9))]
     if case.args[0] == "predict" and code == 1 and len(lines) == 2:
         lines = lines[1:]  # A line for each photograph, and how many there were.
     elif out:

@@ -23,6 +23,9 @@ def test_sentences_tell_trials_best_and_what_stopping_saved() -> None:
     )
     assert cost(progress, 20) == "24 epochs in 1 min 20 s, 40% fewer than 40 without stopping."
     assert cost(progress, None) == cost(progress, 5) == "24 epochs in 1 min 20 s."
+    # One that reports fewer steps in a whole training than it might.
+    assert cost(progress, 100) == cost(progress, 20)
+    assert cost(view_of([trial_at(0, 9, 0.5, 0)]).progress, 20) == "Took 9 s."
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def called(task: FunctionTask, folder: Path, **options: Any) -> tuple[object, li
     ended: object
     try:
         ended = task(trial, run)
-    except Exception as error:
+    except (Exception, TrialInterrupted) as error:
         ended = type(error)
     curve = study.get_trials()[0].intermediate_values
     assert all(value == step for step, value in curve.items())
@@ -78,6 +78,20 @@ def test_a_plain_objective_ends_where_its_run_does(
 ) -> None:
     task = FunctionTask(f"{file}:objective")
     assert called(task, file.parent, **options) == (ended, steps)
+
+
+def test_an_objective_that_catches_every_failure_is_interrupted_all_the_same(
+    tmp_path: Path,
+) -> None:
+    def objective(trial: optuna.Trial) -> float:
+        try:
+            trial.report(1.0, 1)
+        except Exception:
+            return float("inf")
+        return 1.0
+
+    ended = called(FunctionTask(objective), tmp_path, asked_to_stop=lambda: True)
+    assert ended == (TrialInterrupted, [1])
 
 
 def test_an_objective_that_takes_a_run_is_given_one(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -44,7 +45,7 @@ def ran(task: ScriptTask, folder: Path, **options: Any) -> tuple[object, dict[in
     ended: object
     try:
         ended = task(trial, run)
-    except Exception as error:
+    except (Exception, TrialInterrupted) as error:
         ended = error
     return ended, study.get_trials()[0].intermediate_values
 
@@ -102,6 +103,41 @@ for step in range(int(os.environ["RUN_UNTIL"])):
     assert ran(task, tmp_path) == (1.0, {1: 1, 2: 1, 3: 1})
     ended, curve = ran(task, tmp_path, allowance=Allowance(epochs=2))
     assert isinstance(ended, TrialInterrupted) and list(curve) == [1, 2]
+
+
+def test_a_command_that_goes_on_says_at_which_step(tmp_path: Path) -> None:
+    (tmp_path / "vague.py").write_text("""print('{"value": 1}')""")
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "t").touch()
+    ended, _ = ran(ScriptTask(f"{sys.executable} {tmp_path / 'vague.py'}", space=SPACE), tmp_path)
+    assert isinstance(ended, TrainingError) and "must print its steps" in str(ended)
+
+
+def test_a_command_dies_with_its_worker(tmp_path: Path) -> None:
+    (tmp_path / "sleep.py").write_text("""import os, time
+open("pid.part", "w").write(str(os.getpid()))
+os.rename("pid.part", "pid")
+time.sleep(60)
+""")
+    code = f"""import optuna, sys
+from pathlib import Path
+from tests.tasks.test_script_task import SPACE, ran
+from optuna_deepweeds.tasks import ScriptTask
+folder = Path({str(tmp_path)!r})
+ran(ScriptTask(f"{{sys.executable}} sleep.py", SPACE, folder), folder)
+"""
+    worker = subprocess.Popen([sys.executable, "-c", code])
+    file = tmp_path / "pid"
+    while not file.exists():
+        assert worker.poll() is None
+        time.sleep(0.05)
+    worker.kill()
+    worker.wait()
+    gone = Path(f"/proc/{file.read_text()}/cmdline")
+    deadline = time.monotonic() + 20
+    while gone.exists() and gone.read_bytes():  # Who inherits it may leave a zombie.
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_what_is_not_saved_and_not_allowed_does_not_count(tmp_path: Path) -> None:
