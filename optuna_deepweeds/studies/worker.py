@@ -28,8 +28,10 @@ from optuna_deepweeds.errors import (
     DeepWeedsError,
     InvalidInputError,
     NotFoundError,
+    StorageError,
     TrainingError,
 )
+from optuna_deepweeds.files import is_out_of_room
 from optuna_deepweeds.studies import manager, resume
 from optuna_deepweeds.studies.accounting import best_trial, is_ahead, ranked
 from optuna_deepweeds.studies.claim import Claim, claim, fail
@@ -251,7 +253,12 @@ class Worker:
             raise
         except TrainingError as error:
             return fail(self._study, trial._trial_id, str(error)), f"failed: {error}"
-        except InvalidInputError as error:  # Of the task: the next trial would end so too.
+        except (InvalidInputError, OSError) as error:
+            if is_out_of_room(error):  # The trial is run again when there is room.
+                raise StorageError(f"trial {trial.number} cannot be saved: {error}") from error
+            if isinstance(error, OSError):
+                return self._fail(trial, error)
+            # Of the task: the next trial would end so too.
             fail(self._study, trial._trial_id, str(error))
             raise
         except DeepWeedsError:
@@ -261,8 +268,11 @@ class Worker:
                 resume.put_back(self._storage, trial)
             raise
         except Exception as error:
-            said = f"{type(error).__name__}: {error}"
-            return fail(self._study, trial._trial_id, said, error), f"failed: {said}"
+            return self._fail(trial, error)
+
+    def _fail(self, trial: optuna.Trial, error: Exception) -> tuple[FrozenTrial, str]:
+        said = f"{type(error).__name__}: {error}"
+        return fail(self._study, trial._trial_id, said, error), f"failed: {said}"
 
     def _lend(self, claimed: Claim, heart: Heartbeat) -> Run:
         number = claimed.trial.number

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
 import time
 from collections.abc import Sequence
+from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -15,7 +17,10 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from optuna_deepweeds import attributes
+from optuna_deepweeds.errors import StorageError
 from optuna_deepweeds.studies import manager
+from optuna_deepweeds.studies.resume import requeue_dead_trials
+from optuna_deepweeds.studies.storage.locks import run_locked
 from optuna_deepweeds.trials import before, root
 from tests.faults.processes import finish, start
 from tests.faults.studies import BenchStudy, work
@@ -81,6 +86,10 @@ def _wait_until_given_away(
     held, given_away = _held(study, sleepers), []
     while len(given_away) < len(held) and time.monotonic() < deadline:
         time.sleep(0.2)
+        with contextlib.suppress(StorageError):  # As `study reap` does, and a worker that is free.
+            folder = manager.study_checkpoints(study)
+            resume_dead = partial(requeue_dead_trials, study, folder)
+            run_locked(study._storage, study._study_id, resume_dead, timeout=1)
         trials = study._storage.get_all_trials(study._study_id, deepcopy=True)
         succeeded = set[int]().union(*map(before, trials))
         given_away = [trials[n] for n in held if n in succeeded]

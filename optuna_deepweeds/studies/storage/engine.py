@@ -185,13 +185,29 @@ def listen(engine: Engine, local: threading.local) -> None:
 def set_up_sqlite(connection: Any, record: Any) -> None:
     connection.isolation_level = None
     connection.execute("PRAGMA synchronous = NORMAL")
+    # The file that it has open, which may lose its name.
+    record.info["file"] = _inode(connection.execute("PRAGMA database_list").fetchone()[2])
 
 
 def begin_sqlite(local: threading.local, connection: Connection) -> None:
     # A transaction that first reads and then writes loses the race to another writer, or,
     # worse, overwrites a claim that it has not seen: writers queue up before they read.
     writes = getattr(local, "writes", False) and not is_read_only(connection.engine.url)
+    path = sqlite_path(connection.engine.url)
+    if writes and path is not None and _inode(path) != connection.info.get("file"):
+        raise StorageError(
+            f"A storage must stay where it is while it is used, but {path} was deleted or moved."
+        )
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _inode(path: str | Path) -> tuple[int, int] | None:
+    """Which file lies there; SQLite would go on writing to one that was deleted."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def set_up_postgres(connection: Any, record: Any) -> None:

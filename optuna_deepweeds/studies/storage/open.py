@@ -161,6 +161,9 @@ def check_file(url: URL, *, must_exist: bool) -> None:
         StorageError: It is a folder, or its folder is missing.
     """
     path = sqlite_path(url)
+    if path and not must_exist and not is_read_only(url) and path.parent.is_dir():
+        if not os.access(path.parent, os.W_OK):
+            raise StorageError(f"A storage's folder must be writable, but {path.parent} is not.")
     if path is None or path.exists():
         if path is not None and path.is_dir():
             raise StorageError(f"A SQLite storage must be a file, but {path} is a folder.")

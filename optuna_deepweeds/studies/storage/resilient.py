@@ -190,6 +190,10 @@ class ResilientStorage(RDBStorage):
             user_attrs: To be set, as `system_attrs`.
             system_attrs: To be set.
             dead: The trial as it was when its worker was found dead, to end it for that worker.
+
+        Returns:
+            False if another was faster; with `dead` also if its worker was stopped in the middle
+            of a transaction, which only the server can end.
         """
         now = datetime.now(UTC).replace(tzinfo=None)
         attempted = False
@@ -210,7 +214,12 @@ class ResilientStorage(RDBStorage):
         def change() -> bool:
             nonlocal attempted, started
             with self.writing(), scoped_transaction(self.scoped_session) as session:
-                row: Any = models.TrialModel.find_or_raise_by_id(trial_id, session, True)
+                query = session.query(models.TrialModel).filter_by(trial_id=trial_id)
+                row: Any = query.with_for_update(skip_locked=dead is not None).one_or_none()
+                if row is None and dead is not None:
+                    return False
+                if row is None:
+                    raise KeyError(models.NOT_FOUND_MSG)
                 if is_own(row):
                     return True
                 started = row._datetime_start_utc

@@ -1,0 +1,190 @@
+"""The command itself on a storage that is deleted, cut short, full or not writable."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from optuna.trial import TrialState
+
+from optuna_deepweeds.errors import DeepWeedsError
+from optuna_deepweeds.studies import manager
+from optuna_deepweeds.studies.accounting import progress
+from optuna_deepweeds.studies.storage import open_storage
+
+pytestmark = pytest.mark.slow
+
+_STORAGE_EXIT, _MISMATCH_EXIT = 5, 4
+_COMMAND = [sys.executable, "-m", "optuna_deepweeds", "study"]
+_OBJECTIVE = """
+import json
+import time
+
+MAX_RESOURCE = 6
+
+
+def objective(trial, run):
+    x = trial.suggest_float("x", 0, 1)
+    curve = json.loads(run.checkpoint.read_text()) if run.checkpoint.exists() else []
+    run.catch_up(curve)
+
+    def save(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part")
+        part.write_text(json.dumps(curve) + " " * 50_000)
+        part.replace(path)
+
+    for epoch in range(len(curve) + 1, run.epochs + 1):
+        time.sleep(0.1)
+        curve.append(x * (1 - 0.5**epoch))
+        run.report(curve[-1], epoch, save)
+    return curve[-1]
+"""
+
+
+def _run(folder: Path, *options: str, name: str = "s") -> subprocess.Popen[str]:
+    file = Path(os.environ["PYTEST_OBJECTIVE"])
+    line = [
+        *_COMMAND, "run", name, "--objective", f"{file}:objective", "--direction", "maximize",
+        "--sampler", "random", "--storage", f"sqlite:///{folder}/s.db", *options,
+    ]  # fmt: skip
+    return subprocess.Popen(line, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+@pytest.fixture(autouse=True)
+def _objective(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "quick.py").write_text(_OBJECTIVE)
+    monkeypatch.setenv("PYTEST_OBJECTIVE", str(tmp_path / "quick.py"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "studies").mkdir()
+    return tmp_path / "studies"
+
+
+@contextmanager
+def _tmpfs(folder: Path, *options: str) -> Iterator[None]:
+    mount = ["mount", "-t", "tmpfs", *options, "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting is not allowed here")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def _n_reports(folder: Path) -> int:
+    try:
+        study = manager.load_plain("s", open_storage(f"sqlite:///{folder}/s.db", must_exist=True))
+    except DeepWeedsError:
+        return 0
+    return sum(len(t.intermediate_values) for t in study.get_trials(deepcopy=False))
+
+
+def _begun(folder: Path) -> subprocess.Popen[str]:
+    """A study of many trials that runs, and has stored some reports."""
+    process = _run(folder, "--trials", "1000")
+    deadline = time.monotonic() + 120
+    while _n_reports(folder) < 5:
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.2)
+    return process
+
+
+def _says(process: subprocess.Popen[str], code: int) -> str:
+    """The one line with which it ends."""
+    _, said = process.communicate(timeout=120)
+    lines = [line for line in said.splitlines() if line.startswith("Error: ")]
+    assert (process.returncode, len(lines)) == (code, 1), said
+    assert "Traceback" not in said
+    return lines[0]
+
+
+def _ends_exactly(folder: Path, n_trials: int) -> None:
+    process = _run(folder, "--trials", str(n_trials))
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    study = manager.load_plain("s", open_storage(f"sqlite:///{folder}/s.db"))
+    trials = study.get_trials()
+    state = progress(trials, study.direction)
+    assert (state.finished, state.running, state.waiting, state.failed) == (n_trials, 0, 0, 0)
+    assert {t.state for t in trials} <= {TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL}
+
+
+def _delete(file: Path) -> None:
+    file.unlink()
+
+
+def _move(file: Path) -> None:
+    file.rename(file.with_name("moved.db"))
+
+
+def _replace(file: Path) -> None:
+    file.with_name("other.db").write_bytes(file.read_bytes())
+    file.with_name("other.db").replace(file)
+
+
+@pytest.mark.parametrize("take", [_delete, _move, _replace])
+def test_a_worker_whose_file_is_taken_away_says_so(
+    folder: Path, take: Callable[[Path], None]
+) -> None:
+    process = _begun(folder)
+    take(folder / "s.db")
+    assert "was deleted or moved" in _says(process, _STORAGE_EXIT)
+
+
+def test_a_file_that_is_cut_short_is_told(folder: Path) -> None:
+    process = _begun(folder)
+    process.kill()
+    process.communicate()
+    os.truncate(folder / "s.db", 20_000)
+    for words in (["status", "s"], ["resume", "s"], ["list"]):
+        line = [*_COMMAND, *words, "--storage", f"sqlite:///{folder}/s.db"]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        _says(subprocess.Popen(line, text=True, **pipes), _STORAGE_EXIT)  # type: ignore[call-overload]
+
+
+def test_a_study_goes_on_when_a_full_disk_has_room_again(folder: Path) -> None:
+    with _tmpfs(folder, "-o", "size=20m"):
+        process = _begun(folder)
+        filler = folder / "filler"
+        with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+            while True:
+                file.write(b"0" * 4096)
+        said = _says(process, _STORAGE_EXIT)
+        assert "full" in said or "No space left" in said
+        filler.unlink()
+        _ends_exactly(folder, 12)
+
+
+def test_a_folder_that_cannot_be_written_is_told(folder: Path) -> None:
+    with _tmpfs(folder):
+        subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
+        assert "writable" in _says(_run(folder, "--trials", "1"), _STORAGE_EXIT)
+        subprocess.run(["mount", "-o", "remount,rw", str(folder)], check=True)
+        _ends_exactly(folder, 2)
+        subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
+        assert "writable" in _says(_run(folder, "--trials", "3"), _STORAGE_EXIT)
+
+
+def test_of_four_that_start_one_name_differently_one_wins(folder: Path) -> None:
+    processes = [_run(folder, "--trials", "2", "--seed", str(seed)) for seed in range(4)]
+    ends = []
+    for process in processes:
+        _, said = process.communicate(timeout=300)
+        ends.append(process.returncode)
+        assert "Traceback" not in said
+        if process.returncode:
+            assert "exists with another specification: seed" in said
+    assert sorted(ends) == [0, _MISMATCH_EXIT, _MISMATCH_EXIT, _MISMATCH_EXIT]
+    study = manager.load_plain("s", open_storage(f"sqlite:///{folder}/s.db"))
+    assert manager.study_spec(study).seed == ends.index(0)
+    assert progress(study.get_trials(), study.direction).finished == 2
