@@ -12,6 +12,10 @@ STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Ctrl-C, the request to end, and the loss of the terminal."""
 
 
+_PATIENCE_SECONDS = 5.0
+"""For a training to end by itself; clusters kill soon after they ask."""
+
+
 class StopFlag:
     """Set by the first signal of `STOPPING`; the exit code tells which.
 
@@ -40,6 +44,8 @@ class StopFlag:
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self.signal = number
         release()
+        if callable(signal.getsignal(signal.SIGALRM)):  # A worker trains in this process.
+            signal.setitimer(signal.ITIMER_REAL, _PATIENCE_SECONDS, 1)
         if number == signal.SIGHUP:
             # Nobody reads any more, and writing to a lost terminal is an error.
             with open(os.devnull, "wb") as nowhere:

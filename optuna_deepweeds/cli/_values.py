@@ -39,6 +39,9 @@ class WorkerOptions:
 
     def __post_init__(self) -> None:
         require(self.trial_timeout != 0, "trial_timeout > 0", trial_timeout=self.trial_timeout)
+        # Here too, since torch takes seconds to say so.
+        device = self.device is None or re.fullmatch(r"cpu|cuda(:\d+)?", self.device)
+        require(bool(device), "device is cpu, cuda or cuda:N", device=repr(self.device))
         require(1 <= self.workers <= 256, "1 <= workers <= 256", workers=self.workers)
         require(0 <= self.gpus <= 64, "0 <= gpus <= 64", gpus=self.gpus)
 

@@ -261,6 +261,7 @@ def resume(name: str, budget: Budget, options: WorkerOptions, storage_url: str |
     task = load_task(spec, options)
     if options.accept_changes:
         manager.accept(study, task.fingerprint)
+    manager.study_budget(study).updated(budget)  # Refused before anything is said.
     info(f"Going on with study {name}. {standing_of(study)}")
     if options.engine == "local" and spec.kind == "images":
         check_device(options.device)

@@ -31,7 +31,7 @@ PRUNERS: dict[str, tuple[str, str]] = {
         "optuna.pruners:MedianPruner",
         "stops below the median of earlier trials at the same epoch",
     ),
-    "dora": (_DORA, "anticipates each curve's end; pauses trials and continues the best"),
+    "dora": (_DORA, "pauses trials at doubling epochs and continues the best"),
 }
 """By name, where the class lies and what it does in a sentence."""
 

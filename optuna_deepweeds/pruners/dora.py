@@ -25,8 +25,8 @@ _LOG = logging.getLogger(__name__)
 class DoraPruner(BasePruner):
     """Freezes trials and thaws the best: many configurations begin, few are trained to the end.
 
-    With `thaw`, a trial pauses at every rung: after `min_resource` steps, twice, four times as
-    many and so on. Whoever is free then goes on with a paused trial or starts a new one. Trials
+    With `thaw`, a trial pauses at every rung: after `min_resource` steps, three times, nine times
+    as many and so on. Whoever is free then goes on with a paused trial or starts a new one. Trials
     are compared by their worth, the mean of the later half of their reports up to a rung, so
     that noise counts less. With n trials at the first rung, in this order:
 
@@ -35,14 +35,15 @@ class DoraPruner(BasePruner):
        on if it is worth more than the best finished trial. Beyond the quotas below, leaders take
        half of all steps at most. So a small budget ends with something finished.
     2. The quotas: from the highest rung down, the best n / (4 h) of all trials that ever came
-       to a rung may go on from it, h being what that costs in units of `min_resource`. So each
-       rung is given the same number of steps in total, a quarter of what first steps cost. Of
-       equal ones those that went on already count first.
+       to a rung may go on from it, h being what that costs in units of `min_resource`, and the
+       best n / 4 from the first one. So each later rung is given the same number of steps in
+       total, a quarter of what first steps cost. Of equal ones those that went on already count
+       first.
     3. Otherwise a new configuration starts.
 
     Before the quotas come probes, one in eight of what `rf_ei` suggests by curves: they go on to
-    four times the first rung, or a fifth of a training, whatever their rank, so that sampler and
-    rule notice where the order at first steps is not that of later ones.
+    the second rung whatever their rank, where that is a fifth of a training at most, so that
+    sampler and rule notice where the order at first steps is not that of later ones.
 
     Rungs at which the trials that went on stood in the opposite order of the next rung are passed
     by all (`rungs.Field.trusted`).
@@ -65,7 +66,7 @@ class DoraPruner(BasePruner):
     Args:
         max_resource: the step of a full training's last report.
         min_resource: the first rung.
-        reduction_factor: ratio of neighbouring rungs; None is 2 with `thaw` and 3 without.
+        reduction_factor: ratio of neighbouring rungs.
         prior_curves: curves of the same task in the study's own units and direction, each the
             values of consecutive steps from the first one on. They inform the forecast before
             any trial has finished, and fade as trials do. Curves shorter than `max_resource`
@@ -86,7 +87,7 @@ class DoraPruner(BasePruner):
         *,
         max_resource: int,
         min_resource: int = 1,
-        reduction_factor: int | None = None,
+        reduction_factor: int = 3,
         prior_curves: Sequence[ArrayLike] | None = None,
         related_curves: Sequence[Sequence[ArrayLike]] | None = None,
         thaw: bool = False,
@@ -100,8 +101,6 @@ class DoraPruner(BasePruner):
             max_resource=max_resource,
             min_resource=min_resource,
         )
-        if reduction_factor is None:
-            reduction_factor = 2 if thaw else 3
         require_whole("reduction_factor", reduction_factor, at_least=2)
         self._max_resource = max_resource
         self._reduction_factor = reduction_factor

@@ -22,7 +22,7 @@ from optuna_deepweeds.trials import are_opposed
 _SHARE = 0.25
 _MIN_TO_LEAD = 4
 _LEADERS_SHARE = 0.5
-_PROBE_STEPS, _PROBE_SHARE = 4, 5
+_PROBE_SHARE = 0.2
 
 
 def rung_steps(min_resource: int, max_resource: int, reduction_factor: int) -> list[int]:
@@ -96,8 +96,14 @@ class Field:
 
     @property
     def rates(self) -> NDArray[np.float64]:
-        """(r,) for each rung the share of n that may go on from it, a quarter of n / h_i."""
-        return np.minimum(1.0, _SHARE * self.rungs[0] / np.diff(self.rungs))
+        """(r,) for each rung the share of n that may go on from it.
+
+        A quarter from the first one; from the others G_0 / (4 h_i), so that each of them is given
+        the same number of steps in total.
+        """
+        rates = _SHARE * self.rungs[0] / np.diff(self.rungs)
+        rates[:1] = _SHARE
+        return rates
 
     @property
     def goes_beyond(self) -> NDArray[np.int64]:
@@ -118,10 +124,10 @@ class Field:
                     yield int(trial)
 
     def probes(self) -> list[int]:
-        """Return the paused probes that have not come to the third rung; a fifth of a training."""
-        end = min(_PROBE_STEPS * self.rungs[0], self.rungs[-1] / _PROBE_SHARE)
-        waiting = np.flatnonzero(self.is_paused & self.is_probe)
-        return [i for i in waiting.tolist() if self.rungs[self.reached[i] + 1] <= end]
+        """Return the paused probes that go on to the second rung, if that is near enough."""
+        if len(self.rungs) < 2 or self.rungs[1] > _PROBE_SHARE * self.rungs[-1]:
+            return []
+        return np.flatnonzero(self.is_paused & self.is_probe & (self.reached == 0)).tolist()
 
     def leaders(self) -> list[int]:
         """Return the paused trials by their present worth, best first."""
@@ -169,11 +175,11 @@ def n_promoted(rung: int, share: float) -> int:
 
 def outlook(max_resource: int) -> str:
     """Say in a sentence what `DoraPruner` with `thaw` will do with trainings of this length."""
-    steps = rung_steps(1, max_resource, 2)
+    steps = rung_steps(1, max_resource, 3)
     if len(steps) < 2:
         return "trainings are too short to stop any early"
     n = max(_MIN_TO_LEAD, math.ceil(max_resource / 2))
-    each = 1 + _SHARE * len(steps)
+    each = 1 + _SHARE * (len(steps) + 1)
     return (
         f"pauses every trial after epochs {', '.join(map(str, steps))} and goes on with the "
         f"best: about {each:.1f} of {max_resource} epochs each, the first trained to the end "

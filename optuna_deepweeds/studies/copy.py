@@ -12,12 +12,13 @@ import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from optuna_deepweeds import attributes
 from optuna_deepweeds.errors import InvalidInputError
@@ -98,6 +99,9 @@ def create_copy(content: Content, name: str, storage: BaseStorage) -> optuna.Stu
     own, imported, companion = list(content.trials), [], ""
     # Without a specification it is no study of ours, and its trials mean what they mean to others.
     if isinstance(spec := user_attrs.get(attributes.SPEC), dict):
+        moments = [t for trial in own for t in (trial.datetime_start, trial.datetime_complete)]
+        last = max(filter(None, moments), default=None)
+        own = [_without_worker(trial, last) for trial in own]
         imported = [_marked(t) for t in content.trials if attributes.PRIOR in t.user_attrs]
         if imported:
             numbers = _new_numbers(content.trials)
@@ -165,6 +169,24 @@ def _renumbered(trial: FrozenTrial, numbers: Mapping[int, int]) -> FrozenTrial:
     for key in (attributes.ORIGIN, attributes.ROOT, attributes.RETRY_OF):
         if trial.user_attrs.get(key) in numbers:
             changed.user_attrs[key] = numbers[trial.user_attrs[key]]
+    return changed
+
+
+def _without_worker(trial: FrozenTrial, last: datetime | None) -> FrozenTrial:
+    """`trial`, put back where a worker has it, who knows nothing of the copy.
+
+    It has run until `last` for all that is known, the last moment in the study.
+    """
+    if trial.state != TrialState.RUNNING:
+        return trial
+    changed = copy.copy(trial)
+    changed.state = TrialState.WAITING
+    spells = trial.user_attrs.get(attributes.SEGMENTS)
+    spells = list(spells) if isinstance(spells, list) else []
+    if trial.datetime_start is not None and last is not None:
+        ends = (trial.datetime_start, last)
+        spells.append([moment.astimezone(UTC).isoformat() for moment in ends])
+    changed.user_attrs = {**trial.user_attrs, attributes.SEGMENTS: spells}
     return changed
 
 

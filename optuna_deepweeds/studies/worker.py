@@ -182,22 +182,22 @@ class Worker:
 
     @contextlib.contextmanager
     def _woken(self) -> Iterator[None]:
-        """Let `_end_overdue` wake a task; only the main thread can be woken."""
-        if (
-            self._trial_seconds == math.inf
-            or threading.current_thread() != threading.main_thread()
-        ):
+        """Let SIGALRM end a step that does not ask whether to stop; in the main thread alone."""
+        if threading.current_thread() != threading.main_thread():
             yield
             return
         before = signal.signal(signal.SIGALRM, self._wake)
         try:
             yield
         finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
 
     def _wake(self, number: int, frame: FrameType | None) -> None:
-        if self._is_training:
+        if self._is_training and self._overdue:
             raise _Overdue
+        if self._is_training and self._asked_to_stop():
+            raise TrialInterrupted
 
     def _end(self, trial: FrozenTrial, note: str) -> None:
         """Tell of a trial that has ended, and give up after too many failures."""

@@ -27,7 +27,7 @@ def test_a_pruner_is_made_from_its_description(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["ashes", "none:x=1", "promotion-3:x=1", "dora:first_share", "dora:no_such=1"]
+    "name", ["ashes", "none:x=1", "promotion-3:x=1", "dora:min_resource", "dora:no_such=1"]
 )
 def test_an_unknown_pruner_or_option_is_refused_in_one_line(name: str) -> None:
     with pytest.raises(InvalidInputError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -24,13 +25,23 @@ def objective(trial, run):
 SPACE = '[parameters]\nx = { type = "float", low = 0, high = 0.5 }\n'
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that the first test fills."""
+    return tmp_path_factory.mktemp("fork")
+
+
 @pytest.fixture
-def old(command: Command) -> Command:
+def old(command: Command, made: Path) -> Command:
     """`command` with a study `old` of four steps, which has trained some trials to the end."""
-    Path("my.py").write_text(OBJECTIVE)
-    Path("half.toml").write_text(SPACE)
-    done = command("study", "run", "old", "--objective", "my.py", "--epochs", 4, "--trials", 12)
-    assert done.code == 0, done.err
+    if not list(made.iterdir()):
+        Path("my.py").write_text(OBJECTIVE)
+        Path("half.toml").write_text(SPACE)
+        run = ("study", "run", "old", "--objective", "my.py", "--epochs", 4, "--trials", 12)
+        done = command(*run)
+        assert done.code == 0, done.err
+        shutil.copytree(".", made, dirs_exist_ok=True)
+    shutil.copytree(made, ".", dirs_exist_ok=True)
     return command
 
 
@@ -86,8 +97,9 @@ def test_another_study_learns_from_what_fits(
     if options == ("--epochs", 2):  # As they were then; what was stopped before is expected.
         values = {row["x"]: row["value"] for row in listed if row["epochs"] == 2}
         assert values and all(v == pytest.approx(x + 0.5) for x, v in values.items())
-    assert old("study", "resume", "new", "--trials", 2).code == 0
-    assert old("study", "status", "new", "-f", "json").json["trials_finished"] == 2
+    if "half.py" in options:
+        assert old("study", "resume", "new", "--trials", 2).code == 0
+        assert old("study", "status", "new", "-f", "json").json["trials_finished"] == 2
     assert old("study", "trials", "old", "-f", "json").json == before
 
 

@@ -128,6 +128,7 @@ _ROOT = Path(__file__).parents[2]
 _FILES = (
     "README.md",
     "optuna_deepweeds/bench/MEASURED.md",
+    "optuna_deepweeds/tasks/README.md",
     "storage/README.md",
     "priors/README.md",
     "storage/compose.yaml",

@@ -135,18 +135,23 @@ class Puppet:
             books.reports |= {(trial.number, step) for step in run.reported.keys() - known}
 
         def save(path: Path) -> None:
+            nonlocal is_saved
             if order == "before saving":
                 raise Killed
-            given_away = self.is_given_away()
             write_whole(path, json.dumps(curve))
             self.clock.now += 1  # Saving takes time, or every epoch would be saved.
-            if not given_away:
-                books.saved[first] = len(curve)
+            is_saved = not self.is_given_away()
+
+        tell = run._tell
+
+        def tell_or_die(value: float, step: int) -> bool:
             if order == "before telling":
                 raise Killed
+            return tell(value, step)
 
+        run._tell = tell_or_die  # type: ignore[method-assign]
         for epoch in range(len(curve) + 1, run.epochs + 1):
-            order = self._stand()
+            order, is_saved = self._stand(), False
             if order == "fail":
                 raise ZeroDivisionError
             self.clock.now += 20 if order == "long" else 1
@@ -154,6 +159,8 @@ class Puppet:
             try:
                 run.report(curve[-1], epoch, save=save)
             finally:
+                if is_saved:
+                    books.saved[first] = epoch
                 if epoch in run.reported:
                     books.reports.add((trial.number, epoch))
         return float(curve[-1])

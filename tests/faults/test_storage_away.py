@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -188,3 +189,21 @@ def test_of_four_that_start_one_name_differently_one_wins(folder: Path) -> None:
     study = manager.load_plain("s", open_storage(f"sqlite:///{folder}/s.db"))
     assert manager.study_spec(study).seed == ends.index(0)
     assert progress(study.get_trials(), study.direction).finished == 2
+
+
+def test_a_request_to_end_within_a_long_epoch_is_obeyed_soon(folder: Path) -> None:
+    objective = Path(os.environ["PYTEST_OBJECTIVE"])
+    objective.write_text(_OBJECTIVE.replace("sleep(0.1)", "sleep(0.1 if epoch == 1 else 600)"))
+    process = _run(folder, "--trials", "1", "--pruner", "none")
+    while _n_reports(folder) < 1:
+        assert process.poll() is None
+        time.sleep(0.2)
+    time.sleep(1)
+    asked = time.monotonic()
+    process.terminate()
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM, said
+    assert time.monotonic() - asked < 20, "5 seconds, and the report on a busy machine"
+    study = manager.load_plain("s", open_storage(f"sqlite:///{folder}/s.db"))
+    (trial,) = study.get_trials()
+    assert (trial.state, list(trial.intermediate_values)) == (TrialState.WAITING, [1])

@@ -72,10 +72,12 @@ def paused(*firsts: float) -> list[tuple[list[float], str]]:
     return [([value], "paused") for value in firsts]
 
 
-def test_quotas_give_every_rung_equal_epochs() -> None:
+def test_quotas_give_every_later_rung_equal_epochs() -> None:
     rates = field(*paused(0.1)).rates
     assert rates * np.array([1, 2, 4, 8, 4]) == pytest.approx([0.25] * 5)
-    scaled = field(*paused(0.1), rungs=(3, 6, 12, 24, 48, 60)).rates
+    rates = field(*paused(0.1), rungs=(1, 3, 9, 20)).rates
+    assert rates * np.array([1, 6, 11]) == pytest.approx([0.25] * 3)
+    scaled = field(*paused(0.1), rungs=(3, 9, 27, 60)).rates
     assert scaled == pytest.approx(rates)
 
 
@@ -127,19 +129,18 @@ def test_first_leader_goes_alone_and_leaders_take_half_of_all_steps() -> None:
     assert field(*finished, *paused(*[0.1] * 40)).may_lead(0.5)
 
 
-def test_probes_go_on_to_a_fifth_of_a_training_at_most() -> None:
+def test_probes_go_on_to_the_second_rung_if_it_is_near() -> None:
     def probes(rungs: tuple[int, ...]) -> list[int]:
         here = field(([0.1], "paused"), ([0.1, 0.1], "paused"), ([0.1] * 3, "paused"), rungs=rungs)
         return replace(here, is_probe=np.array([True, True, True])).probes()
 
-    assert probes((1, 2, 4, 8, 16, 20)) == [0, 1]
-    assert probes((1, 2, 4, 8, 10)) == [0]
-    assert probes((1, 2, 4, 8, 9)) == []
+    assert probes((1, 3, 9, 20)) == [0]
+    assert probes((1, 3, 9, 14)) == []
 
 
 def test_outlook_tells_what_a_study_costs() -> None:
     assert outlook(20) == (
-        "pauses every trial after epochs 1, 2, 4, 8, 16 and goes on with the best: about 2.2 of "
+        "pauses every trial after epochs 1, 3, 9 and goes on with the best: about 2.0 of "
         "20 epochs each, the first trained to the end once 10 have begun"
     )
     assert outlook(2) == "trainings are too short to stop any early"

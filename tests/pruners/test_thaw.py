@@ -63,8 +63,7 @@ def test_paused_trial_goes_on_when_enough_others_are_below_it() -> None:
 
 def test_trial_that_is_the_best_itself_goes_on_without_a_pause() -> None:
     study, _ = thaw_study(level([0.1, 0.2, 0.3, 0.4]), 4)
-    # It is the first one at the second rung too, and pauses at the third.
-    assert max(study.trials[3].intermediate_values) == 4
+    assert max(study.trials[3].intermediate_values) == 3  # to the next rung, and paused there
 
 
 def test_no_epoch_is_trained_twice_and_no_checkpoint_claimed_twice() -> None:
@@ -221,3 +220,12 @@ def test_trials_paused_at_a_rung_that_misled_go_on_before_new_ones() -> None:
     # Nobody is left at the first rung, where only the order at the second is asked for.
     left = set(worker.rows) - replaced(study.trials)
     assert sum(max(study.trials[n].intermediate_values) == 1 for n in left) <= 1
+
+
+def test_trainings_of_one_step_leave_nothing_to_pause() -> None:
+    study = new_study(DoraPruner(max_resource=1, thaw=True))
+    assert next_one(study) is None
+    trial = started(study, 0.5)
+    assert not trial.should_prune()
+    study.tell(trial, 0.5)
+    assert next_one(study) is None and next_one(study, is_closing=True) is None

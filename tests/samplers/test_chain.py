@@ -114,4 +114,4 @@ def test_dora_lets_probes_go_on() -> None:
             step += 1
             trial.report(1.0, step)
         study.tell(trial, state=TrialState.PRUNED)
-        assert step == (4 if i == 0 else 1)
+        assert step == (3 if i == 0 else 1)

@@ -54,7 +54,7 @@ def _mixed_study(url: str) -> optuna.Study:
         _trial(5, TrialState.FAIL),
         _trial(6, TrialState.FAIL),
         _trial(7, TrialState.WAITING),
-        _trial(8, TrialState.RUNNING, **{attributes.RETRY_OF: 4, attributes.ORIGIN: 4}),
+        _trial(8, TrialState.WAITING, **{attributes.RETRY_OF: 4, attributes.ORIGIN: 4}),
     ]
     trials[4].system_attrs[attributes.INTERRUPTED] = True
     trials[0].user_attrs[attributes.SEGMENTS] = [["2026-01-01T00:00:00", "2026-01-01T01:00:00"]]
@@ -93,6 +93,20 @@ def test_import_under_another_name_beside_the_original(storage_url: str, tmp_pat
     with pytest.raises(InvalidInputError, match="'mixed' is there already"):
         import_study(tmp_path / "a.jsonl", storage)
     assert _comparable(import_study(tmp_path / "a.jsonl", storage, name="b")) == _comparable(study)
+
+
+def test_a_trial_under_way_waits_in_the_copy(storage_url: str, tmp_path: Path) -> None:
+    """Its worker knows nothing of the copy, whose last place it would hold for ever."""
+    study = _mixed_study(storage_url)
+    running = _trial(8, TrialState.RUNNING, **{attributes.WORKER: "elsewhere/1/2/3"})
+    bulk_add_trials(study, [running])
+    export_study(study, tmp_path / "a.jsonl")
+    copied = import_study(tmp_path / "a.jsonl", open_storage(storage_url), name="b").trials[-1]
+    assert copied.state == TrialState.WAITING
+    assert copied.params == running.params
+    assert list(copied.intermediate_values) == list(running.intermediate_values)
+    assert len(copied.user_attrs[attributes.SEGMENTS]) == 1
+    assert study.trials[-1].state == TrialState.RUNNING
 
 
 DAMAGES: dict[str, Callable[[list[str]], str]] = {
