@@ -164,7 +164,7 @@ _BUDGET_OPTIONS = {
         "--timeout",
         type=Duration(),
         help="Running time in all, such as 90s, 30m, 6h (the most).  [default of a new study: "
-        "6h; 4m on demo without a GPU]",
+        "6h; 4m on demo without a GPU; none for an own task]",
     ),
     "total_epochs": click.option(
         "--total-epochs", type=int, help="Epochs in all, over every trial."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import replace
+from typing import Any
 
 import click
 
@@ -11,6 +12,7 @@ from optuna_deepweeds.cli._complete import study_name
 from optuna_deepweeds.cli._output import info, storage_option
 from optuna_deepweeds.cli._own_task import TaskOptions, fitted, own_task, space_named, task_options
 from optuna_deepweeds.cli._values import WorkerOptions, worker_options
+from optuna_deepweeds.datasets import is_folder
 from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.report.standing import counted
 from optuna_deepweeds.studies import manager
@@ -30,6 +32,8 @@ from optuna_deepweeds.studies.spec import StudySpec
     help="Train so long, or up to this step.",
 )  # fmt: skip
 @click.option("--dataset", help="Search on these images.")
+@click.option("--size", type=int, help="Search on a folder's images at this size.")
+@click.option("--group-by", metavar="REGEX", help="Split a folder's images so.")
 @task_options
 @worker_options("data_dir")
 @storage_option
@@ -39,6 +43,8 @@ def fork(
     space: str | None,
     epochs: int | None,
     dataset: str | None,
+    size: int | None,
+    group_by: str | None,
     own: TaskOptions,
     options: WorkerOptions,
     storage_url: str | None,
@@ -50,7 +56,9 @@ def fork(
     study. Where it only trains longer and thaws, NAME's trials are its own, with their
     checkpoints; else they are its priors, as far as they fit. NAME stays as it is.
     """
-    is_changed = (space, epochs, dataset) != (None, None, None) or own != TaskOptions()
+    images = {"dataset": dataset, "size": size, "group_by": group_by}
+    images = {key: value for key, value in images.items() if value is not None}
+    is_changed = bool(images) or (space, epochs) != (None, None) or own != TaskOptions()
     study = manager.find(name, storage_url, with_old_form=not is_changed)
     if not is_changed:
         copied = fork_study(study, new_name)
@@ -58,7 +66,7 @@ def fork(
         info(f"Study {new_name} is a copy of {name} with {count}.")
         return
     old = manager.study_spec(study)
-    spec = _changed(old, space, epochs, dataset, own, options)
+    spec = _changed(old, space, epochs, images, own, options)
     if spec == old:
         raise InvalidInputError(
             f"study {name!r} has all this already; without options `study fork` copies it."
@@ -85,26 +93,31 @@ def _changed(
     old: StudySpec,
     space: str | None,
     epochs: int | None,
-    dataset: str | None,
+    images: dict[str, Any],
     own: TaskOptions,
     options: WorkerOptions,
 ) -> StudySpec:
     """What is asked for in place of `old`, its task looked at where that may have changed."""
-    if own.kind != "images" and dataset is not None:
-        raise click.UsageError("--dataset is of images, not of an objective or script.")
+    if images and (own.kind != "images" or old.kind != "images" and "dataset" not in images):
+        named = f"--{next(iter(images))}".replace("_", "-")
+        raise click.UsageError(f"{named} is of images, not of an objective or script.")
     spec = replace(old, epochs=old.epochs if epochs is None else epochs)
     if own.kind != "images":
-        spec = replace(spec, **own.named(), fold=0, group_by="")
+        spec = replace(spec, **own.named(), fold=0, size=StudySpec.size, group_by="")
         if old.kind == "images" and space is None:
             spec = replace(spec, **space_named(""))
-    elif dataset is not None:
-        spec = replace(spec, dataset=dataset, kind="images", folder="", dataset_fingerprint="")
+    elif images:
+        if "dataset" in images:
+            images["fold"] = 0
+        if not is_folder(images.get("dataset", old.dataset)):
+            images = {"size": StudySpec.size, "group_by": "", **images}
+        spec = replace(spec, kind="images", folder="", dataset_fingerprint="", **images)
         if old.kind != "images" and space is None:
             spec = replace(spec, **space_named("course"))
     if space is not None:
         spec = replace(spec, **space_named(space))
     if spec.kind == "images":
-        if dataset is not None or spec.space_data is not None:
+        if images or spec.space_data is not None:
             from optuna_deepweeds.cli._work import load_images
 
             task = load_images(spec, options)

@@ -157,9 +157,9 @@ def run(
     if enqueue_best and not prior_files:
         raise InvalidInputError("--enqueue-best takes the best of --priors, but none are given.")
     is_own = own.kind != "images"
-    if is_own and (dataset != "auto" or fold or group_by):
+    if is_own and (dataset != "auto" or fold or group_by or size != StudySpec.size):
         raise click.UsageError(
-            f"--dataset, --fold and --group-by are of images, not of --{own.kind}."
+            f"--dataset, --fold, --size and --group-by are of images, not of --{own.kind}."
         )
     if own.kind == "script" and space == "auto":
         raise click.UsageError("--script needs --space, a file of the parameters that it gets.")

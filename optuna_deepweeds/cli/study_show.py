@@ -210,8 +210,6 @@ def trials(
     storage_url: str | None,
 ) -> None:
     """List the trials of study NAME."""
-    from optuna_deepweeds.pruners.history import foresee  # SciPy's distributions take a second
-
     with_params = params or (fmt != "table" and not failed)
     with _opened(name, storage_url) as (reader, study):
         direction = study.directions[0]
@@ -237,7 +235,11 @@ def trials(
         columns += ["traceback"] if traceback else []
     elif priors:
         columns.append("prior")
-    foreseen = foresee([t for t in found if attributes.PRIOR not in t.user_attrs], direction)
+    foreseen: dict[int, tuple[float, float, float]] = {}
+    if any(t.state in (TrialState.PRUNED, TrialState.RUNNING) for t in chosen):
+        from optuna_deepweeds.pruners.history import foresee  # SciPy's distributions take a second
+
+        foreseen = foresee([t for t in found if attributes.PRIOR not in t.user_attrs], direction)
     rows = [_row(t, foreseen.get(t.number)) for t in chosen]
     if with_params:
         names = list(dict.fromkeys(p for t in chosen for p in t.params))

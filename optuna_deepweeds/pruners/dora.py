@@ -14,7 +14,12 @@ from optuna.trial import FrozenTrial
 
 from optuna_deepweeds.attributes import ANTICIPATION
 from optuna_deepweeds.errors import InvalidInputError
-from optuna_deepweeds.pruners.forecast import PriorCurves, forecast_final
+from optuna_deepweeds.pruners.forecast import (
+    as_curves,
+    forecast_final,
+    gain_prior,
+    gains_of_leaders,
+)
 from optuna_deepweeds.pruners.history import Histories, History
 from optuna_deepweeds.pruners.rungs import rung_steps
 from optuna_deepweeds.schema import require, require_whole
@@ -71,9 +76,6 @@ class DoraPruner(BasePruner):
             values of consecutive steps from the first one on. They inform the forecast before
             any trial has finished, and fade as trials do. Curves shorter than `max_resource`
             are left out.
-        related_curves: for each of some other tasks its curves, in any units in which better
-            goes the way it goes in the study. They are used without `prior_curves`, from five
-            values at the first rung on, once their distribution is matched to these.
         thaw: pause trials instead of stopping them, to be continued later by a loop that calls
             `next_continuation`.
         is_continuable: tells whether a paused trial's checkpoint still exists.
@@ -89,7 +91,6 @@ class DoraPruner(BasePruner):
         min_resource: int = 1,
         reduction_factor: int = 3,
         prior_curves: Sequence[ArrayLike] | None = None,
-        related_curves: Sequence[Sequence[ArrayLike]] | None = None,
         thaw: bool = False,
         is_continuable: Callable[[FrozenTrial], bool] | None = None,
     ) -> None:
@@ -107,11 +108,7 @@ class DoraPruner(BasePruner):
         self._rungs = rung_steps(min_resource, max_resource, reduction_factor)
         self._thaw = thaw
         self._is_continuable = is_continuable
-        self._priors = PriorCurves(
-            () if prior_curves is None else prior_curves,
-            () if related_curves is None else related_curves,
-            max_resource,
-        )
+        self._priors = as_curves(() if prior_curves is None else prior_curves, max_resource)
         self._histories = Histories([*self._rungs, max_resource])
         # A loop that continues trials shows by asking, or by telling what can be continued.
         self._is_asked = is_continuable is not None
@@ -261,11 +258,7 @@ class DoraPruner(BasePruner):
         """The final value expected of a trial and its interval, in the study's own direction."""
         sign, curve = history.sign, history.curve(trial)
         step = max(curve)
-        known: Sequence[float] = ()
-        if self._priors.is_related and self._rungs:
-            field, _ = history.field(trial)
-            known = field.worth[field.reached >= 0, 0].tolist()
-        prior = self._priors.gains(min(step, self._max_resource), sign, known)
+        prior = gain_prior(gains_of_leaders(sign * self._priors, step))
         forecast = forecast_final(curve[step], history.gains_after(step), prior)
         best = history.best_final()
         incumbent = None if best is None else sign * best

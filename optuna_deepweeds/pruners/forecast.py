@@ -1,8 +1,6 @@
 """Forecast of a learning curve's final value from what other curves gained after its step.
 
-Plain numpy: no study, no trial. All values are in the direction "larger is better". Curves of
-earlier studies of the same task are in the study's own units. Those of another task are not; they
-are brought to them by matching the distributions of first values, see `quantile_map`.
+Plain numpy: no study, no trial. All values are in the direction "larger is better".
 
     y(t)      value of a curve at step t
     g_i       gain of finished curve i after step t: its final value minus y_i(t)
@@ -13,7 +11,7 @@ are brought to them by matching the distributions of first values, see `quantile
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -28,11 +26,8 @@ QUANTILE = 0.95
 
 _MIN_GAINS = 3
 _PRIOR_WORTH = 4.0
-_QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 _TOP_SHARE = 1 / 3
 _MIN_CURVES = 3
-_MIN_FIRST_VALUES = 5
-_RELATED_WORTH = 3.0
 
 
 @dataclass(frozen=True)
@@ -58,18 +53,19 @@ class GainPrior:
     worth: float
 
 
-def gain_prior(gains: NDArray[np.float64], worth: float = _PRIOR_WORTH) -> GainPrior | None:
+def gain_prior(gains: NDArray[np.float64]) -> GainPrior | None:
     """Summarise the gains of prior curves; None with fewer than three finite ones.
+
+    However many they are, they are worth four gains of the study itself, so they fade as trials
+    finish.
 
     Args:
         gains: (n,) gains of prior curves after one step.
-        worth: how many gains of the study itself the prior ones are worth, however many they
-            are; so they fade as trials finish.
     """
     gains = gains[np.isfinite(gains)]
     if len(gains) < _MIN_GAINS:
         return None
-    return GainPrior(float(gains.mean()), float(gains.std(ddof=1)), min(worth, len(gains)))
+    return GainPrior(float(gains.mean()), float(gains.std(ddof=1)), min(_PRIOR_WORTH, len(gains)))
 
 
 def forecast_final(
@@ -121,61 +117,13 @@ def _student_quantile(freedom: float) -> float:
     return float(student_t.ppf(QUANTILE, freedom))
 
 
-class PriorCurves:
-    """What earlier curves say about gains.
-
-    Args:
-        same: curves of the study's own task, in its units and direction.
-        related: for each other task its curves, in any units but in the study's direction.
-        max_resource: number of steps of a full training.
-
-    Raises:
-        InvalidInputError: A curve is not a sequence of numbers.
-    """
-
-    def __init__(
-        self,
-        same: Sequence[ArrayLike],
-        related: Sequence[Sequence[ArrayLike]],
-        max_resource: int,
-    ) -> None:
-        self._same = as_curves(same, max_resource, "prior_curves")
-        tasks = (as_curves(task, max_resource, "related_curves") for task in related)
-        self._related = [task for task in tasks if len(task) >= _MIN_CURVES]
-
-    @property
-    def is_related(self) -> bool:
-        """Whether curves of other tasks are used, which need the study's first values."""
-        return len(self._same) < _MIN_CURVES and bool(self._related)
-
-    def gains(self, step: int, sign: float, first_values: Sequence[float]) -> GainPrior | None:
-        """Return what to expect of the gains after `step`, None if the curves do not tell.
-
-        Args:
-            step: 1 to the number of steps of a full training.
-            sign: turns the study's values into "larger is better".
-            first_values: what the study's own trials had at the first step, larger is better.
-        """
-        if not self.is_related:
-            return gain_prior(gains_of_leaders(sign * self._same, step))
-        if len(first_values) < _MIN_FIRST_VALUES:
-            return None
-        target = np.asarray(first_values)
-        mapped = [
-            gains_of_leaders(quantile_map(sign * task[:, 0], target)(sign * task), step)
-            for task in self._related
-        ]
-        return gain_prior(np.concatenate(mapped), _RELATED_WORTH)
-
-
-def as_curves(curves: Sequence[ArrayLike], max_resource: int, name: str) -> NDArray[np.float64]:
+def as_curves(curves: Sequence[ArrayLike], max_resource: int) -> NDArray[np.float64]:
     """Return (n, max_resource) values of the curves that reach `max_resource`.
 
     Args:
         curves: each one holds the values of consecutive steps, from the first one on. Shorter
             ones say nothing about a final value and are left out; so are non-finite ones.
         max_resource: number of steps of a full training.
-        name: the argument's name, for the message.
 
     Raises:
         InvalidInputError: A curve is not a sequence of numbers.
@@ -188,7 +136,7 @@ def as_curves(curves: Sequence[ArrayLike], max_resource: int, name: str) -> NDAr
             values = np.empty((0, 0))
         if values.ndim != 1:
             raise InvalidInputError(
-                f"each of `{name}` must be a sequence of numbers, but number {i} is {curve!r}."
+                f"each of `prior_curves` must be a sequence of numbers, but {i} is {curve!r}."
             )
         if len(values) >= max_resource and np.isfinite(values[:max_resource]).all():
             kept.append(values[:max_resource])
@@ -210,32 +158,3 @@ def gains_of_leaders(curves: NDArray[np.float64], step: int) -> NDArray[np.float
     n_top = max(_MIN_CURVES, int(len(curves) * _TOP_SHARE))
     top = np.argsort(-values, kind="stable")[:n_top]
     return curves[top, -1] - values[top]
-
-
-def quantile_map(
-    source: NDArray[np.float64], target: NDArray[np.float64]
-) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
-    """Return the monotone map that gives `source` the quantiles of `target`.
-
-    Between the tenth and the ninetieth percent it interpolates linearly; beyond, where final
-    values lie, it goes on with the ratio of the two upper (or lower) halves' widths.
-
-    Args:
-        source: (n,) finite values.
-        target: (m,) finite values.
-    """
-    x = np.quantile(source, _QUANTILES)
-    y = np.quantile(target, _QUANTILES)
-    below = _ratio(y[2] - y[0], x[2] - x[0])
-    above = _ratio(y[-1] - y[2], x[-1] - x[2])
-
-    def apply(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        inside = np.interp(values, x, y)
-        beyond = np.maximum(values - x[-1], 0) * above + np.minimum(values - x[0], 0) * below
-        return inside + beyond
-
-    return apply
-
-
-def _ratio(numerator: float, denominator: float) -> float:
-    return numerator / denominator if denominator > 0 else 1.0

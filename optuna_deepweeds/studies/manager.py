@@ -220,7 +220,6 @@ def equip(study: optuna.Study) -> optuna.Study:
     options: dict[str, Any] = {}
     if spec.pruner == "dora":
         options["prior_curves"] = informants.full_curves(priors, study) if priors else []
-        options["related_curves"] = [informants.full_curves(s, study) for s in related]
         if spec.thaw:
             folder = study_checkpoints(study)
             options["is_continuable"] = folder.exists

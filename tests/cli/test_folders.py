@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from optuna_deepweeds.studies import manager
 from tests.cli.conftest import Command
 
 
@@ -44,6 +45,12 @@ def test_a_study_on_a_folder_from_a_look_to_a_photograph(command: Command, photo
     assert result.code == 0 and "1 b" in result.out and "2 Élan" in result.out
     (row,) = command("predict", "mine.pt", "photos/b/day1-3.jpg", "-f", "json").json
     assert {entry["class"] for entry in row["top"]} == {"b", "Élan"}
+
+    assert command("study", "fork", "mine", "small", "--size", 32).code == 0
+    spec = manager.study_spec(manager.find("small", None))
+    assert (spec.dataset, spec.size, spec.group_by) == (str(photos), 32, "")
+    result = command("study", "fork", "mine", "other", "--dataset", "demo", "--size", 64)
+    assert result.code == 2 and "--size 64 is for folders" in result.err
 
     shutil.move("photos", "moved")
     result = command("study", "resume", "mine", "--trials", 2)

@@ -19,10 +19,10 @@ class TestDora(PrunerTestCase):
         params=[
             {},
             # Symmetric around zero, so that mirrored studies may share them.
-            {"related_curves": [[*CURVES, *(-CURVES)]]},
+            {"prior_curves": [*CURVES, *(-CURVES)]},
             {"min_resource": 2, "reduction_factor": 2},
         ],
-        ids=["plain", "related curves", "fine rungs"],
+        ids=["plain", "prior curves", "fine rungs"],
     )
     def make(self, request: pytest.FixtureRequest) -> Make:
         options: dict[str, Any] = request.param

@@ -12,12 +12,10 @@ from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.pruners.forecast import (
     Forecast,
     GainPrior,
-    PriorCurves,
     as_curves,
     forecast_final,
     gain_prior,
     gains_of_leaders,
-    quantile_map,
 )
 from optuna_deepweeds.pruners.history import foresee
 
@@ -74,14 +72,14 @@ def test_prior_that_contradicts_the_gains_widens_the_interval() -> None:
 
 
 def test_short_and_broken_prior_curves_are_left_out() -> None:
-    curves = as_curves([[1, 2, 3], [1, 2], [1, np.nan, 3], [4, 5, 6, 7]], 3, "prior_curves")
+    curves = as_curves([[1, 2, 3], [1, 2], [1, np.nan, 3], [4, 5, 6, 7]], 3)
     assert curves.tolist() == [[1, 2, 3], [4, 5, 6]]
 
 
 @pytest.mark.parametrize("curve", [["a", "b"], [[1, 2], [3, 4]], 3.0])
 def test_prior_curve_that_is_no_curve_is_refused(curve: object) -> None:
-    with pytest.raises(InvalidInputError, match="prior_curves.*number 1"):
-        as_curves([[1, 2, 3], curve], 3, "prior_curves")  # type: ignore[list-item]
+    with pytest.raises(InvalidInputError, match="prior_curves.*but 1 is"):
+        as_curves([[1, 2, 3], curve], 3)  # type: ignore[list-item]
 
 
 def test_gains_are_those_of_the_leading_third() -> None:
@@ -89,27 +87,8 @@ def test_gains_are_those_of_the_leading_third() -> None:
     assert sorted(gains_of_leaders(curves, 1)) == [6, 7, 8]
 
 
-def test_quantile_map_undoes_a_change_of_units() -> None:
-    source = np.random.default_rng(1).normal(size=500)
-    to_target = quantile_map(source, 100 + 3 * source)
-    points = np.array([-6.0, -1.0, 0.0, 0.5, 8.0])
-    assert to_target(points) == pytest.approx(100 + 3 * points, abs=1e-9)
-
-
-def test_curves_of_another_task_are_brought_to_the_study_s_units() -> None:
-    generator = np.random.default_rng(0)
-    first = generator.normal(0, 1, size=40)
-    task = np.stack([first, first + 1, first + 2], axis=1)
-    for sign, units in ((1.0, 10 * task + 5), (-1.0, -10 * task)):
-        priors = PriorCurves((), [units], 3)
-        expected = priors.gains(1, sign, first.tolist())
-        assert expected is not None and expected.mean == pytest.approx(2.0)
-        assert priors.gains(1, sign, first[:4].tolist()) is None
-
-
 def test_without_prior_curves_nothing_is_expected() -> None:
-    priors = PriorCurves((), (), 3)
-    assert priors.gains(1, 1.0, [0.1] * 9) is None
+    assert gain_prior(gains_of_leaders(as_curves((), 3), 1)) is None
 
 
 @pytest.mark.parametrize("direction", [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE])

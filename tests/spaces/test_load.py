@@ -24,6 +24,9 @@ size = 3
 """  # noqa: E501
 PYTHON = """
 from optuna.distributions import FloatDistribution, IntDistribution
+from optuna_deepweeds.spaces import Condition, Parameter, SearchSpace
+N = Parameter("n", IntDistribution(1, 5))
+WHOLE = SearchSpace("w", (N, Parameter("x", FloatDistribution(0, 1), Condition("n", at_least=2))))
 PLAIN = {"x": FloatDistribution(0, 1), "n": IntDistribution(1, 5)}
 WRONG = {"x": (0, 1)}
 LIST = [1]
@@ -70,6 +73,12 @@ def test_python_gives_optunas_distributions_by_name() -> None:
     space = load_space("mine.py:PLAIN")
     assert space.name == "mine.py:PLAIN"
     assert space.distributions == {"x": FloatDistribution(0, 1), "n": IntDistribution(1, 5)}
+
+
+def test_python_gives_a_whole_space_with_conditions() -> None:
+    space = load_space("mine.py:WHOLE")
+    assert space.name == "mine.py:WHOLE"
+    assert space["x"].condition == Condition("n", at_least=2)
 
 
 @pytest.mark.parametrize(
