@@ -54,8 +54,8 @@ CASES: dict[str, tuple[Callable[[Run], float], str]] = {
     "out of memory": (out_of_memory, "OutOfMemoryError: CUDA out of memory."),
     "an error": (bug, "ZeroDivisionError: in the objective"),
     "nan": (not_a_number, "an objective must return a number, but got nan."),
-    "slow": (slow, f"took longer than {SECONDS} s, the time limit of a trial."),
-    "hanging": (hanging, f"took longer than {SECONDS} s, the time limit of a trial."),
+    "slow": (slow, f"took longer than {SECONDS} s, the time limit of a trial"),
+    "hanging": (hanging, f"took longer than {SECONDS} s, the time limit of a trial"),
 }
 
 
