@@ -5,6 +5,7 @@ Every test runs the real worker loop in several processes on a real storage.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -16,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from optuna_deepweeds.errors import StorageError
+from optuna_deepweeds.studies.storage import open_storage
 from tests.faults.processes import LONGEST_SECONDS, enlarge, finish, start
 from tests.faults.proxy import proxy
 from tests.faults.studies import BenchStudy, check_study, create_and_work, work
@@ -105,6 +108,29 @@ def test_no_worker_dies_of_a_network_that_swallows_everything_for_a_minute(
         door.is_open.set()
         finish(running)
         findings = check_study(bench, n_trials=40)
+    assert (findings.problems, findings.again) == ([], 0)
+
+
+def test_a_server_without_a_free_connection_keeps_those_that_work(
+    postgres: LocalPostgres, tmp_path: Path
+) -> None:
+    psycopg = pytest.importorskip("psycopg")
+    url = postgres.new_database()
+    bench = BenchStudy(url, tmp_path, n_trials=40, epochs=12, epoch_seconds=0.3)
+    study = bench.create()
+    running = [start(work, bench) for _ in range(3)]
+    while sum(bool(t.intermediate_values) for t in study.get_trials(deepcopy=False)) < 3:
+        time.sleep(0.1)
+    with contextlib.ExitStack() as others:
+        with contextlib.suppress(psycopg.OperationalError):
+            while True:
+                others.enter_context(contextlib.closing(psycopg.connect(url)))
+        with pytest.raises(StorageError, match="too many clients|connection slots"):
+            open_storage(url)
+        late = start(work, bench)  # It asks for a minute.
+        time.sleep(5)
+    finish([*running, late])
+    findings = check_study(bench, n_trials=40)
     assert (findings.problems, findings.again) == ([], 0)
 
 
