@@ -128,6 +128,7 @@ spaces show mine.py:SPACE
 spaces show course --toml > mine.toml
 priors list
 priors show runs.csv --space course
+priors show runs.csv --study mine  # as an import takes it
 priors show 'sqlite:///studies.db#first' --space course
 priors import runs.csv --study mine --enqueue-best 3
 priors export mine priors/mine.csv

@@ -95,14 +95,27 @@ _METRIC = click.option(
     "--space", default="course", help="The space to match, by name or file (see spaces show)."
 )
 @click.option("--epochs", type=click.IntRange(1), help="Epochs of a full training.")
+@click.option("--study", "name", help="The study to match, in place of a space and its epochs.")
 @_METRIC
+@storage_option
 @format_option
-def show(source: str, space: str, epochs: int | None, metric: str | None, fmt: str) -> None:
+def show(
+    source: str,
+    space: str,
+    epochs: int | None,
+    name: str | None,
+    metric: str | None,
+    storage_url: str | None,
+    fmt: str,
+) -> None:
     """Show which trials of a prior a study would take, as it takes them, and which not."""
-    from optuna_deepweeds.studies.manager import read_source
+    from optuna_deepweeds.studies import manager
 
-    trials = read_source(source, metric=metric)
-    matching = match_priors(trials, load_space(space), max_epochs=epochs)
+    trials = manager.read_source(source, metric=metric)
+    if name is None:
+        matching = match_priors(trials, load_space(space), max_epochs=epochs)
+    else:
+        matching = manager.preview_priors(manager.find(name, storage_url), trials)
     kept = sorted(matching.kept, key=lambda t: t.loss)
     rows = [{**vars(t), "use": "kept", "reason": ""} for t in kept]
     rows += [{**vars(d.prior), "use": "dropped", "reason": d.reason} for d in matching.dropped]

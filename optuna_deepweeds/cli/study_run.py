@@ -114,8 +114,7 @@ _TRIALS = 100
     "sources",
     multiple=True,
     metavar="STUDY",
-    help="A study of another task in this storage that informs sampler and forecasts; may be "
-    "given again.",
+    help="A study of another task in this storage that informs the sampler; may be given again.",
 )
 @worker_options()
 @click.option("--dry-run", is_flag=True, help="Check everything, print the plan, do nothing.")

@@ -282,7 +282,7 @@ def _read_row(
     form: Format, header: Sequence[str], cells: Sequence[str], source: str, where: str
 ) -> PriorTrial:
     row = {c: cell.strip() for c, cell in zip(header, cells, strict=False) if c}
-    meant = {form.value, form.epochs, form.seconds, form.state}
+    meant = {form.value, form.epochs, form.seconds, form.state, *form.required}
     params = {
         column.removeprefix(form.param): value
         for column, cell in row.items()

@@ -21,8 +21,10 @@ from optuna_deepweeds import attributes
 from optuna_deepweeds.errors import InvalidInputError, SpecMismatchError
 from optuna_deepweeds.priors import (
     ImportSummary,
+    Matching,
     PriorTrial,
     import_priors,
+    match_priors,
     read_priors,
     read_study,
     with_metric,
@@ -278,6 +280,18 @@ def add_priors(
         )
 
     return run_locked(study._storage, study._study_id, add)
+
+
+def preview_priors(study: optuna.Study, priors: Sequence[PriorTrial]) -> Matching:
+    """What `add_priors` would make of `priors`; nothing is added."""
+    spec = study_spec(study)
+    return match_priors(
+        priors,
+        spec.search_space or _seen_space(study),
+        metric=spec.metric,
+        direction="minimize" if spec.direction == "minimize" else "maximize",
+        max_epochs=spec.epochs,
+    )
 
 
 def _seen_space(study: optuna.Study) -> SearchSpace:

@@ -173,7 +173,7 @@ class Worker:
     def _end_overdue(self, trial_id: int) -> None:
         """End a trial that takes too long, from the heartbeat's thread, then wake its task."""
         if not self._overdue:
-            reason = f"took longer than {self._trial_seconds:g} s, the time limit of a trial."
+            reason = f"took longer than {self._trial_seconds:g} s, the time limit of a trial"
             with contextlib.suppress(UpdateFinishedTrialError):
                 fail(self._study, trial_id, reason)
                 self._overdue = reason

@@ -45,6 +45,25 @@ def test_show_gives_use_and_reason(priors: Command) -> None:
     assert "2 kept, 1 dropped" in result.err and "device (3)" in result.err
 
 
+def test_show_with_a_study_is_what_an_import_does(priors: Command, command: Command) -> None:
+    Path("o.py").write_text("def objective(trial):\n    return trial.suggest_float('x', 0, 1)\n")
+    text = "Name,State,x,rmse\na,finished,0.5,3.5\nb,finished,7,2\nc,crashed,0.1,1\n"
+    Path("runs.csv").write_text(text)
+    own = ("--objective", "o.py", "--metric", "rmse", "--direction", "minimize", "--trials", 1)
+    assert (
+        command("study", "run", "own", *own, "--sampler", "random", "--pruner", "none").code == 0
+    )
+    wanted = ("runs.csv", "--study", "own", "--metric", "rmse")
+    rows = priors("show", *wanted, "-f", "json").json
+    assert [(r["use"], r["value"]) for r in rows] == [
+        ("kept", 3.5),
+        ("dropped", 2),
+        ("dropped", 1),
+    ]
+    assert rows[0]["params"] == {"x": 0.5}
+    assert "1 added, 0 enqueued, 2 dropped" in priors("import", *wanted).err
+
+
 def test_import_twice_list_and_export(priors: Command, studied: Command) -> None:
     args = ("import", "priors/runs.csv", "--study", "mine", "--enqueue-best", "1")
     assert "1 added, 1 enqueued, 1 dropped" in priors(*args).err

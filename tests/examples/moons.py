@@ -1,5 +1,4 @@
-"""A network of PyTorch, with the space apart from the objective.
-
+"""A network of PyTorch, with the space apart from the objective:
 optuna-deepweeds study run moons --objective moons.py --space moons.py:SPACE --trials 30
 """
 
@@ -19,10 +18,10 @@ X, Y = (torch.tensor(a) for a in make_moons(600, noise=0.2, random_state=0))
 
 def objective(trial, run):
     torch.manual_seed(run.seed)
-    width, rate = run.config["width"], run.config["rate"]
+    width, rate, optimizer = (run.config[name] for name in SPACE)
     layers = torch.nn.Linear(2, width), torch.nn.ReLU(), torch.nn.Linear(width, 2)
     model = torch.nn.Sequential(*layers).double()
-    optimizer = getattr(torch.optim, run.config["optimizer"])(model.parameters(), rate)
+    optimizer = getattr(torch.optim, optimizer)(model.parameters(), rate)
     state = {"step": 0, "loss": 0.0}
     if run.checkpoint.exists():
         state = torch.load(run.checkpoint)
@@ -34,7 +33,7 @@ def objective(trial, run):
             cross_entropy(model(X[batch]), Y[batch]).backward()
             optimizer.step()
         loss = cross_entropy(model(X[400:]), Y[400:]).item()
-        state = {"step": step, "loss": loss, "model": model.state_dict()}
-        state["optimizer"] = optimizer.state_dict()
+        parts = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+        state = {"step": step, "loss": loss, **parts}
         run.report(loss, step, save=lambda path: torch.save(state, path))  # noqa: B023
     return state["loss"]

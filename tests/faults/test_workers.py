@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from tests.faults.processes import LONGEST_SECONDS, enlarge, finish, start
+from tests.faults.proxy import proxy
 from tests.faults.studies import BenchStudy, check_study, create_and_work, work
 from tests.postgres import LocalPostgres
 
@@ -86,6 +87,25 @@ def test_no_worker_dies_of_a_server_that_restarts(postgres: LocalPostgres, tmp_p
         postgres.start()
 
     _sit_out(postgres.new_database(), tmp_path, restart)
+
+
+def test_no_worker_dies_of_a_network_that_swallows_everything_for_a_minute(
+    postgres: LocalPostgres, tmp_path: Path
+) -> None:
+    with proxy(postgres.port) as door:
+        url = postgres.new_database().replace(f":{postgres.port}/", f":{door.port}/")
+        bench = BenchStudy(
+            url, tmp_path, n_trials=40, epochs=12, epoch_seconds=0.5, grace_seconds=90
+        )
+        bench.create()
+        running = [start(work, bench) for _ in range(4)]
+        time.sleep(10)
+        door.is_open.clear()
+        time.sleep(60)
+        door.is_open.set()
+        finish(running)
+        findings = check_study(bench, n_trials=40)
+    assert (findings.problems, findings.again) == ([], 0)
 
 
 def test_no_worker_dies_of_a_file_that_is_locked(tmp_path: Path) -> None:

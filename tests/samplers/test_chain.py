@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import optuna
@@ -12,7 +13,7 @@ from optuna.trial import TrialState
 
 from optuna_deepweeds.attributes import SUGGESTED
 from optuna_deepweeds.pruners import DoraPruner
-from optuna_deepweeds.samplers import make_sampler
+from optuna_deepweeds.samplers import PriorSource, RandomForestEISampler, make_sampler
 from optuna_deepweeds.samplers.chain import CurveChain
 
 NAN = math.nan
@@ -66,9 +67,9 @@ def test_nothing_but_failures_is_no_reason_to_fail() -> None:
     assert np.isfinite(drawn.predict(np.zeros((3, 2)))).all()
 
 
-def pruned_study(n: int) -> optuna.Study:
+def pruned_study(n: int, **options: Any) -> optuna.Study:
     """A study in which every trial stops at the step that its number says."""
-    sampler = make_sampler("rf_ei", seed=0)
+    sampler = make_sampler("rf_ei", seed=0, **options)
     study = optuna.create_study(direction="maximize", sampler=sampler)
     for i in range(n):
         trial = study.ask()
@@ -89,11 +90,22 @@ def test_suggestions_say_where_they_came_from() -> None:
     assert np.median([trial.params["x"] for trial in study.trials[30:]]) > 0.8
 
 
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_prior_sources_speak_where_trials_are_stopped_and_cannot_mislead_for_long(
+    sign: float,
+) -> None:
+    grid = np.linspace(0, 1, 30)
+    source = PriorSource("old", [{"x": float(x)} for x in grid], (sign * grid).tolist())
+    study = pruned_study(40, priors=[source])
+    assert np.median([trial.params["x"] for trial in study.trials[25:]]) > 0.8
+
+
 def test_choice_among_given_configurations_takes_the_model_s_best() -> None:
     study = pruned_study(30)
     candidates = [{"x": x} for x in (0.1, 0.95, 0.5)]
     sampler = study.sampler
-    found = Counter()
+    assert isinstance(sampler, RandomForestEISampler)
+    found: Counter[int] = Counter()
     for _ in range(9):
         trial = study.ask()
         found[sampler.suggest_among(study, study.trials[trial.number], candidates)] += 1

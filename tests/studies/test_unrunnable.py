@@ -54,9 +54,14 @@ CASES: dict[str, tuple[Callable[[Run], float], str]] = {
     "out of memory": (out_of_memory, "OutOfMemoryError: CUDA out of memory."),
     "an error": (bug, "ZeroDivisionError: in the objective"),
     "nan": (not_a_number, "an objective must return a number, but got nan."),
-    "slow": (slow, f"took longer than {SECONDS} s, the time limit of a trial."),
-    "hanging": (hanging, f"took longer than {SECONDS} s, the time limit of a trial."),
+    "slow": (slow, f"took longer than {SECONDS} s, the time limit of a trial"),
+    "hanging": (hanging, f"took longer than {SECONDS} s, the time limit of a trial"),
 }
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("optuna_deepweeds.studies.storage.heartbeat._REMINDER_SECONDS", 0.05)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -112,7 +117,6 @@ def test_twenty_in_a_row_end_the_study(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, case: str
 ) -> None:
     monkeypatch.setattr("optuna_deepweeds.studies.worker.MAX_FAILURES_IN_A_ROW", 4)
-    monkeypatch.setattr("optuna_deepweeds.studies.storage.heartbeat._REMINDER_SECONDS", 0.05)
     study = bench.study(trials=5, kind="objective")
     with pytest.raises(DeepWeedsError, match="4 trials failed in a row"):
         bench.work(study, train=lambda trial, run: CASES[case][0](run), trial_seconds=0.1)
