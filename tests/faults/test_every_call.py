@@ -35,7 +35,7 @@ from optuna_deepweeds.studies.storage import open_storage
 from optuna_deepweeds.tasks import Run, run
 
 # Every so many-th call fails in the default run.
-_STRIDE = 53
+_STRIDE = 71
 # Not one that passes by itself, so that the worker ends.
 _ERROR = sqlite3.OperationalError("disk I/O error")
 
@@ -185,6 +185,7 @@ def test_a_call_that_fails_changes_nothing(
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # From Python 3.12 on.
 def test_a_kill_changes_nothing(
     tmp_path: Path, undisturbed: tuple[dict[Any, Any], list[str]]
 ) -> None:
