@@ -45,9 +45,8 @@ def page(study: optuna.Study, path: Path) -> tuple[str, str]:
 def test_page_has_every_part(study: optuna.Study, tmp_path: Path) -> None:
     _, seen = page(study, tmp_path / "r.html")
     for part in (
-        "Summary", "Learning curves", "Optimisation history", "Best trials", "Importance",
-        "Slices", "Parallel coordinates", "Timeline", "Anticipation against outcome", "Priors",
-        "Failures", "Test results",
+        "Learning curves", "Optimisation history", "Best trials", "Importance",
+        "Slices", "Parallel coordinates", "Timeline", "Anticipation against outcome", "Settings",
     ):  # fmt: skip
         assert part in seen
     assert "18 finished trials: 12 trained to the end, 6 stopped early." in seen
@@ -93,7 +92,7 @@ def test_texts_of_a_study_are_escaped(tmp_path: Path) -> None:
 def test_odd_studies_get_page_and_note(kind: str, tmp_path: Path) -> None:
     study = odd_studies()[kind]
     _, seen = page(study, tmp_path / "r.html")
-    assert "Summary" in seen
+    assert "Settings" in seen
     publish(study)
     for chart in own_figures(StudyView.of(study)):
         assert_every_name_has_something_to_see(chart)
