@@ -20,7 +20,7 @@ from optuna_deepweeds import attributes
 from optuna_deepweeds.errors import StorageError
 from optuna_deepweeds.studies import manager
 from optuna_deepweeds.studies.resume import requeue_dead_trials
-from optuna_deepweeds.studies.storage.locks import run_locked
+from optuna_deepweeds.studies.storage.locks import backend, run_locked
 from optuna_deepweeds.trials import before, root
 from tests.faults.processes import finish, start
 from tests.faults.studies import BenchStudy, work
@@ -39,6 +39,8 @@ def test_a_worker_that_wakes_writes_nothing_into_a_trial_given_to_another(
         heartbeat_seconds=0.5, grace_seconds=3,
     )  # fmt: skip
     generator, study = random.Random(0), bench.create()
+    # One that sleeps in a transaction keeps SQLite's lock until this process wakes it.
+    backend(study._storage).retrier.patience = 1.0
     running = [start(work, bench) for _ in range(_N_WORKERS)]
     lost: list[FrozenTrial] = []
     deadline = time.monotonic() + 500
