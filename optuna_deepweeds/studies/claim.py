@@ -24,9 +24,9 @@ from optuna_deepweeds.studies import resume
 from optuna_deepweeds.studies.accounting import is_best_unfinished, progress
 from optuna_deepweeds.studies.ending import Close, Continue, Ending, Start, Wait, verdict
 from optuna_deepweeds.studies.spec import Budget, StudySpec
+from optuna_deepweeds.studies.storage.fenced import collecting_params
 from optuna_deepweeds.studies.storage.identity import this_worker
 from optuna_deepweeds.studies.storage.locks import backend
-from optuna_deepweeds.studies.storage.resilient import collecting_params
 from optuna_deepweeds.tasks.run import Allowance, training_seed
 from optuna_deepweeds.trials import root, sign, whole_number
 

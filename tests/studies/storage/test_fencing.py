@@ -13,7 +13,7 @@ from optuna.distributions import FloatDistribution
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from optuna_deepweeds.studies.storage import ResilientStorage, open_storage, resilient
+from optuna_deepweeds.studies.storage import ResilientStorage, fenced, open_storage
 from optuna_deepweeds.studies.storage.heartbeat import Heartbeat
 
 _X = FloatDistribution(0, 1)
@@ -79,7 +79,7 @@ def test_a_claim_is_later_than_the_one_before_when_the_clock_was_set_back(
         def now(cls, tz: object = None) -> datetime:
             return datetime.now(tz) - timedelta(hours=1)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(resilient, "datetime", Late)
+    monkeypatch.setattr(fenced, "datetime", Late)
     for _ in range(3):
         storage.set_trial_state_values(trial_id, TrialState.WAITING)
         storage.set_trial_state_values(trial_id, TrialState.RUNNING)

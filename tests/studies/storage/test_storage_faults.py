@@ -18,8 +18,8 @@ from sqlalchemy import event, exc
 from optuna_deepweeds.errors import StorageError
 from optuna_deepweeds.studies.storage import ResilientStorage, engine, open_storage
 from optuna_deepweeds.studies.storage.bulk import bulk_add_trials
+from optuna_deepweeds.studies.storage.fenced import collecting_params
 from optuna_deepweeds.studies.storage.heartbeat import Heartbeat, stale_trials
-from optuna_deepweeds.studies.storage.resilient import collecting_params
 from optuna_deepweeds.studies.storage.retry import Retrier, is_transient
 from tests.postgres import LocalPostgres
 
