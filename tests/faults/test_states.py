@@ -328,7 +328,7 @@ class Studies(RuleBasedStateMachine):
 
 
 @pytest.mark.parametrize(
-    ("examples", "steps"), [(50, 6), pytest.param(5000, 40, marks=pytest.mark.slow)]
+    ("examples", "steps"), [(200, 6), pytest.param(5000, 40, marks=pytest.mark.slow)]
 )
 def test_nothing_is_lost_in_any_order(storages: None, examples: int, steps: int) -> None:
     how = settings(
