@@ -193,7 +193,7 @@ def study_spec(study: optuna.Study) -> StudySpec:
     stored = study.user_attrs.get(attributes.SPEC)
     if not isinstance(stored, Mapping):
         raise InvalidInputError(
-            f"study {study.study_name!r} must have been created by `study run`, "
+            f"study {study.study_name!r} must have been created by this program, "
             "but it carries no specification."
         )
     return StudySpec.from_json(stored)
