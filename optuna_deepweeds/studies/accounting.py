@@ -5,6 +5,7 @@ An epoch counts once, in the trial that trained it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -131,6 +132,19 @@ def progress(
         best=best_trial(trials, direction),
         held=sum(_held(t) for t in trials if t.state == TrialState.RUNNING),
     )
+
+
+def ends(trials: Sequence[FrozenTrial], direction: StudyDirection) -> list[float]:
+    """The last value, larger is better, of each network that finished or was stopped."""
+    found = {}
+    for trial in trials:
+        if trial.state in FINISHED:
+            value, last = trial.value, trial.last_step
+            if value is None and last is not None:
+                value = trial.intermediate_values[last]
+            if value is not None and math.isfinite(value):
+                found[root(trial)] = sign(direction) * value
+    return list(found.values())
 
 
 def _held(trial: FrozenTrial) -> int:
