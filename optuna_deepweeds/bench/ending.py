@@ -136,13 +136,15 @@ def summarise(runs: Sequence[Run]) -> list[dict[str, Any]]:
 def _lost_and_spent(run: Run) -> tuple[float, float]:
     """Points below the full budget, and the share of its epochs."""
     n_full = run.budget * run.case["max_resource"]
-    (full_cost, full), end = run.results["ended"][-1], run.results["ended"][-1]
-    spent, ends = 0, {}
+    last = end = run.results["ended"][-1]
+    spent: dict[int, int] = defaultdict(int)
+    ends: dict[int, tuple[float, bool]] = {}
     for n, (epochs, value, network) in enumerate(run.results["course"]):
-        spent, ends[network] = spent + epochs, value
-        state = Progress(n + 1, 0, 0, 0, 0, 0, spent, 0.0, None)
+        spent[network] += epochs
+        ends[network] = (value, spent[network] == run.case["max_resource"])
+        state = Progress(n + 1, 0, 0, 0, 0, 0, sum(spent.values()), 0.0, None)
         foreseen = outlook(Budget(epochs=n_full), state, list(ends.values()))
         if foreseen is not None and foreseen.is_flat:
             end = run.results["ended"][n]
             break
-    return 100 * (full - end[1]), end[0] / full_cost
+    return 100 * (last[1] - end[1]), end[0] / last[0]

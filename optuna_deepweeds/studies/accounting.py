@@ -134,16 +134,16 @@ def progress(
     )
 
 
-def ends(trials: Sequence[FrozenTrial], direction: StudyDirection) -> list[float]:
-    """The last value, larger is better, of each network that finished or was stopped."""
+def ends(trials: Sequence[FrozenTrial], direction: StudyDirection) -> list[tuple[float, bool]]:
+    """Of each network: its last value, larger is better, and whether it is final; as they began."""
     found = {}
     for trial in trials:
-        if trial.state in FINISHED:
-            value, last = trial.value, trial.last_step
-            if value is None and last is not None:
-                value = trial.intermediate_values[last]
-            if value is not None and math.isfinite(value):
-                found[root(trial)] = sign(direction) * value
+        value, last = trial.value, trial.last_step
+        if value is None and last is not None:
+            value = trial.intermediate_values[last]
+        if trial.state in FINISHED and value is not None and math.isfinite(value):
+            is_final = trial.state == TrialState.COMPLETE
+            found[root(trial)] = (sign(direction) * value, is_final)
     return list(found.values())
 
 

@@ -39,6 +39,8 @@ _SLOW_NETWORK = 2.0
 """A study's best networks take longer than its mean; so many times as long is allowed for."""
 _N_FOR_OUTLOOK = 20
 """Networks from which on something is foretold; their median is what a search begins with."""
+_N_FINAL = 5
+"""Networks trained to the end that it takes as well."""
 _WORTH = 0.1
 """Share of the way from there to the best that the rest of the budget must promise."""
 _N_FOR_PACE = 4
@@ -185,18 +187,21 @@ def reached(budget: Budget, progress: Progress) -> Ending | None:
     return Ending.TIME if seconds is not None and seconds <= 0 else None
 
 
-def outlook(budget: Budget, progress: Progress, ends: Sequence[float]) -> Outlook | None:
+def outlook(
+    budget: Budget, progress: Progress, ends: Sequence[tuple[float, bool]]
+) -> Outlook | None:
     """What the rest of a study's budget promises, or None as long as too little is known.
 
-    No more than what as large a share of the budget spent has brought, whichever trials are taken
-    for its last: in the mean over all orders, the k-th best is ahead of the next by a gap that
-    the k best close only if all of them are in that share. As a search nears its end it finds
-    the best again and again, and the gaps close.
+    No more than what a share as large of all that is spent has brought: in the mean over all
+    orders of the networks, the k-th best is ahead of the next by a gap that lies in that share
+    only if the k best all do. As a search nears its end it finds the best again and again, and
+    the gaps close.
 
     Args:
-        ends: The last value of each network, larger is better, in the order in which they began.
+        ends: As `accounting.ends` tells them.
     """
-    if len(ends) < _N_FOR_OUTLOOK:
+    finals = sorted((value for value, is_final in ends if is_final), reverse=True)
+    if len(ends) < _N_FOR_OUTLOOK or len(finals) < _N_FINAL:
         return None
     limits = (
         (budget.trials, progress.finished),
@@ -205,11 +210,10 @@ def outlook(budget: Budget, progress: Progress, ends: Sequence[float]) -> Outloo
     )
     rest = min(limit / spent - 1 for limit, spent in limits if limit is not None and spent > 0)
     share = rest / (1 + rest)
-    ranked = sorted(ends, reverse=True)
-    gaps = (better - worse for better, worse in pairwise(ranked))
+    gaps = (better - worse for better, worse in pairwise(finals))
     return Outlook(
         gain=sum(gap * share**k for k, gap in enumerate(gaps, start=1)),
-        worth=_WORTH * (ranked[0] - median(ends[:_N_FOR_OUTLOOK])),
+        worth=_WORTH * (finals[0] - median(value for value, _ in ends[:_N_FOR_OUTLOOK])),
         epochs=round(rest * progress.epochs),
         seconds=round(rest * progress.seconds),
     )

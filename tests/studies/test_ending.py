@@ -243,7 +243,7 @@ def ranked(n: int, *, top: float) -> list[float]:
 
 
 @pytest.mark.parametrize(
-    ("ends", "budget", "is_flat"),
+    ("values", "budget", "is_flat"),
     [
         (ranked(40, top=2), Budget(trials=160), True),
         (ranked(40, top=2), Budget(epochs=1_600), True),
@@ -255,17 +255,20 @@ def ranked(n: int, *, top: float) -> list[float]:
     ],
 )
 def test_a_study_is_flat_once_its_best_are_alike(
-    ends: list[float], budget: Budget, is_flat: bool | None
+    values: list[float], budget: Budget, is_flat: bool | None
 ) -> None:
     state = at(complete=40, epochs=400, seconds=40)
-    found = outlook(budget, state, ends)
+    found = outlook(budget, state, [(value, True) for value in values])
     assert (found and found.is_flat) == is_flat
     if found is not None:
         # Whatever the unit of the objective, and wherever its zero is.
-        other = outlook(budget, state, [1e6 * value - 7e8 for value in ends])
+        other = outlook(budget, state, [(1e6 * value - 7e8, True) for value in values])
         assert other is not None and other.gain == pytest.approx(1e6 * found.gain, rel=1e-6)
         assert other.is_flat == found.is_flat
-    bounds = outlook(Budget(trials=80, epochs=9_000, seconds=80), state, range(40))
+        # What was stopped is not compared with what was trained to the end.
+        assert outlook(budget, state, [*((v, True) for v in values), (1e9, False)]) == found
+    assert outlook(budget, state, [(value, False) for value in values]) is None
+    bounds = outlook(Budget(trials=80, epochs=9_000, seconds=80), state, [(0.0, True)] * 40)
     assert bounds is not None and (bounds.epochs, bounds.seconds) == (400, 40)
 
 
