@@ -9,7 +9,7 @@ import click
 import optuna
 
 from optuna_deepweeds.cli._display import Display
-from optuna_deepweeds.cli._output import info
+from optuna_deepweeds.cli._output import info, typed
 from optuna_deepweeds.cli._own_task import describe, own_task
 from optuna_deepweeds.cli._progress import Steps
 from optuna_deepweeds.cli._signals import StopFlag
@@ -39,8 +39,8 @@ def load_task(spec: StudySpec, options: WorkerOptions) -> Task:
     task = own_task(spec, spec.metric, spec.direction, spec.epochs)
     if spec.dataset_fingerprint not in ("", task.fingerprint) and not options.accept_changes:
         raise SpecMismatchError(
-            f"{spec.dataset} has changed since the study began; `--accept-changes` goes on with "
-            "it, `study fork` begins a new study that learns from this one."
+            f"{spec.dataset} has changed since the study began; --accept-changes goes on with it, "
+            "`study fork NAME NEW` begins a new study that learns from this one."
         )
     return task
 
@@ -191,4 +191,4 @@ def _print_result(study: optuna.Study) -> None:
     commands = [] if further is None else [f"study resume {name}{further}"]
     commands += [f"study best {name}"] * (state.best is not None)
     commands += [f"study report {name}", "dashboard"]
-    info("\n".join(f"Next: optuna-deepweeds {command}" for command in commands))
+    info("\n".join(f"Next: {typed(command)}" for command in commands))

@@ -97,9 +97,10 @@ def _telling(
     "given",
     default="none",
     metavar="KIND,...",
-    help="What rf_ei and dngo are given beforehand of the other tasks of the family: good (100 "
-    "trials of each without their best fifth), or misleading ones: negated, shuffled. They run "
-    "without, too, so that the effect is paired.",
+    help="What rf_ei and dngo are given beforehand of the other tasks of the family, 100 trials "
+    "each: well (as they are), medium or mislead (without the fifth or half that is best here), "
+    "deceive (values turned around), unrelated (dealt out at random). They begin with a portfolio "
+    "of those, of 3 with well/3. They run without, too, so that the effect is paired.",
 )
 @click.option("--dyhpo-python", help="Interpreter of an environment with Syne Tune (dyhpo).")
 @processes_option

@@ -136,7 +136,7 @@ def show(
     type=click.IntRange(0),
     default=0,
     metavar="K",
-    help="Train the K best again first instead of adding their old values.",
+    help="Train the K best again first.",
 )
 @_METRIC
 @storage_option

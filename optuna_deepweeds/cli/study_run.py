@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,7 +40,7 @@ from optuna_deepweeds.datasets import DATASETS, is_folder
 from optuna_deepweeds.errors import InvalidInputError, NotFoundError
 from optuna_deepweeds.pruners import PRUNERS
 from optuna_deepweeds.report.standing import counted, standing_of
-from optuna_deepweeds.samplers import SAMPLERS
+from optuna_deepweeds.samplers import PORTFOLIO_SIZE, SAMPLERS
 from optuna_deepweeds.spaces import SPACES
 from optuna_deepweeds.studies.launch import check_engine
 from optuna_deepweeds.studies.spec import MAX_EPOCHS, MAX_SECONDS, Budget, StudySpec
@@ -47,6 +48,8 @@ from optuna_deepweeds.tasks import FunctionTask, ImageTask, ScriptTask, Task
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
+
+    from optuna_deepweeds.priors import PriorTrial
 
 _DEMO_SECONDS = 240.0
 """Default time of a study on the demo images without a GPU: a first look, not a search."""
@@ -116,6 +119,12 @@ _TRIALS = 100
     metavar="STUDY",
     help="A study of another task in this storage that informs the sampler; may be given again.",
 )
+@click.option(
+    "--shipped-priors/--no-shipped-priors",
+    default=True,
+    help="Whether a new study of images without --priors and --source learns from the trials that "
+    "come with the program, where they fit its space.",
+)
 @worker_options()
 @click.option("--dry-run", is_flag=True, help="Check everything, print the plan, do nothing.")
 @storage_option
@@ -137,6 +146,7 @@ def run(
     prior_files: tuple[str, ...],
     enqueue_best: int,
     sources: tuple[str, ...],
+    shipped_priors: bool,
     options: WorkerOptions,
     dry_run: bool,
     storage_url: str | None,
@@ -208,9 +218,12 @@ def run(
     if name is None:
         name = _default_name(spec)
 
+    is_alone = shipped_priors and not priors and not sources
+    shipped = manager.shipped_priors(spec) if is_alone else []
     if dry_run:
-        _check_storage(name, spec, storage_url)
+        is_there = _check_storage(name, spec, storage_url)
         print_plan(name, spec, default.updated(budget), storage_url, chosen, task)
+        _say_shipped([] if is_there else shipped)
         info("Dry run: nothing was done.")
         return 0
     storage = open_storage(storage_url)
@@ -231,6 +244,9 @@ def run(
     elif isinstance(task, FunctionTask | ScriptTask):
         for line in remarks(spec, task):
             info(line)
+    if shipped and not study.get_trials(deepcopy=False):
+        _say_shipped(shipped)
+        manager.add_shipped(study, shipped)
     for match in manager.source_summary(study, spec):
         info(
             f"Source {match.name}: {counted(match.n_used, 'trial')} to inform the sampler, "
@@ -270,8 +286,19 @@ def resume(name: str, budget: Budget, options: WorkerOptions, storage_url: str |
     return work(study, task, options)
 
 
-def _check_storage(name: str, spec: StudySpec, storage_url: str | None) -> None:
-    """Refuse what the storage would refuse when the study is made."""
+def _say_shipped(priors: Sequence[PriorTrial]) -> None:
+    """Say on stderr that these prior trials of the package inform a study, if there are any."""
+    if priors:
+        names = ", ".join(dict.fromkeys(prior.source for prior in priors))
+        info(
+            f"Priors   {counted(len(priors), 'shipped trial')} ({names}) inform the sampler, "
+            f"{min(PORTFOLIO_SIZE, len(priors))} of them are trained again first; "
+            "--no-shipped-priors leaves them out"
+        )
+
+
+def _check_storage(name: str, spec: StudySpec, storage_url: str | None) -> bool:
+    """Refuse what the storage would refuse when the study is made; whether it is there."""
     from optuna_deepweeds.studies import manager
     from optuna_deepweeds.studies.storage import open_storage
     from optuna_deepweeds.studies.storage.engine import resolve_url
@@ -285,8 +312,9 @@ def _check_storage(name: str, spec: StudySpec, storage_url: str | None) -> None:
         # The default folder is made with the study.
         if storage_url is not None:
             check_file(resolve_url(storage_url), must_exist=False)
-        return
+        return False
     manager.check(name, spec, storage)
+    return name in manager.study_names(storage)
 
 
 def _make_task(spec: StudySpec, is_auto: bool, options: WorkerOptions) -> ImageTask:

@@ -64,7 +64,7 @@ def list_(fmt: str, storage_url: str | None) -> None:
     columns = ["name", "finished", "of", "best", "running", "failed", "last_activity"]
     columns += ["sampler", "pruner", "seed", "dataset", "space", "priors"]
     if not rows and fmt == "table":
-        info("No studies yet; `optuna-deepweeds study run` makes one.")
+        info("No studies yet; `study run` makes one.")
         return
     emit(rows, columns=columns, fmt=fmt)
 

@@ -10,6 +10,7 @@ import shlex
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,18 +21,20 @@ from optuna.study import StudyDirection
 from optuna_deepweeds import attributes
 from optuna_deepweeds.errors import InvalidInputError, SpecMismatchError
 from optuna_deepweeds.priors import (
+    Choose,
     ImportSummary,
     Matching,
     PriorTrial,
     import_priors,
     match_priors,
     read_priors,
+    read_shipped,
     read_study,
     with_metric,
 )
 from optuna_deepweeds.pruners import make_pruner
-from optuna_deepweeds.samplers import make_sampler
-from optuna_deepweeds.spaces import SearchSpace, seen_space
+from optuna_deepweeds.samplers import PORTFOLIO_SIZE, make_sampler, takes_priors
+from optuna_deepweeds.spaces import SPACES, SearchSpace, seen_space
 from optuna_deepweeds.studies import informants
 from optuna_deepweeds.studies.checkpoints import CheckpointFolder, default_base, new_uid
 from optuna_deepweeds.studies.spec import COMPANION_SUFFIX, Budget, StudySpec, refuse_old_form
@@ -199,7 +202,7 @@ def study_spec(study: optuna.Study) -> StudySpec:
     stored = study.user_attrs.get(attributes.SPEC)
     if not isinstance(stored, Mapping):
         raise InvalidInputError(
-            f"study {study.study_name!r} must have been created by `study run`, "
+            f"study {study.study_name!r} must have been created by this program, "
             "but it carries no specification."
         )
     return StudySpec.from_json(stored)
@@ -269,10 +272,12 @@ def add_priors(
     *,
     enqueue_best: int = 0,
     space: SearchSpace | None = None,
+    choose: Choose | None = None,
 ) -> ImportSummary:
     """Import `priors` into the companion of `study`, under its lock; nothing is added twice.
 
-    `space` is what they are matched with where the study has none.
+    `space` is what they are matched with where the study has none; `choose` is as of
+    `import_priors`.
     """
     spec = study_spec(study)
 
@@ -286,17 +291,36 @@ def add_priors(
             enqueue_best=enqueue_best,
             max_epochs=spec.epochs,
             add=bulk_add_trials,
+            choose=choose,
         )
 
     return run_locked(study._storage, study._study_id, add)
 
 
+def shipped_priors(spec: StudySpec) -> list[PriorTrial]:
+    """The trials that come with the package, as far as they are of use to a study: of images, in
+    a space of the package, with a sampler that takes priors."""
+    if spec.kind != "images" or spec.space_data is not None or not takes_priors(spec.sampler):
+        return []
+    return [*_matched(read_shipped(), spec, SPACES[spec.space]).kept]
+
+
+def add_shipped(study: optuna.Study, priors: Sequence[PriorTrial]) -> ImportSummary:
+    """Import `shipped_priors`; the study begins with what together served all their tasks best."""
+    choose = partial(informants.together_best, SPACES[study_spec(study).space])
+    return add_priors(study, priors, enqueue_best=PORTFOLIO_SIZE, choose=choose)
+
+
 def preview_priors(study: optuna.Study, priors: Sequence[PriorTrial]) -> Matching:
     """What `add_priors` would make of `priors`; nothing is added."""
     spec = study_spec(study)
+    return _matched(priors, spec, spec.search_space or _seen_space(study))
+
+
+def _matched(priors: Sequence[PriorTrial], spec: StudySpec, space: SearchSpace) -> Matching:
     return match_priors(
         priors,
-        spec.search_space or _seen_space(study),
+        space,
         metric=spec.metric,
         direction="minimize" if spec.direction == "minimize" else "maximize",
         max_epochs=spec.epochs,

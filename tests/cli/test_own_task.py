@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -62,6 +64,24 @@ def test_a_plain_objective_has_all_that_a_study_has(here: Command) -> None:
     ]
     evaluated = here("study", "evaluate", "mine")
     assert (evaluated.code, evaluated.err.count("\n")) == (2, 1)
+
+
+def test_what_is_said_to_do_next_can_be_pasted(here: Command) -> None:
+    """It names the storage where that was typed."""
+    run = ("study", "run", "--storage", "own.db", *PLAIN, "--objective")
+    done, failed = here(*run, "my.py", "mine"), here(*run, "my.py:nan", "bad")
+    hints = re.findall(r"(?:^Next: |`)optuna-deepweeds ([^`\n]*)", done.err + failed.err, re.M)
+    assert [hint.split()[1] for hint in hints] == [
+        "resume",
+        "best",
+        "report",
+        "--storage",
+        "trials",
+    ]
+    for hint in hints:
+        if not hint.startswith("dashboard"):
+            assert here(*shlex.split(hint)).code == 0, hint
+    assert not Path("storage").exists()
 
 
 def test_a_changed_objective_is_told_and_may_be_accepted(here: Command) -> None:
