@@ -135,7 +135,7 @@ def progress(
 
 
 def ends(trials: Sequence[FrozenTrial], direction: StudyDirection) -> list[tuple[float, bool]]:
-    """Of each network: its last value, larger is better, and whether it is final; as they began."""
+    """Each network, as it began: its last value, larger is better, and whether that is final."""
     found = {}
     for trial in trials:
         value, last = trial.value, trial.last_step
