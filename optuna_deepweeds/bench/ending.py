@@ -6,7 +6,7 @@ A run holds a whole study, so that a summary tells of the rule as it is now.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -106,45 +106,56 @@ def _closed(reports: np.ndarray, reached: dict[int, int], best: int | None) -> t
 def summarise(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """A record for each sampler, pruner and task, and for each of their groups.
 
-    Of `studies` it tells, in the mean and its standard error, the points lost (hundredths of the
-    objective) and the share of the full budget that was spent, and how many `lost_little`, at
-    most `MOST_LOST` points, `spent_half` at most, or did both. That of a group is over tasks.
+    Of `studies` it tells, in the mean and its standard error, the points `lost` (hundredths of
+    the objective), those lost had all ended at the same share of their budget in the mean
+    (`blind`), and the share `spent`; and how many `lost_little`, at most `MOST_LOST` points,
+    `spent_half` at most, or did both. Means of a group are over its tasks.
     """
-    found: dict[tuple[str, ...], dict[str, list[tuple[float, float]]]]
-    found = defaultdict(lambda: defaultdict(list))
+    methods: dict[tuple[str, str], list[Run]] = defaultdict(list)
     for run in runs:
-        entry, task = (run.method["sampler"], run.method["pruner"]), run.case["task"]
-        result = _lost_and_spent(run)
-        for group in (group_of(family_of(run.sources[0])), "all", task):
-            found[(*entry, group)][task].append(result)
-    records = []
-    for (sampler, pruner, group), tasks in sorted(found.items()):
-        every = np.array([result for results in tasks.values() for result in results])
+        methods[run.method["sampler"], run.method["pruner"]].append(run)
+    return [
+        {"sampler": sampler, "pruner": pruner, **record}
+        for (sampler, pruner), members in sorted(methods.items())
+        for record in _of_method(members)
+    ]
+
+
+def _of_method(runs: Sequence[Run]) -> Iterator[dict[str, Any]]:
+    costs = [[cost for cost, _ in run.results["ended"]] for run in runs]
+    flat = [_flat_at(run) for run in runs]
+    spent = [cost[n] / cost[-1] for cost, n in zip(costs, flat, strict=True)]
+    share = np.mean(spent)
+    blind = [int(np.argmax(np.array(cost) >= share * cost[-1])) for cost in costs]
+    groups: dict[str, dict[str, list[list[float]]]] = defaultdict(lambda: defaultdict(list))
+    for run, *ends, at in zip(runs, flat, blind, spent, strict=True):
+        values = [value for _, value in run.results["ended"]]
+        result = [*(100 * (values[-1] - values[n]) for n in ends), at]
+        for group in ("all", group_of(family_of(run.sources[0])), run.case["task"]):
+            groups[group][run.case["task"]].append(result)
+    for group, tasks in groups.items():
+        every = np.concatenate([*tasks.values()])
         units = np.array([np.mean(results, axis=0) for results in tasks.values()])
         units = every if len(units) == 1 else units
-        is_good = every <= [MOST_LOST + 1e-9, 0.5]
-        record = {"sampler": sampler, "pruner": pruner, "group": group, "studies": len(every)}
-        for name, column in zip(("lost", "spent"), units.T, strict=True):
+        record: dict[str, Any] = {"group": group, "studies": len(every)}
+        for name, column in zip(("lost", "blind", "spent"), units.T, strict=True):
             error = float(column.std(ddof=1) / len(column) ** 0.5) if len(column) > 1 else None
             record |= {name: float(column.mean()), f"{name}_se": error}
-        shares = (*is_good.mean(axis=0), is_good.all(axis=1).mean())
-        record |= zip(("lost_little", "spent_half", "both"), map(float, shares), strict=True)
-        records.append(record)
-    return records
+        is_good = every[:, [0, 2]] <= [MOST_LOST + 1e-9, 0.5]
+        good = {"lost_little": is_good[:, 0], "spent_half": is_good[:, 1], "both": is_good.all(1)}
+        yield record | {name: float(column.mean()) for name, column in good.items()}
 
 
-def _lost_and_spent(run: Run) -> tuple[float, float]:
-    """Points below the full budget, and the share of its epochs."""
-    n_full = run.budget * run.case["max_resource"]
-    last = end = run.results["ended"][-1]
+def _flat_at(run: Run) -> int:
+    """Index of the trial after which a run is flat, or of its last."""
+    limit = Budget(epochs=run.budget * run.case["max_resource"])
     spent: dict[int, int] = defaultdict(int)
     ends: dict[int, tuple[float, bool]] = {}
     for n, (epochs, value, network) in enumerate(run.results["course"]):
         spent[network] += epochs
         ends[network] = (value, spent[network] == run.case["max_resource"])
         state = Progress(n + 1, 0, 0, 0, 0, 0, sum(spent.values()), 0.0, None)
-        foreseen = outlook(Budget(epochs=n_full), state, list(ends.values()))
+        foreseen = outlook(limit, state, list(ends.values()))
         if foreseen is not None and foreseen.is_flat:
-            end = run.results["ended"][n]
-            break
-    return 100 * (last[1] - end[1]), end[0] / last[0]
+            return n
+    return len(run.results["course"]) - 1

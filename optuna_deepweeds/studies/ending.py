@@ -41,6 +41,8 @@ _N_FOR_OUTLOOK = 20
 """Networks from which on something is foretold; their median is what a search begins with."""
 _N_FINAL = 5
 """Networks trained to the end that it takes as well."""
+_MOST_LEFT = 2.0
+"""Of the budget, in units of what is spent."""
 _WORTH = 0.1
 """Share of the way from there to the best that the rest of the budget must promise."""
 _N_FOR_PACE = 4
@@ -195,20 +197,21 @@ def outlook(
     No more than what a share as large of all that is spent has brought: in the mean over all
     orders of the networks, the k-th best is ahead of the next by a gap that lies in that share
     only if the k best all do. As a search nears its end it finds the best again and again, and
-    the gaps close.
+    the gaps close. Nothing is said before a third of the budget is spent.
 
     Args:
         ends: As `accounting.ends` tells them.
     """
     finals = sorted((value for value, is_final in ends if is_final), reverse=True)
-    if len(ends) < _N_FOR_OUTLOOK or len(finals) < _N_FINAL:
-        return None
     limits = (
         (budget.trials, progress.finished),
         (budget.epochs, progress.epochs),
         (budget.seconds, progress.seconds),
     )
-    rest = min(limit / spent - 1 for limit, spent in limits if limit is not None and spent > 0)
+    left = (limit / spent - 1 for limit, spent in limits if limit is not None and spent > 0)
+    rest = min(left, default=math.inf)
+    if len(ends) < _N_FOR_OUTLOOK or len(finals) < _N_FINAL or rest > _MOST_LEFT:
+        return None
     share = rest / (1 + rest)
     gaps = (better - worse for better, worse in pairwise(finals))
     return Outlook(

@@ -245,13 +245,14 @@ def ranked(n: int, *, top: float) -> list[float]:
 @pytest.mark.parametrize(
     ("values", "budget", "is_flat"),
     [
-        (ranked(40, top=2), Budget(trials=160), True),
-        (ranked(40, top=2), Budget(epochs=1_600), True),
-        (ranked(18, top=2), Budget(trials=400), None),  # Too few to say.
-        (range(40), Budget(trials=400), False),
-        (range(40), Budget(trials=41), True),  # Hardly anything is left.
-        ([*range(40), 99], Budget(trials=400), False),  # The best stands alone.
-        ([0.5] * 40, Budget(trials=400), True),
+        (ranked(40, top=2), Budget(trials=110), True),
+        (ranked(40, top=2), Budget(epochs=1_100), True),
+        (ranked(18, top=2), Budget(trials=110), None),  # Too few to say.
+        (ranked(40, top=2), Budget(trials=130), None),  # Less than a third is spent.
+        ([1.2**n for n in range(40)], Budget(trials=110), False),
+        ([1.2**n for n in range(40)], Budget(trials=41), True),  # Hardly anything is left.
+        ([*range(40), 99], Budget(trials=110), False),  # The best stands alone.
+        ([0.5] * 40, Budget(trials=110), True),
     ],
 )
 def test_a_study_is_flat_once_its_best_are_alike(
@@ -268,7 +269,7 @@ def test_a_study_is_flat_once_its_best_are_alike(
         # What was stopped is not compared with what was trained to the end.
         assert outlook(budget, state, [*((v, True) for v in values), (1e9, False)]) == found
     assert outlook(budget, state, [(value, False) for value in values]) is None
-    bounds = outlook(Budget(trials=80, epochs=9_000, seconds=80), state, [(0.0, True)] * 40)
+    bounds = outlook(Budget(trials=110, epochs=900, seconds=80), state, [(0.0, True)] * 40)
     assert bounds is not None and (bounds.epochs, bounds.seconds) == (400, 40)
 
 
