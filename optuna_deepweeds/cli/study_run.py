@@ -231,10 +231,12 @@ def run(
         _accept_changes(name, spec, storage)
     if priors and not spec.space and name not in manager.study_names(storage):
         raise InvalidInputError(
-            "--priors are matched with parameters: name a --space, or add them once a trial has "
-            "shown what the objective suggests."
+            "--priors are matched with parameters, which this objective has not shown yet: name a "
+            "--space, or run one trial first (--trials 1) and the rest with --priors."
         )
-    study, is_new = manager.create(name, spec, budget, storage, default=default)
+    study, is_new = manager.create(
+        name, spec, budget, storage, default=default, stop_when_flat=options.stop_when_flat
+    )
     total = manager.study_budget(study)
     print_plan(name, spec, total, str(storage.url), chosen, task)
     if not is_new:
@@ -280,7 +282,7 @@ def resume(name: str, budget: Budget, options: WorkerOptions, storage_url: str |
     info(f"Going on with study {name}. {standing_of(study)}")
     if options.engine == "local" and spec.kind == "images":
         check_device(options.device)
-    manager.set_budget(study, budget)
+    manager.set_budget(study, budget, stop_when_flat=options.stop_when_flat)
     return work(study, task, options)
 
 
