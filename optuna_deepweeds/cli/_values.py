@@ -36,6 +36,7 @@ class WorkerOptions:
     data_dir: Path | None = None
     accept_changes: bool = False
     trial_timeout: float | None = None
+    stop_when: str | None = None
 
     def __post_init__(self) -> None:
         require(self.trial_timeout != 0, "trial_timeout > 0", trial_timeout=self.trial_timeout)
@@ -48,13 +49,19 @@ class WorkerOptions:
     def arguments(self) -> list[str]:
         """The options of `worker` that hand these on to a worker started elsewhere."""
         place = None if self.data_dir is None else self.data_dir.resolve()
-        own = {"device": self.device, "data_dir": place, "trial_timeout": self.trial_timeout}
+        own = {name: getattr(self, name) for name in ("device", "trial_timeout", "stop_when")}
+        own |= {"data_dir": place}
         words = []
         for name, value in (self.training | own).items():
             if value not in (None, False):
                 option = f"--{name.replace('_', '-')}"
                 words += [option] if value is True else [option, str(value)]
         return words
+
+    @property
+    def stop_when_flat(self) -> bool:
+        """Whether a study ends once the rest of its budget promises little."""
+        return self.stop_when == "flat"
 
     @property
     def training(self) -> dict[str, Any]:
@@ -126,6 +133,11 @@ _WORKER_OPTIONS = {
         "--trial-timeout",
         type=Duration(),
         help="Training time of one trial, such as 90s, 30m; one that takes longer fails.",
+    ),
+    "stop_when": click.option(
+        "--stop-when",
+        type=click.Choice(["flat"]),
+        help="End the study early, once the rest of its budget promises hardly any gain.",
     ),
 }
 

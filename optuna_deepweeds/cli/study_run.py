@@ -225,14 +225,16 @@ def run(
     is_new = storage is None or name not in manager.study_names(storage)
     if priors and not spec.space and is_new:
         raise InvalidInputError(
-            "--priors are matched with parameters: name a --space, or add them once a trial has "
-            "shown what the objective suggests."
+            "--priors are matched with parameters, which this objective has not shown yet: name a "
+            "--space, or run one trial first (--trials 1) and the rest with --priors."
         )
     if options.accept_changes and storage is not None and not is_new:
         spec = _accept_changes(name, spec, storage, dry_run)
     study = None
     if storage is not None and not dry_run:
-        study, is_new = manager.create(name, spec, budget, storage, default=default)
+        study, is_new = manager.create(
+            name, spec, budget, storage, default=default, stop_when_flat=options.stop_when_flat
+        )
     elif storage is not None:
         manager.check(name, spec, storage)
         study = None if is_new else manager.load_plain(name, storage)
@@ -292,7 +294,7 @@ def resume(name: str, budget: Budget, options: WorkerOptions, storage_url: str |
     info(f"Going on with study {name}. {standing_of(study)}")
     if options.engine == "local" and spec.kind == "images":
         check_device(options.device)
-    manager.set_budget(study, budget)
+    manager.set_budget(study, budget, stop_when_flat=options.stop_when_flat)
     return work(study, task, options)
 
 

@@ -123,6 +123,8 @@ def status(name: str, fmt: str, storage_url: str | None) -> None:
     record["running_time"] = _as_duration(state.seconds, fmt)
     if budget.seconds is not None:
         record["time_limit"] = _as_duration(budget.seconds, fmt)
+    if flat := _stored(study, attributes.FLAT):
+        record |= {"flat_gain": flat.get("gain"), "flat_epochs_saved": flat.get("epochs")}
     left = time_left(budget, state)
     if state.running and left is not None:
         record["time_left"] = _as_duration(left, fmt)

@@ -22,7 +22,7 @@ from optuna_deepweeds.files import write_whole
 from optuna_deepweeds.report import tables
 from optuna_deepweeds.report.drawing import FONT, Drawing
 from optuna_deepweeds.report.published import split_sentence
-from optuna_deepweeds.report.standing import counted, standing
+from optuna_deepweeds.report.standing import counted, flatness, standing
 from optuna_deepweeds.report.view import StudyView
 
 if TYPE_CHECKING:  # It imports scipy.stats, which takes longer than a worker's note.
@@ -92,7 +92,9 @@ def _study(view: StudyView) -> dict[str, Any]:
     """What page and note of a study tell."""
     return {
         "view": view,
-        "standing": standing(view.progress, view.metric),
+        "standing": " ".join(
+            filter(None, (standing(view.progress, view.metric), flatness(view.user_attrs)))
+        ),
         "cards": tables.cards(view),
         "spec": tables.spec_table(view),
         "resume": f"optuna-deepweeds study resume {shlex.quote(view.name)}",

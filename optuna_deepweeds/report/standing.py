@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import optuna
 
+from optuna_deepweeds import attributes
 from optuna_deepweeds.studies.accounting import Progress, progress
 
 
@@ -42,6 +46,19 @@ def cost(progress: Progress, epochs: int | None) -> str:
         full = progress.without_stopping(epochs)
         text += f", {share:.0%} fewer than {full:,} without stopping"
     return f"{text}."
+
+
+def flatness(user_attrs: Mapping[str, Any], metric: str = "value") -> str:
+    """What a study saved that ended as flat, and what that was expected to gain; "" for others."""
+    found = user_attrs.get(attributes.FLAT)
+    if not isinstance(found, Mapping) or not {"gain", "worth", "epochs", "seconds"} <= {*found}:
+        return ""
+    epochs = f"{counted(found['epochs'], 'epoch')}, " if found["epochs"] else ""
+    return (
+        f"Saved by ending when flat: {epochs}{duration(found['seconds'])}, expected to gain "
+        f"{found['gain']:.2g} of {metric} at most, less than a tenth of all gains so far, "
+        f"{found['worth']:.2g}."
+    )
 
 
 def saved_share(progress: Progress, epochs: int | None) -> float | None:

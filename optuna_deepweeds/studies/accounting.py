@@ -5,6 +5,7 @@ An epoch counts once, in the trial that trained it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -131,6 +132,19 @@ def progress(
         best=best_trial(trials, direction),
         held=sum(_held(t) for t in trials if t.state == TrialState.RUNNING),
     )
+
+
+def ends(trials: Sequence[FrozenTrial], direction: StudyDirection) -> list[tuple[float, bool]]:
+    """Each network, as it began: its last value, larger is better, and whether that is final."""
+    found = {}
+    for trial in trials:
+        value, last = trial.value, trial.last_step
+        if value is None and last is not None:
+            value = trial.intermediate_values[last]
+        if trial.state in FINISHED and value is not None and math.isfinite(value):
+            is_final = trial.state == TrialState.COMPLETE
+            found[root(trial)] = (sign(direction) * value, is_final)
+    return list(found.values())
 
 
 def _held(trial: FrozenTrial) -> int:

@@ -72,12 +72,13 @@ def create(
     storage: RDBStorage,
     *,
     default: Budget | None = None,
+    stop_when_flat: bool = False,
 ) -> tuple[optuna.Study, bool]:
     """Create the study `name`, or open it if it exists with the same specification.
 
     It gets its sampler and pruner by `equip`, which the priors that come next inform. Limits set
     in `budget` replace those of an existing study; a new one has the limits of `default` where
-    `budget` sets none.
+    `budget` sets none. `stop_when_flat` is for `set_budget`.
 
     Returns:
         The study, and whether it is new.
@@ -103,7 +104,8 @@ def create(
             study.set_user_attr(attributes.UID, uid)
             _name_metric(study, spec.metric)
             study.set_user_attr(attributes.SPEC, replace(spec, priors=companion).to_json())
-        set_budget(study, default.updated(budget) if is_new and default else budget)
+        limits = default.updated(budget) if is_new and default else budget
+        set_budget(study, limits, stop_when_flat=stop_when_flat)
         return study, is_new
 
     return run_locked(storage, _NEW_STUDIES, make)
@@ -117,9 +119,16 @@ def create_or_continue(
     return equip(study), is_new
 
 
-def set_budget(study: optuna.Study, budget: Budget) -> Budget:
-    """Replace the limits that `budget` sets, allow work again, and return the whole budget."""
-    total = study_budget(study).updated(budget)
+def set_budget(study: optuna.Study, budget: Budget, *, stop_when_flat: bool = False) -> Budget:
+    """Replace the limits that `budget` sets, allow work again, and return the whole budget.
+
+    A study that has ended as flat goes on, unless it is to `stop_when_flat` and its budget is the
+    same.
+    """
+    before = study_budget(study)
+    total = before.updated(budget)
+    if study.user_attrs.get(attributes.FLAT) and not (stop_when_flat and total == before):
+        study.set_user_attr(attributes.FLAT, None)
     study.set_user_attr(attributes.BUDGET, total.to_json())
     study.set_user_attr(attributes.STOP, None)
     return total

@@ -125,6 +125,25 @@ def test_a_changed_objective_is_told_and_may_be_accepted(here: Command) -> None:
     assert here(*run).code == 0
 
 
+def test_a_study_ends_when_it_is_flat_and_says_what_that_saved(here: Command) -> None:
+    run = ("study", "run", "mine", "--objective", "my.py:unchecked", *PLAIN[:-1], 100)
+    done = here(*run, "--stop-when", "flat")
+    assert done.code == 0
+    assert done.err.count("Ended: the study has become flat.\n") == 1
+    assert "\nSaved by ending when flat: " in done.err and " of value at most, less " in done.err
+    assert "study resume mine\n" in done.err
+    status = here("study", "status", "mine", "-f", "json").json
+    assert status["trials_finished"] < 80 and status["flat_gain"] >= 0
+    again = here(*run, "--stop-when", "flat")
+    assert "Ended: the study has become flat." in again.err
+    assert here("study", "status", "mine", "-f", "json").json == status
+    assert here("study", "report", "mine").code == 0
+    assert "Saved by ending when flat" in Path("reports/mine.html").read_text()
+    more = ("--trials", status["trials_finished"] + 1)
+    assert "study's total of trials is reached" in here("study", "resume", "mine", *more).err
+    assert "flat_gain" not in here("study", "status", "mine", "-f", "json").json
+
+
 @pytest.mark.parametrize("name", ["nothing", "pair", "nan", "leaves"])
 def test_a_mistake_in_an_objective_ends_the_study_soon(here: Command, name: str) -> None:
     done = here("study", "run", "mine", "--objective", f"my.py:{name}", *PLAIN)
