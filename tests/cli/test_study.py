@@ -163,7 +163,7 @@ def test_deleting_asks_first(studied: Command, monkeypatch: pytest.MonkeyPatch) 
 
 def test_stop_is_remembered_until_resumed(studied: Command) -> None:
     assert studied("study", "stop", "mine").err == (
-        "Study mine stops. `study resume mine` goes on.\n"
+        "Study mine stops. `optuna-deepweeds study resume mine` goes on.\n"
     )
     study = optuna.load_study(study_name="mine", storage=open_storage())
     assert study.user_attrs["deepweeds:stop"]
