@@ -130,7 +130,7 @@ def test_a_study_ends_when_it_is_flat_and_says_what_that_saved(here: Command) ->
     done = here(*run, "--stop-when", "flat")
     assert done.code == 0
     assert done.err.count("Ended: the study has become flat.\n") == 1
-    assert "\nSaved by ending when flat: " in done.err and " of value at most, less " in done.err
+    assert "\nSaved by ending when flat: " in done.err and " of value, less than a " in done.err
     assert "study resume mine\n" in done.err
     status = here("study", "status", "mine", "-f", "json").json
     assert status["trials_finished"] < 80 and status["flat_gain"] >= 0
