@@ -65,7 +65,12 @@ seeds_option = partial(
 processes_option = option(
     "--processes", default=1, type=click.IntRange(min=1), help="Runs at a time."
 )
-output_file = click.Path(dir_okay=False, path_type=Path)
+output_option = partial(
+    option,
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Results file (JSON lines) of all runs; those already in it are not run again.",
+)
 
 
 def tell(cell: Cell, n: int, total: int) -> None:

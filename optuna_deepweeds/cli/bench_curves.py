@@ -16,7 +16,7 @@ from optuna_deepweeds.cli._bench import (
     listed,
     names,
     option,
-    output_file,
+    output_option,
     processes_option,
     seeds_option,
     tell,
@@ -112,11 +112,7 @@ def _telling(
     help="Measure only what a decision costs on SQLite once N trials are stored, on the first "
     "curves.",
 )
-@click.option(
-    "--output",
-    type=output_file,
-    help="Results file (JSON lines) of all runs; those already in it are not run again.",
-)
+@output_option()
 @click.option(
     "--per-task", is_flag=True, help="Print the tasks' rows too, not only those of families."
 )
@@ -210,11 +206,7 @@ def pruners(
 )
 @seeds_option(default="3")
 @processes_option
-@click.option(
-    "--output",
-    type=output_file,
-    help="Results file (JSON lines) of all runs; those already in it are not run again.",
-)
+@output_option()
 @format_option
 def ending(
     patterns: tuple[str, ...],
