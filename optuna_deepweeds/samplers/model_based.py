@@ -247,10 +247,10 @@ class ModelBasedSampler(BaseSampler, abc.ABC):
         starts = best[:_N_STARTS]
         if transfer.is_active:
             starts = np.concatenate([starts, transfer.best(5)])
-        n_started = len(seen.X) + len(seen.pending)
-        # Until the sources are judged, every other trial is drawn without them: only against
+        # Until the sources are judged, every other suggestion is drawn without them: only against
         # such draws shows whether what they recommend is any good.
-        is_control = bool(sources) and n_started < PATIENCE and n_started % 2 == 1
+        n = seen.n_suggested
+        is_control = bool(sources) and n < PATIENCE and n % 2 == 1
         if is_control or (len(X) == 0 and not transfer.is_active):
             return _Search(space, X, None, "start")
         if len(X) < 2:

@@ -290,10 +290,14 @@ def add_priors(
 
 def shipped_priors(spec: StudySpec) -> list[PriorTrial]:
     """The trials that come with the package, as far as they are of use to a study: of images, in
-    a space of the package, with a sampler that takes priors."""
+    a space of the package, with a sampler that takes priors.
+
+    Without their curves: what networks gained on other images foretells no end on these.
+    """
     if spec.kind != "images" or spec.space_data is not None or not takes_priors(spec.sampler):
         return []
-    return [*_matched(read_shipped(), spec, SPACES[spec.space]).kept]
+    kept = _matched(read_shipped(), spec, SPACES[spec.space]).kept
+    return [replace(prior, curve={}) for prior in kept]
 
 
 def add_shipped(study: optuna.Study, priors: Sequence[PriorTrial]) -> ImportSummary:

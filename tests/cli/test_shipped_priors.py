@@ -22,15 +22,15 @@ def test_a_new_study_trains_some_first_and_learns_from_all(command: Command) -> 
     companion = informants.companion(study)
     assert companion is not None
     n = n_imported(study.user_attrs)
-    assert f"{n} shipped trials (deepweeds-balanced) inform the sampler, 4" in done.err
+    assert f"{n} shipped trials (deepweeds-balanced) inform the sampler, 8" in done.err
     assert n == len(companion.trials) > 20
     first, *waiting = study.trials
     known = [trial.params for trial in companion.trials]
     assert first.params in known and attributes.ENQUEUED_PRIOR in first.user_attrs
-    assert len(waiting) == 3
+    assert len(waiting) == 7
     again = command(*RUN, *limits, "2")
     assert "shipped" not in again.err
-    assert len(manager.find("mine", None).trials) == 4 and len(companion.trials) == n
+    assert len(manager.find("mine", None).trials) == 8 and len(companion.trials) == n
 
 
 @pytest.mark.parametrize(
@@ -54,3 +54,13 @@ def test_whoever_has_other_plans_gets_none(command: Command, options: tuple[str,
 def test_what_is_shipped_can_be_read_and_says_what_it_is() -> None:
     rows = read_shipped()
     assert rows and all(row.metric == "accuracy" and row.dataset and row.epochs for row in rows)
+
+
+def test_what_an_experiment_compares_begins_with_none(command: Command) -> None:
+    Path("grid.toml").write_text(
+        'name = "e"\ndataset = "demo"\nspace = "course-small"\nepochs = 1\nsamplers = ["rf_ei"]\n'
+        'pruners = ["none"]\nseeds = [1]\ntrials = 1\n'
+    )
+    assert command("experiment", "run", "grid.toml").code == 0
+    study = manager.find("e-rf_ei-none-seed1", None)
+    assert informants.companion(study) is None and len(study.trials) == 1
