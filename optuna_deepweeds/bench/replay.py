@@ -208,6 +208,11 @@ class Simulation:
         self.study = self._create(storage)
         self.study.add_trials(trials)
 
+    @property
+    def rows(self) -> dict[int, int]:
+        """Number of a trial -> its row of the table."""
+        return self._table.rows
+
     def run(
         self, *, max_epochs: int = sys.maxsize, max_trials: int = sys.maxsize, workers: int = 1
     ) -> Outcome:

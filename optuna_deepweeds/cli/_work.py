@@ -18,7 +18,7 @@ from optuna_deepweeds.datasets import Dataset
 from optuna_deepweeds.errors import InvalidInputError, SpecMismatchError
 from optuna_deepweeds.pruners.rungs import outlook
 from optuna_deepweeds.report.dashboard_note import publish
-from optuna_deepweeds.report.standing import cost, counted, duration, standing
+from optuna_deepweeds.report.standing import cost, counted, duration, flatness, standing
 from optuna_deepweeds.studies import manager
 from optuna_deepweeds.studies.accounting import progress
 from optuna_deepweeds.studies.ending import raised
@@ -98,9 +98,9 @@ def print_plan(
         what, most = describe(spec)
         what += "\n"
     space = f"space {spec.space}" if spec.space else "as the objective suggests"
-    limits = [f"{budget.trials} trials" if budget.trials else ""]
+    limits = [counted(budget.trials, "trial") if budget.trials else ""]
     limits.append(duration(budget.seconds) if budget.seconds else "")
-    limits.append(f"{budget.epochs} epochs" if budget.epochs else "")
+    limits.append(counted(budget.epochs, "epoch") if budget.epochs else "")
     thaw = " with thaw" if spec.thaw else ""
     plan = f"Pruning  {outlook(spec.epochs)}\n" if spec.thaw else ""
     info(
@@ -152,6 +152,7 @@ def run_workers(
             should_stop=stop,
             device=options.device,
             trial_seconds=options.trial_timeout,
+            stop_when_flat=options.stop_when_flat,
         )
         code, ending = 0, f"Ended: {worker.run().value}."
     display.clear()
@@ -183,6 +184,8 @@ def _print_result(study: optuna.Study) -> None:
     state = progress(study.get_trials(deepcopy=False), study.direction)
     info(standing(state, spec.metric))
     info(cost(state, spec.epochs))
+    if said := flatness(study.user_attrs, spec.metric):
+        info(said)
     name = shlex.quote(study.study_name)
     further = raised(manager.study_budget(study), state)
     commands = [] if further is None else [f"study resume {name}{further}"]

@@ -69,7 +69,7 @@ def plan(file: Path, fmt: str, storage_url: str | None) -> None:
     help="Trainings that test each study's best network once all studies have run; 0 for none.  "
     "[default: as the grid says]",
 )  # fmt: skip
-@worker_options("workers", "device", "deterministic", "data_dir")
+@worker_options("workers", "device", "deterministic", "data_dir", "stop_when")
 @click.option("--dry-run", is_flag=True, help="Check everything, print the plan, do nothing.")
 @click.option("--claims", type=click.Path(path_type=Path), hidden=True)
 @storage_option

@@ -201,9 +201,10 @@ def read_experiment(path: Path) -> Experiment:
 
 
 def is_finished(study: optuna.Study) -> bool:
-    """Whether the study's budget is spent and no trial is under way."""
+    """Whether the study's budget is spent, or it is flat, and no trial is under way."""
     state = progress(study.get_trials(deepcopy=False), study.direction)
-    return is_over(study_budget(study), state)
+    is_flat = bool(study.user_attrs.get(attributes.FLAT)) and not state.running
+    return is_flat or is_over(study_budget(study), state)
 
 
 def cost_sentence(grid: Experiment, studies: Mapping[str, optuna.Study]) -> str:
