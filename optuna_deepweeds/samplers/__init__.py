@@ -38,7 +38,7 @@ SAMPLERS: dict[str, tuple[str, str]] = {
 }
 """By name, where the class lies and what it is in a sentence."""
 
-PORTFOLIO_SIZE = 8
+PORTFOLIO_SIZE = 4
 """Configurations of earlier tasks that a warm study begins with."""
 
 # Imported when asked for: scikit-learn and SciPy take a second, and whoever lists studies or

@@ -25,15 +25,15 @@ def test_a_new_study_trains_some_first_and_learns_from_all(command: Command) -> 
     companion = informants.companion(study)
     assert companion is not None
     n = n_imported(study.user_attrs)
-    assert f"{n} shipped trials (deepweeds-balanced) inform the sampler, 8" in done.err
+    assert f"{n} shipped trials (deepweeds-balanced) inform the sampler, 4" in done.err
     assert n == len(companion.trials) > 20
     first, *waiting = study.trials
     known = [trial.params for trial in companion.trials]
     assert first.params in known and attributes.ENQUEUED_PRIOR in first.user_attrs
-    assert len(waiting) == 7
+    assert len(waiting) == 3
     again = command(*RUN, *limits, "2")
     assert "shipped" not in again.err
-    assert len(manager.find("mine", None).trials) == 8 and len(companion.trials) == n
+    assert len(manager.find("mine", None).trials) == 4 and len(companion.trials) == n
 
 
 def test_whoever_has_other_plans_gets_none(command: Command) -> None:
