@@ -198,7 +198,7 @@ class Output(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         path = Path(os.fsdecode(super().convert(value, param, ctx)))
-        problem = _write_problem(path)
+        problem = write_problem(path)
         if problem:
             self.fail(problem, param, ctx)
         return path
@@ -215,7 +215,7 @@ png_option = click.option(
 )
 
 
-def _write_problem(path: Path) -> str:
+def write_problem(path: Path) -> str:
     """Why nothing can be written at `path`, whose folders may be made; "" if it can."""
     if not path.name:
         return "a file must have a name."

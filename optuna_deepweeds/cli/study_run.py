@@ -27,6 +27,7 @@ from optuna_deepweeds.cli._values import (
     group_by_option,
     size_option,
     worker_options,
+    write_problem,
 )
 from optuna_deepweeds.cli._work import (
     check_device,
@@ -47,9 +48,8 @@ from optuna_deepweeds.studies.spec import MAX_EPOCHS, MAX_SECONDS, Budget, Study
 from optuna_deepweeds.tasks import FunctionTask, ImageTask, ScriptTask, Task
 
 if TYPE_CHECKING:
-    from optuna.storages import RDBStorage
-
     from optuna_deepweeds.priors import PriorTrial
+    from optuna_deepweeds.studies.storage import ResilientStorage
 
 _DEMO_SECONDS = 240.0
 """Default time of a study on the demo images without a GPU: a first look, not a search."""
@@ -220,40 +220,52 @@ def run(
 
     is_alone = shipped_priors and not priors and not sources
     shipped = manager.shipped_priors(spec) if is_alone else []
-    if dry_run:
-        is_there = _check_storage(name, spec, storage_url)
-        print_plan(name, spec, default.updated(budget), storage_url, chosen, task)
-        _say_shipped([] if is_there else shipped)
-        info("Dry run: nothing was done.")
-        return 0
-    storage = open_storage(storage_url)
-    if options.accept_changes:
-        _accept_changes(name, spec, storage)
-    if priors and not spec.space and name not in manager.study_names(storage):
+    _check_checkpoints(task, storage_url)
+    storage = _storage_if_there(spec, storage_url) if dry_run else open_storage(storage_url)
+    is_new = storage is None or name not in manager.study_names(storage)
+    if priors and not spec.space and is_new:
         raise InvalidInputError(
             "--priors are matched with parameters, which this objective has not shown yet: name a "
             "--space, or run one trial first (--trials 1) and the rest with --priors."
         )
-    study, is_new = manager.create(
-        name, spec, budget, storage, default=default, stop_when_flat=options.stop_when_flat
-    )
-    total = manager.study_budget(study)
-    print_plan(name, spec, total, str(storage.url), chosen, task)
-    if not is_new:
+    if options.accept_changes and storage is not None and not is_new:
+        spec = _accept_changes(name, spec, storage, dry_run)
+    study = None
+    if storage is not None and not dry_run:
+        study, is_new = manager.create(
+            name, spec, budget, storage, default=default, stop_when_flat=options.stop_when_flat
+        )
+    elif storage is not None:
+        manager.check(name, spec, storage)
+        study = None if is_new else manager.load_plain(name, storage)
+    total = (default if study is None else manager.study_budget(study)).updated(budget)
+    url = storage_url if storage is None else str(storage.url)
+    print_plan(name, spec, total, url, chosen, task)
+    if study is not None and not is_new:
         info(f"Going on with the study. {standing_of(study)}")
     elif isinstance(task, FunctionTask | ScriptTask):
         for line in remarks(spec, task):
             info(line)
-    if shipped and not study.get_trials(deepcopy=False):
+    if shipped and (study is None or not study.get_trials(deepcopy=False)):
         _say_shipped(shipped)
-        manager.add_shipped(study, shipped)
-    for match in manager.source_summary(study, spec):
+        if study is not None and not dry_run:
+            manager.add_shipped(study, shipped)
+    for match in manager.source_summary(spec, storage):
         info(
             f"Source {match.name}: {counted(match.n_used, 'trial')} to inform the sampler, "
             f"{match.n_dropped} dropped (outside the space), "
             f"{counted(match.n_imputed, 'value')} filled in, "
             f"{counted(len(match.ignored), 'parameter')} ignored."
         )
+    if study is None or dry_run:
+        if priors:
+            matching = manager.preview_priors(priors, spec, study)
+            n_kept, n_dropped = len(matching.kept), len(matching.dropped)
+            info(f"{n_kept + n_dropped} prior trials read: {n_kept} fit, {n_dropped} dropped.")
+            for line in matching.lines():
+                info(line)
+        info("Dry run: nothing was done.")
+        return 0
     if priors:
         for line in manager.add_priors(study, priors, enqueue_best=enqueue_best).lines():
             info(line)
@@ -297,24 +309,34 @@ def _say_shipped(priors: Sequence[PriorTrial]) -> None:
         )
 
 
-def _check_storage(name: str, spec: StudySpec, storage_url: str | None) -> bool:
-    """Refuse what the storage would refuse when the study is made; whether it is there."""
-    from optuna_deepweeds.studies import manager
+def _storage_if_there(spec: StudySpec, url: str | None) -> ResilientStorage | None:
+    """The storage, or None where one can be made; refuses what `open_storage` would refuse."""
     from optuna_deepweeds.studies.storage import open_storage
     from optuna_deepweeds.studies.storage.engine import resolve_url
     from optuna_deepweeds.studies.storage.open import check_file
 
     try:
-        storage = open_storage(storage_url, must_exist=True)
+        return open_storage(url, must_exist=True)
     except NotFoundError:
         if spec.sources:
             raise
         # The default folder is made with the study.
-        if storage_url is not None:
-            check_file(resolve_url(storage_url), must_exist=False)
-        return False
-    manager.check(name, spec, storage)
-    return name in manager.study_names(storage)
+        if url is not None:
+            check_file(resolve_url(url), must_exist=False)
+        return None
+
+
+def _check_checkpoints(task: Task, url: str | None) -> None:
+    """Refuse a folder of checkpoints that the first trial could not be saved in."""
+    from optuna_deepweeds.studies.checkpoints import FOLDER_VARIABLE, default_base
+    from optuna_deepweeds.studies.storage.engine import resolve_url
+
+    base = default_base(resolve_url(url).render_as_string())
+    problem = write_problem(base / "checkpoint") if getattr(task, "saves", True) else ""
+    if problem:
+        raise InvalidInputError(
+            f"checkpoints must be saved, but {problem} {FOLDER_VARIABLE} names another folder."
+        )
 
 
 def _make_task(spec: StudySpec, is_auto: bool, options: WorkerOptions) -> ImageTask:
@@ -335,16 +357,24 @@ def _make_task(spec: StudySpec, is_auto: bool, options: WorkerOptions) -> ImageT
     return task
 
 
-def _accept_changes(name: str, spec: StudySpec, storage: RDBStorage) -> None:
-    """Let the study `name` go on with a changed task, where nothing else differs."""
+def _accept_changes(
+    name: str, spec: StudySpec, storage: ResilientStorage, dry_run: bool
+) -> StudySpec:
+    """Let the study `name` go on with a changed task, where nothing else differs.
+
+    Returns:
+        What it then is asked for: in a dry run, which changes nothing, as it is.
+    """
     from optuna_deepweeds.studies import manager
 
-    if name in manager.study_names(storage):
-        study = manager.load_plain(name, storage)
-        stored = manager.study_spec(study)
-        asked = replace(spec, dataset_fingerprint=stored.dataset_fingerprint)
-        if not stored.differences(asked):
-            manager.accept(study, spec.dataset_fingerprint)
+    study = manager.load_plain(name, storage)
+    stored = manager.study_spec(study)
+    asked = replace(spec, dataset_fingerprint=stored.dataset_fingerprint)
+    if stored.differences(asked):
+        return spec
+    if not dry_run:
+        manager.accept(study, spec.dataset_fingerprint)
+    return asked if dry_run else spec
 
 
 def _default_name(spec: StudySpec) -> str:

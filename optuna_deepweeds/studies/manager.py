@@ -311,10 +311,15 @@ def add_shipped(study: optuna.Study, priors: Sequence[PriorTrial]) -> ImportSumm
     return add_priors(study, priors, enqueue_best=PORTFOLIO_SIZE, choose=choose)
 
 
-def preview_priors(study: optuna.Study, priors: Sequence[PriorTrial]) -> Matching:
-    """What `add_priors` would make of `priors`; nothing is added."""
-    spec = study_spec(study)
-    return _matched(priors, spec, spec.search_space or _seen_space(study))
+def preview_priors(
+    priors: Sequence[PriorTrial], spec: StudySpec, study: optuna.Study | None
+) -> Matching:
+    """What `add_priors` would make of `priors` in a study, which may not exist yet."""
+    space = spec.search_space
+    if space is None:
+        assert study is not None  # Nothing else tells what is searched.
+        space = _seen_space(study)
+    return _matched(priors, spec, space)
 
 
 def _matched(priors: Sequence[PriorTrial], spec: StudySpec, space: SearchSpace) -> Matching:
@@ -349,14 +354,14 @@ def _make_companion(study: optuna.Study, spec: StudySpec) -> optuna.Study:
     return made
 
 
-def source_summary(study: optuna.Study, spec: StudySpec) -> list[SourceMatch]:
-    """What of each source of `spec` a study can use."""
+def source_summary(spec: StudySpec, storage: BaseStorage | None) -> list[SourceMatch]:
+    """What of each source of `spec`, all in `storage`, a study can use."""
     from optuna_deepweeds.samplers import summarise_sources
 
     space = spec.search_space
-    if space is None:
-        return []  # Known once its trials show what is searched.
-    related = [load_plain(name, study._storage) for name in spec.sources]
+    if space is None or storage is None:
+        return []  # Known once its trials show what is searched; without storage, no sources.
+    related = [load_plain(name, storage) for name in spec.sources]
     return summarise_sources([informants.source(s) for s in related], space)
 
 

@@ -84,6 +84,29 @@ def test_what_is_said_to_do_next_can_be_pasted(here: Command) -> None:
     assert not Path("storage").exists()
 
 
+def test_a_dry_run_says_what_the_run_would(here: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = "complete,0.5,value,minimize,0\ncomplete,0.5,value,minimize,9\n"
+    Path("runs.csv").write_text("state,value,metric,direction,param:x\n" + rows)
+    run = ("study", "run", "mine", "--objective", "my.py", *PLAIN, "--priors", "runs.csv")
+    spaced = (*run, "--space", "my.py:SPACE")
+    for words in ((*run, "--dry-run"), run):  # Nothing yet tells what is searched.
+        assert here(*words).code == 2
+    dry = here(*spaced, "--dry-run")
+    assert dry.code == 0 and "2 prior trials read: 1 fit, 1 dropped." in dry.err
+    assert here("study", "list").out == ""
+    assert here(*spaced).code == 0
+    Path("my.py").write_text(OBJECTIVE + "# another\n")
+    assert here(*spaced, "--dry-run").code == 4
+    accepted = here(*spaced, "--dry-run", "--accept-changes")
+    assert accepted.code == 0 and "Going on with the study. 2 finished" in accepted.err
+    assert here(*spaced, "--dry-run").code == 4  # Nothing was accepted.
+    monkeypatch.setenv("DEEPWEEDS_CHECKPOINTS", "my.py/folder")
+    demo = ("study", "run", "other", "--dataset", "demo")
+    for words in ((*demo, "--dry-run"), demo):
+        refused = here(*words)
+        assert refused.code == 2 and "DEEPWEEDS_CHECKPOINTS" in refused.err
+
+
 def test_a_changed_objective_is_told_and_may_be_accepted(here: Command) -> None:
     run = ("study", "run", "mine", "--objective", "my.py", *PLAIN)
     assert here(*run).code == 0
