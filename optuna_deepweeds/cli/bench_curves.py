@@ -16,6 +16,7 @@ from optuna_deepweeds.cli._bench import (
     listed,
     names,
     option,
+    output_file,
     output_option,
     processes_option,
     seeds_option,
