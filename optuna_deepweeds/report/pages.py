@@ -39,9 +39,8 @@ def write_study(view: StudyView, path: Path) -> None:
         InvalidInputError: The file cannot be written.
     """
     from optuna_deepweeds.report.figures import study_figures
-    from optuna_deepweeds.report.optuna_plots import MIN_TRIALS
 
-    content = _study(view) | {"min_trials": MIN_TRIALS, "best": tables.best_table(view)}
+    content = _study(view) | {"best": tables.best_table(view)}
     content |= {"trials": tables.trial_table(view)}
     write_whole(path, _page("study.html", view.name, study_figures(view), **content))
 

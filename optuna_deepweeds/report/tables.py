@@ -49,32 +49,35 @@ class Table:
 def cards(view: StudyView) -> list[tuple[str, str]]:
     """(label, figure) of the summary's head."""
     p = view.progress
-    best = "–" if p.best is None or p.best.value is None else f"{p.best.value:.4g}"
-    found = [
-        (f"best {view.metric}", best),
+    share = saved_share(p, view.epochs) if p.epochs else None
+    found = (
+        (f"best {view.metric}", p.best and f"{p.best.value:.4g}"),
         ("finished trials", f"{p.finished:,}"),
-        ("epochs trained", f"{p.epochs:,}"),
+        ("epochs trained", p.epochs and f"{p.epochs:,}"),
+        ("epochs saved", share and f"{share:.0%}"),
         ("time", duration(p.seconds)),
-    ]
-    share = saved_share(p, view.epochs)
-    if share is not None and p.epochs:
-        found.insert(3, ("epochs saved", f"{share:.0%}"))
-    return found
+    )
+    return [(label, figure) for label, figure in found if figure]
 
 
 def spec_table(view: StudyView) -> Table:
     """The specification and the budget."""
-    hidden = {"direction", "metric", "space_data"}
-    if view.spec.get("kind", "images") != "images":
-        hidden |= {"fold", "size"}
+    kind = view.spec.get("kind", "images")
+    hidden = {"direction", "metric", "space_data", "kind", "dataset_fingerprint"}
+    hidden |= set() if kind == "images" else {"fold", "size"}
+    hidden |= set() if view.has_priors else {"priors"}
+    names = {} if kind == "images" else {"dataset": kind}
     rows = [
-        (name.replace("_", " "), cell(value, "g")[: 12 if name == "dataset_fingerprint" else None])
+        (names.get(name, name.replace("_", " ")), cell(value, "g"))
         for name, value in view.spec.items()
         if value not in (None, "", [], ()) and name not in hidden
     ]
     rows.append(("objective", f"{view.direction.name.lower()} {view.metric}"))
-    budget = view.stored(attributes.BUDGET)
-    limits = [f"{cell(v, 'g')} {k}" for k, v in budget.items() if v is not None]
+    limits = [
+        duration(v) if k == "seconds" else counted(v, k.removesuffix("s"))
+        for k, v in view.stored(attributes.BUDGET).items()
+        if type(v) in (int, float)
+    ]
     if limits:
         rows.append(("budget", ", ".join(limits)))
     return Table(("setting", "value"), tuple(rows))

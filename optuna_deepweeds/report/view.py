@@ -170,6 +170,18 @@ class StudyView:
             value = trial.value if trial.state == TrialState.COMPLETE else None
         return value if value is not None and math.isfinite(value) else None
 
+    @property
+    def where_they_stand(self) -> str:
+        """What `end_of` is of the trials that were paused or stopped; empty without any."""
+        if not self.progress.pruned:
+            return ""
+        if any(f.outcome is None for f in self.outlook.values()):
+            return "Paused and stopped trials stand where they are expected to end."
+        return (
+            "Paused and stopped trials stand at their last value: nothing is foreseen before "
+            "three trials are complete."
+        )
+
     def again(self, trial: FrozenTrial) -> str | None:
         """The command that trains `trial` again; None of one that no worker has trained."""
         return again(self.name, trial.number) if attributes.SEED in trial.user_attrs else None
