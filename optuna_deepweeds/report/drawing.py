@@ -158,17 +158,6 @@ def styled(figure: Any, height: int) -> Any:
     return figure
 
 
-def titled(drawing: Drawing) -> Any:
-    """Its figure with its title, for where nothing else says it."""
-    layout = drawing.figure.layout
-    place = {"x": 0.0, "xref": "paper", "y": 1.0, "yref": "container", "yanchor": "top"}
-    return drawing.figure.update_layout(
-        title={"text": html.escape(drawing.title), "pad": {"t": 8}, **place},
-        margin={"t": layout.margin.t + 30},
-        height=layout.height + 30,
-    )
-
-
 def limits(traces: Iterable[Any]) -> tuple[float, float] | None:
     """A narrow range around a single value, where Plotly takes one of -1 to 1.
 

@@ -199,22 +199,26 @@ def evaluation_tables(view: StudyView) -> list[tuple[str, Table]]:
     if (note := NOTES.get(str(stored.get("dataset")))) is not None:
         settings.append(("scenes", note))
     found = [("", Table(("setting", "value"), tuple(settings)))] if settings else []
-    trials = [t for t in stored.get("trials") or [] if isinstance(t, Mapping)]
-    if trials:
-        columns = ("trial", "valid_accuracy", "mean", "sd", "macro_f1", "seeds")
-        heads = ("trial", "validation", "test mean", "sd", "macro F1", "seeds")
-        title = "Retrained networks on images never looked at"
-        found.append((title, _pick(trials, columns, heads)))
-        confusion = confusion_table(stored)
-        if confusion is not None:
-            title = f"Confusion of trial {trials[0].get('trial')}"
-            found.append((f"{title}: true classes in rows, predicted in columns", confusion))
+    tested, confusion = tested_table(view), confusion_table(stored)
+    if tested is not None:
+        found.append(("Retrained networks on images never looked at", tested))
+    if confusion is not None:
+        title = f"Confusion of trial {stored['trials'][0].get('trial')}"
+        found.append((f"{title}: true classes in rows, predicted in columns", confusion))
     published = published_rows(stored.get("dataset"))
     if published:
         keys = ("sampler", "pruner", "mean", "seeds")
         title = "Published on the same task (other images in each split)"
         found.append((title, _pick(published, keys, keys)))
     return found
+
+
+def tested_table(view: StudyView) -> Table | None:
+    """The retrained networks on the test images; None without any."""
+    trials = view.stored(attributes.EVALUATION).get("trials") or []
+    columns = ("trial", "valid_accuracy", "mean", "sd", "macro_f1", "seeds")
+    heads = ("trial", "validation", "test mean", "sd", "macro F1", "seeds")
+    return _pick(trials, columns, heads) if trials else None
 
 
 def confusion_table(stored: Mapping[str, Any]) -> Table | None:

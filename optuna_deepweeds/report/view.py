@@ -77,6 +77,12 @@ class StudyView:
         return cls._made(name, row.directions[0], row.metric_names, row.user_attrs, trials)
 
     @classmethod
+    def frozen(cls, study: Any, trials: Sequence[FrozenTrial]) -> StudyView:
+        """A study with one objective as Optuna's storages hand it out, and all its trials."""
+        names = study.system_attrs.get("study:metric_names")
+        return cls._made(study.study_name, study.directions[0], names, study.user_attrs, trials)
+
+    @classmethod
     def _made(
         cls,
         name: str,

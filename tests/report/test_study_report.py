@@ -242,16 +242,19 @@ def test_narrow_screens_scroll_wide_figures(study: optuna.Study) -> None:
 
 
 def test_note_tells_state_and_how_to_resume(study: optuna.Study) -> None:
-    text = note(StudyView.of(study))
-    assert "18 finished trials" in text and "random" in text
+    text = note(StudyView.of(study), {"curves": "/artifacts/1/x"})
+    assert text.startswith("![Learning curves](/artifacts/1/x)") and "18 finished trials" in text
     assert "`optuna-deepweeds study resume 'study <0> & more'`" in text
-    assert "### Best trials" in text
+    assert "### Best trials" in text and "![Foreseen" not in text
 
 
 def test_no_name_opens_the_note_to_html() -> None:
     study = optuna.create_study(study_name="a` <img src=x> ``b")
     study.set_user_attr(attributes.SPEC, {"space": "`<script>`"})
-    text = note(StudyView.of(study))
+    trial = study.ask()
+    trial.set_user_attr(attributes.FAILURE, "<script>")
+    study.tell(trial, state=optuna.trial.TrialState.FAIL)
+    text = note(StudyView.of(study), {})
     assert "```optuna" not in text and "``` optuna-deepweeds study resume 'a` <img" in text
     assert "<script>" not in text
 
@@ -262,33 +265,4 @@ def test_published_twice_is_one_note() -> None:
         publish(study)
     from optuna_dashboard import get_note
 
-    assert get_note(study) == note(StudyView.of(study))
-    attrs = study._storage.get_study_system_attrs(study._study_id)
-    assert any("deepweeds-learning-curves" in key for key in attrs)
-
-
-@pytest.mark.parametrize("why", ["nothing to draw", "not drawn for more than 0 trials"])
-def test_a_figure_that_is_not_drawn_any_more_goes(
-    why: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
-
-    def saved() -> str:
-        attrs = study._storage.get_study_system_attrs(study._study_id)
-        return str(get_plotly_graph_objects(attrs)["deepweeds-learning-curves"])
-
-    study = optuna.create_study()
-    killed = study.ask()
-    killed.report(0.5, 1)
-    study.tell(killed, state=optuna.trial.TrialState.FAIL)
-    publish(study)
-    assert why not in saved()
-    if why == "nothing to draw":
-        # It is run again from its first epoch: there is no curve any more.
-        study.enqueue_trial({}, user_attrs={attributes.RETRY_OF: 0})
-    else:
-        monkeypatch.setattr("optuna_deepweeds.report.dashboard_note._MAX_TRIALS", 0)
-    publish(study)
-    assert f"Learning curves: {why}" in saved()
-    attrs = study._storage.get_study_system_attrs(study._study_id)
-    assert not any("deepweeds-anticipation" in key for key in attrs)
+    assert get_note(study) == note(StudyView.of(study), {})
