@@ -31,7 +31,7 @@ from optuna_deepweeds.trials import (
     replaced,
     sign,
     was_interrupted,
-    worth_at,
+    worths,
 )
 
 # Tiers of outcomes; within a tier larger numbers are better.
@@ -323,7 +323,7 @@ def _curve(trial: FrozenTrial, larger_is_better: float) -> _Curve:
     length = max(curve, default=0)
     if trial.state == TrialState.FAIL:
         return _Curve((-math.inf,), math.nan, 0, False)
-    worth = tuple(worth_at(curve, 2**k) for k in range(length.bit_length()))
+    worth = tuple(worths(curve, (2**k for k in range(length.bit_length()))))
     if trial.state == TrialState.COMPLETE:
         return _Curve(worth, larger_is_better * trial.values[0], length, False)
     return _Curve(worth, math.nan, 0, trial.state == TrialState.PRUNED and length > 0)
