@@ -15,7 +15,15 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from optuna_deepweeds import attributes
-from optuna_deepweeds.trials import FINISHED, replaced, root, sign, was_interrupted, whole_number
+from optuna_deepweeds.trials import (
+    FINISHED,
+    is_paused,
+    replaced,
+    root,
+    sign,
+    was_interrupted,
+    whole_number,
+)
 
 Spell = tuple[datetime, datetime]
 """Start and end of something that ran, in UTC."""
@@ -81,6 +89,7 @@ class Progress:
         epochs: Epochs trained.
         seconds: Time during which trials ran.
         best: The best complete trial, or None.
+        paused: How many of the `pruned` are paused.
         held: Epochs that running trials are allowed and have not trained yet.
     """
 
@@ -93,7 +102,13 @@ class Progress:
     epochs: int
     seconds: float
     best: FrozenTrial | None
+    paused: int = 0
     held: int = 0
+
+    @property
+    def stopped(self) -> int:
+        """Trials that were stopped for good."""
+        return self.pruned - self.paused
 
     @property
     def finished(self) -> int:
@@ -130,6 +145,7 @@ def progress(
         epochs=sum(epochs_trained(t) for t in trials),
         seconds=active_seconds(trials, now or datetime.now(UTC)),
         best=best_trial(trials, direction),
+        paused=sum(map(is_paused, finished)),
         held=sum(_held(t) for t in trials if t.state == TrialState.RUNNING),
     )
 

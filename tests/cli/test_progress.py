@@ -84,7 +84,7 @@ def test_programs_get_the_same_as_json(
     stop(study)
     display.refresh()
     line = json.loads(capsys.readouterr().err)
-    assert line["event"] == "trial" and line["number"] == 2 and line["state"] == "pruned"
+    assert line["event"] == "trial" and line["number"] == 2 and line["state"] == "stopped"
     assert (line["value"], line["epoch"], line["expected"], line["best"]) == (0.5, 1, 0.6, 0.75)
 
 
