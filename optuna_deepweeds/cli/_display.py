@@ -185,10 +185,11 @@ def trial_line(trial: FrozenTrial, note: str) -> str:
     failure = trial.user_attrs.get(attributes.FAILURE)
     if trial.state == TrialState.FAIL and failure and not note:
         return f"{line}: {failure}"
-    if trial.state == TrialState.PRUNED and foreseen.get("epoch") == epoch:
+    if trial.state == TrialState.PRUNED:
         expected = foreseen.get("expected")
-        # Without finished curves nothing better is expected than the last value.
-        if expected is not None and expected != value:
+        # Without finished curves nothing better is expected than the last value; a command may
+        # have run ahead of what was decided.
+        if expected is not None and expected != value and foreseen.get("epoch") == epoch:
             line += f", {_number(expected, 3)} expected"
         # A pause has one reason alone: others go first.
         if foreseen.get("reason") and not is_paused(trial):

@@ -52,6 +52,15 @@ def study_line(url: str, objective: Path, *options: str) -> list[str]:
     ]  # fmt: skip
 
 
+def images_line(url: str) -> list[str]:
+    """`study run s` of two networks on the demo images."""
+    return [
+        *COMMAND, "study", "run", "s", "--dataset", "demo", "--space", "course-small",
+        "--sampler", "random", "--pruner", "none", "--epochs", "2", "--trials", "2",
+        "--storage", url,
+    ]  # fmt: skip
+
+
 def run_study(
     url: str, objective: Path, *options: str, environment: Mapping[str, str] | None = None
 ) -> subprocess.Popen[str]:
@@ -71,6 +80,14 @@ def start(
         stderr=subprocess.PIPE,
         env={**os.environ, **(environment or {})},
     )
+
+
+def ends_well(process: subprocess.Popen[str], told: str = "", timeout: float = 300) -> str:
+    """What a process has said when it has ended without an error, told a line or nothing."""
+    _, said = process.communicate(told, timeout=timeout)
+    assert process.returncode == 0, said
+    assert "Traceback" not in said
+    return said
 
 
 def wait_for_reports(url: str, process: subprocess.Popen[str], n: int = 5) -> None:

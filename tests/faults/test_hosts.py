@@ -18,6 +18,7 @@ from optuna_deepweeds.studies.accounting import progress
 from optuna_deepweeds.studies.resume import DIED
 from tests.faults.commands import (
     OBJECTIVE,
+    ends_well,
     has_ended_exactly,
     run_study,
     start,
@@ -90,8 +91,7 @@ def test_a_clock_that_is_set_takes_neither_time_nor_trials(
     for shift in (_HOUR, -_HOUR):
         time.sleep(8)
         set_clock(shift)
-    _, said = process.communicate(timeout=120)
-    assert process.returncode == 0, said
+    ends_well(process, timeout=120)
     assert time.monotonic() - began > 20, "the hour counted as the study's"
     found = study(url)
     assert 20 < progress(found.get_trials(), found.direction).seconds <= 31
@@ -122,8 +122,7 @@ def test_a_worker_of_another_host_is_missed_after_the_grace_and_not_before(
         assert time.monotonic() - killed < 60
         time.sleep(0.2)
     assert time.monotonic() - killed > _GRACE - 2, "a beat, and times in whole seconds"
-    _, said = beta.communicate(timeout=120)
-    assert beta.returncode == 0, said
+    ends_well(beta)
     assert _deaths(storage_url) == 1
     has_ended_exactly(storage_url, 60)
 
@@ -155,6 +154,5 @@ def test_a_process_with_the_id_of_a_killed_worker_is_not_taken_for_it(
     line = study_line(url, objective, "--pruner", "none")
     process = start(_on("alone", [sys.executable, "-c", _REUSE, *line]))
     wait_for_reports(url, process)
-    _, said = process.communicate("go\n", timeout=80)  # Less than the grace of 90 s.
-    assert process.returncode == 0, said
+    ends_well(process, "go\n", timeout=80)  # Less than the grace of 90 s.
     has_ended_exactly(url, 40)

@@ -18,7 +18,9 @@ from optuna_deepweeds.studies import manager
 from tests.faults.commands import (
     COMMAND,
     OBJECTIVE,
+    ends_well,
     has_ended_exactly,
+    images_line,
     run_study,
     start,
     study,
@@ -73,9 +75,7 @@ def _says(process: subprocess.Popen[str], code: int) -> str:
 
 
 def _ends_exactly(folder: Path, n_trials: int) -> None:
-    process = _run(folder, "--trials", str(n_trials))
-    _, said = process.communicate(timeout=300)
-    assert process.returncode == 0, said
+    ends_well(_run(folder, "--trials", str(n_trials)))
     has_ended_exactly(_url(folder), n_trials)
 
 
@@ -122,6 +122,30 @@ def test_a_study_goes_on_when_a_full_disk_has_room_again(folder: Path) -> None:
         assert "full" in said or "No space left" in said
         filler.unlink()
         _ends_exactly(folder, 12)
+
+
+def test_a_full_disk_of_checkpoints_fails_no_network(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEEPWEEDS_CHECKPOINTS", str(folder))
+    url = f"sqlite:///{folder.parent}/s.db"
+    with _tmpfs(folder, "-o", "size=32k"):
+        assert "cannot be written: No space left" in _says(start(images_line(url)), _STORAGE_EXIT)
+        subprocess.run(["mount", "-o", "remount,size=100m", str(folder)], check=True)
+        ends_well(start(images_line(url)))
+    has_ended_exactly(url, 2)
+    assert len(study(url).get_trials()) <= 3, "and one that was run again"
+
+
+def test_a_full_disk_of_artifacts_is_told_and_harms_no_study(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEEPWEEDS_ARTIFACTS", str(folder))
+    url = f"sqlite:///{folder.parent}/s.db"
+    with _tmpfs(folder, "-o", "size=32k"):
+        assert "No space left on device" in ends_well(start(images_line(url)))
+        assert not [path for path in folder.rglob("*") if path.is_file()]
+    has_ended_exactly(url, 2)
 
 
 def test_a_folder_that_cannot_be_written_is_told(folder: Path) -> None:
