@@ -79,6 +79,11 @@ def was_interrupted(trial: FrozenTrial) -> bool:
     return trial.state == TrialState.FAIL and bool(trial.system_attrs.get(INTERRUPTED))
 
 
+def is_paused(trial: FrozenTrial) -> bool:
+    """Whether the pruner has stopped `trial` only for now, and may go on with it."""
+    return trial.state == TrialState.PRUNED and forecast(trial).get("decision") == "pause"
+
+
 def forecast(trial: FrozenTrial) -> Mapping[str, Any]:
     """What the pruner foresaw at its last decision (see `ANTICIPATION`); empty if nothing."""
     stored = trial.user_attrs.get(ANTICIPATION)

@@ -17,7 +17,7 @@ from rich.text import Text
 from optuna_deepweeds import attributes
 from optuna_deepweeds.cli._output import info, logs_text
 from optuna_deepweeds.cli._progress import console
-from optuna_deepweeds.report.standing import duration
+from optuna_deepweeds.report.standing import STATES, duration, state_of
 from optuna_deepweeds.studies.accounting import Progress, progress, ranked
 from optuna_deepweeds.studies.ending import time_left
 from optuna_deepweeds.studies.spec import Budget
@@ -28,9 +28,6 @@ _SECONDS_OF_SILENCE = 300.0
 """After so long without a trial that ended, a log says what runs."""
 _N_LEADERS = 3
 _BAR_WIDTH = 24
-_WORDS = {
-    TrialState.COMPLETE: "finished", TrialState.PRUNED: "stopped", TrialState.FAIL: "failed"
-}  # fmt: skip
 
 
 class Display:
@@ -154,7 +151,8 @@ def summary(state: Progress, budget: Budget, elapsed: float = 0.0) -> list[str]:
     if left is not None:
         parts.append(f"{duration(max(0.0, left - elapsed))} left")
     if state.finished:
-        parts.append(f"{state.pruned / state.finished:.0%} pruned")
+        word = STATES["PAUSED" if state.paused else "PRUNED"]
+        parts.append(f"{state.pruned / state.finished:.0%} {word}")
     return parts
 
 
@@ -162,8 +160,7 @@ def trial_line(trial: FrozenTrial, note: str) -> str:
     """One trial that ended, in one line: its state, epochs and value, what was foreseen, why."""
     epoch, value = _last(trial)
     foreseen = forecast(trial)
-    is_paused = trial.state == TrialState.PRUNED and foreseen.get("decision") == "pause"
-    line = f"trial {trial.number:>4} {note or ('paused' if is_paused else _WORDS[trial.state])}"
+    line = f"trial {trial.number:>4} {note or state_of(trial)}"
     if value is not None and epoch:
         line += f" at epoch {epoch} with {_number(value)}"
     elif trial.state == TrialState.COMPLETE and trial.value is not None:
@@ -188,7 +185,7 @@ def trial_fields(trial: FrozenTrial, best: FrozenTrial | None) -> dict[str, Any]
     return {
         "event": "trial",
         "number": trial.number,
-        "state": trial.state.name.lower(),
+        "state": state_of(trial),
         "value": value if trial.value is None else trial.value,
         "epoch": epoch,
         "expected": foreseen.get("expected"),

@@ -150,6 +150,7 @@ bench samplers --tasks fcnet --samplers tpe,rf_ei --seeds 20
 bench pruners --curves priors/deepweeds-balanced.csv --quick
 bench pruners --families late,broken --samplers random,tpe
 bench record-curves curves
+bench ending --curves power_0 --curves 'curves/*/*.npz'
 bench pruners --curves 'curves/*/*.npz' --output runs.jsonl
 bench storage --trials 1000
 bench storage --storage postgresql://me@localhost/empty

@@ -97,9 +97,10 @@ def _telling(
     "given",
     default="none",
     metavar="KIND,...",
-    help="What rf_ei and dngo are given beforehand of the other tasks of the family: good (100 "
-    "trials of each without their best fifth), or misleading ones: negated, shuffled. They run "
-    "without, too, so that the effect is paired.",
+    help="What rf_ei and dngo are given beforehand of the other tasks of the family, 100 trials "
+    "each: well (as they are), medium or mislead (without the fifth or half that is best here), "
+    "deceive (values turned around), unrelated (dealt out at random). They begin with a portfolio "
+    "of those, of 3 with well/3. They run without, too, so that the effect is paired.",
 )
 @click.option("--dyhpo-python", help="Interpreter of an environment with Syne Tune (dyhpo).")
 @processes_option
@@ -192,6 +193,53 @@ def pruners(
     emit(table, columns=columns, fmt=fmt)
 
 
+@click.command()
+@click.option(
+    "--curves",
+    "patterns",
+    multiple=True,
+    required=True,
+    metavar="SOURCE",
+    help="Learning curves as for `bench pruners`, or a generated task such as power_1.",
+)
+@names("--samplers", default="rf_ei,random", help="As for `bench pruners`.")
+@names("--pruners", default="dora-thaw,none", help="As for `bench pruners`.")
+@option("--max-resource", default=10, type=click.IntRange(min=2), help="Epochs of a training.")
+@option(
+    "--budget", default=100, type=click.IntRange(min=20), help="Full trainings of a whole study."
+)
+@seeds_option(default="3")
+@processes_option
+@click.option(
+    "--output",
+    type=output_file,
+    help="Results file (JSON lines) of all runs; those already in it are not run again.",
+)
+@format_option
+def ending(
+    patterns: tuple[str, ...],
+    seeds: range,
+    processes: int,
+    output: Path | None,
+    fmt: str,
+    **settings: Any,
+) -> None:
+    """Measure what `--stop-when flat` loses and saves against the full budget.
+
+    Studies on learning curves are replayed whole; what they would have come to, had they ended
+    where they became flat, with their best trained to the end, is read from their course.
+    """
+    from optuna_deepweeds.bench import ending as bench
+    from optuna_deepweeds.bench import results, runner
+
+    cells = bench.grid(_expand(patterns), seeds=seeds, **settings)
+    with tempfile.TemporaryDirectory() as scratch:
+        path = output or Path(scratch) / "runs.jsonl"
+        runner.run(cells, bench.run_cell, path, processes=processes, on_run=tell)
+        table = bench.summarise(results.read(path))
+    emit([with_errors(row) for row in table] if fmt == "table" else table, fmt=fmt)
+
+
 def _sources(files: Sequence[str], names: Sequence[str] | None) -> list[str]:
     """The files, and the generated tasks, of the families or groups; without any the files."""
     from optuna_deepweeds.bench.families import GROUPS, TASKS, family_of, group_of
@@ -208,9 +256,11 @@ def _sources(files: Sequence[str], names: Sequence[str] | None) -> list[str]:
 
 def _expand(sources: Sequence[str]) -> list[str]:
     """Patterns replaced by the files they match; anything else as it is."""
+    from optuna_deepweeds.bench.families import is_generated
+
     expanded: list[str] = []
     for source in sources:
-        if "://" in source or Path(source).is_file():
+        if "://" in source or is_generated(source) or Path(source).is_file():
             expanded.append(source)
         elif matches := sorted(glob.glob(source)):
             expanded += matches

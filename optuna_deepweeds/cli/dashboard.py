@@ -54,11 +54,11 @@ def dashboard(
         storage = open_storage(storage_url, must_exist=True)
     except NotFoundError as error:
         raise NotFoundError(
-            f"there is no study to show yet: {error} `optuna-deepweeds study run` makes one."
+            f"there is no study to show yet: {error} `study run` makes one."
         ) from error
     n_studies = len(study_names(storage))
     if n_studies == 0:
-        raise NotFoundError("there is no study to show yet; `optuna-deepweeds study run`.")
+        raise NotFoundError("there is no study to show yet; `study run` makes one.")
     page = "" if name is None else f"dashboard/studies/{load_plain(name, storage)._study_id}"
     store = None
     folder = artifacts or artifact_folder(str(storage.url))

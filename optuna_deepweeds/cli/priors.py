@@ -115,7 +115,8 @@ def show(
     if name is None:
         matching = match_priors(trials, load_space(space), max_epochs=epochs)
     else:
-        matching = manager.preview_priors(manager.find(name, storage_url), trials)
+        study = manager.find(name, storage_url)
+        matching = manager.preview_priors(trials, manager.study_spec(study), study)
     kept = sorted(matching.kept, key=lambda t: t.loss)
     rows = [{**vars(t), "use": "kept", "reason": ""} for t in kept]
     rows += [{**vars(d.prior), "use": "dropped", "reason": d.reason} for d in matching.dropped]
@@ -136,7 +137,7 @@ def show(
     type=click.IntRange(0),
     default=0,
     metavar="K",
-    help="Train the K best again first instead of adding their old values.",
+    help="Train the K best again first.",
 )
 @_METRIC
 @storage_option

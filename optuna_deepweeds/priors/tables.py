@@ -272,8 +272,8 @@ def _with_value(path: str, form: Format, header: Sequence[str], metric: str | No
     if len(found) != 1:
         there = ", ".join(names[c] for c in (found or columns))
         raise InvalidInputError(
-            f"{path}: `priors import --metric` must name the column of the values, one of "
-            f"{there:.300}" + (f", but got {metric!r}." if metric else ".")
+            f"{path}: `priors import FILE --study NAME --metric COLUMN` must name the column of "
+            f"the values, one of {there:.300}" + (f", but got {metric!r}." if metric else ".")
         )
     return replace(form, value=found[0], metric=canonical_metric(names[found[0]]))
 

@@ -173,7 +173,7 @@ def foresee(
     """Return the final value expected of every trial that is not at its end, as of now.
 
     By number: the value and the ends of its interval of 90 %, in the study's own direction. Empty
-    until three trials have been trained to the end.
+    until three trials are complete.
 
     Args:
         all_trials: The trials of a study, ordered by number.

@@ -270,7 +270,7 @@ def _remarks(comparison: Comparison) -> list[str]:
     if not comparison.is_tested and len(comparison.methods) > 1 and len(empty) < len(views):
         remarks.append(
             f"Compared by the best {comparison.metric} of each study: the maximum of many trials, "
-            "hence optimistic, the more so the more trials. `study evaluate` tests networks."
+            "hence optimistic, the more so the more trials. `study evaluate NAME` tests one."
         )
     spent = [v.progress.epochs for v in views]
     if len(spent) > 1 and min(spent) > 0 and max(spent) > 1.5 * min(spent):

@@ -22,14 +22,14 @@ from optuna_deepweeds.files import write_whole
 from optuna_deepweeds.report import tables
 from optuna_deepweeds.report.drawing import FONT, Drawing
 from optuna_deepweeds.report.published import split_sentence
-from optuna_deepweeds.report.standing import counted, standing
+from optuna_deepweeds.report.standing import counted, flatness, standing
 from optuna_deepweeds.report.view import StudyView
 
 if TYPE_CHECKING:  # It imports scipy.stats, which takes longer than a worker's note.
     from optuna_deepweeds.report.compare import Comparison
 
-_N_NOTED = 20
-"""Failures that a note tells, the last ones."""
+_N_NOTED = 5
+"""Reasons for failures, and best trials, that a note tells."""
 
 
 def write_study(view: StudyView, path: Path) -> None:
@@ -42,6 +42,7 @@ def write_study(view: StudyView, path: Path) -> None:
     from optuna_deepweeds.report.optuna_plots import MIN_TRIALS
 
     content = _study(view) | {"min_trials": MIN_TRIALS, "best": tables.best_table(view)}
+    content |= {"trials": tables.trial_table(view)}
     write_whole(path, _page("study.html", view.name, study_figures(view), **content))
 
 
@@ -83,8 +84,8 @@ def note(view: StudyView) -> str:
     """The study in Markdown: specification, progress, best trials, how to resume."""
     content = _study(view)
     failures = content["failures"]
-    content["failures"] = replace(failures, rows=failures.rows[-_N_NOTED:])
-    content["best"] = tables.best_table(view, 5)
+    content["failures"] = replace(failures, rows=failures.rows[:_N_NOTED])
+    content["best"] = tables.best_table(view, _N_NOTED)
     return _markdown().get_template("note.md").render(content)
 
 
@@ -92,7 +93,9 @@ def _study(view: StudyView) -> dict[str, Any]:
     """What page and note of a study tell."""
     return {
         "view": view,
-        "standing": standing(view.progress, view.metric),
+        "standing": " ".join(
+            filter(None, (standing(view.progress, view.metric), flatness(view.user_attrs)))
+        ),
         "cards": tables.cards(view),
         "spec": tables.spec_table(view),
         "resume": f"optuna-deepweeds study resume {shlex.quote(view.name)}",
@@ -132,6 +135,7 @@ def _environment(**settings: Any) -> jinja2.Environment:
         trim_blocks=True, lstrip_blocks=True, **settings,
     )  # fmt: skip
     made.filters["cell"] = tables.cell
+    made.tests["command"] = lambda text: text.startswith("optuna-deepweeds ")
     return made
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from optuna.trial import FrozenTrial, TrialState
+
 from optuna_deepweeds import attributes
 from optuna_deepweeds.datasets import NOTES
+from optuna_deepweeds.report.calibration import Foreseen
 from optuna_deepweeds.report.published import published_rows
-from optuna_deepweeds.report.standing import counted, duration, saved_share
+from optuna_deepweeds.report.standing import counted, duration, saved_share, state_of
 from optuna_deepweeds.report.view import StudyView
 from optuna_deepweeds.studies.accounting import epochs_trained
+from optuna_deepweeds.trials import forecast
 
 
 @dataclass(frozen=True)
@@ -89,13 +93,66 @@ def best_table(view: StudyView, n: int = 10) -> Table:
     return Table(("trial", view.metric, *names, "remark"), tuple(rows)).transposed
 
 
+def trial_table(view: StudyView) -> Table:
+    """Every trial: how it ended or is expected to, and the command that trains it again."""
+    columns = ("number", "state", "value", "epochs", "expected", "low", "high", "note")
+    rows = []
+    for trial in view.trials:
+        row = trial_row(trial, view.outlook, view.replaced)
+        rows.append((*(row[name] for name in columns), view.again(trial)))
+    return Table(("trial", *columns[1:], "trains it again"), tuple(rows))
+
+
+def trial_row(
+    trial: FrozenTrial, outlook: Mapping[int, Foreseen], replaced: Mapping[int, int] | None = None
+) -> dict[str, Any]:
+    """What lists of trials tell of `trial`: what is foreseen of it, and which one replaced it."""
+    attrs, notes, foreseen = trial.user_attrs, [], outlook.get(trial.number)
+    if attributes.ENQUEUED_PRIOR in attrs:
+        notes.append("enqueued prior")
+    if attributes.RETRY_OF in attrs:
+        notes.append(f"retry of {attrs[attributes.RETRY_OF]}")
+    if replaced and trial.number in replaced:
+        notes.append(f"goes on as {replaced[trial.number]}")
+    elif trial.state == TrialState.FAIL and attrs.get(attributes.FAILURE):
+        notes.append(str(attrs[attributes.FAILURE]))
+    elif trial.state == TrialState.PRUNED and forecast(trial).get("reason"):
+        notes.append(str(forecast(trial)["reason"]))
+    return {
+        "number": trial.number,
+        "state": state_of(trial),
+        "value": trial.value if trial.state.is_finished() else None,
+        "epochs": max(trial.intermediate_values, default=0),
+        "epochs_trained": epochs_trained(trial),
+        "seconds": attrs.get(attributes.TRAIN_SECONDS),
+        **{k: getattr(foreseen, k, None) for k in ("expected", "low", "high")},
+        "origin": attrs.get(attributes.ORIGIN),
+        "note": "; ".join(notes) or None,
+        "reason": attrs.get(attributes.FAILURE),
+        "traceback": attrs.get(attributes.TRACEBACK),
+        "prior": attrs.get(attributes.PRIOR),
+    }
+
+
 def failure_table(view: StudyView) -> Table:
-    """Failed trials with their reasons."""
-    rows = [
-        (t.number, epochs_trained(t), t.user_attrs.get(attributes.FAILURE) or "no reason stored")
-        for t in view.failures
-    ]
-    return Table(("trial", "epochs", "reason"), tuple(rows))
+    """Reasons why trials failed, the most frequent first."""
+    numbers: dict[str, list[int]] = {}
+    for t in view.failures:
+        reason = t.user_attrs.get(attributes.FAILURE) or "no reason stored"
+        numbers.setdefault(reason, []).append(t.number)
+    rows = sorted(numbers.items(), key=lambda item: -len(item[1]))
+    return Table(("reason", "trials", "numbers"), tuple((r, len(n), spans(n)) for r, n in rows))
+
+
+def spans(numbers: Iterable[int]) -> str:
+    """Ascending numbers as text, rows of them as `3–7`."""
+    found: list[list[int]] = []
+    for n in numbers:
+        if found and n == found[-1][1] + 1:
+            found[-1][1] = n
+        else:
+            found.append([n, n])
+    return ", ".join(f"{a}" if a == b else f"{a}–{b}" for a, b in found)
 
 
 def prior_table(view: StudyView) -> Table:
@@ -114,19 +171,15 @@ def prior_table(view: StudyView) -> Table:
 
 
 def anticipation_sentence(view: StudyView) -> str:
-    """How the anticipations turned out, or an empty text without any."""
+    """How the forecasts turned out, or an empty text without any."""
     if not view.calibration.points:
         return ""
-    n, error, surprise, inside, correlation = view.calibration.summary().values()
+    n, error, _, inside, _ = view.calibration.summary().values()
     text = (
-        f"{counted(n, 'anticipation')} can be judged by a trial that was trained to its end: off "
-        f"by {error:.3g} on average, and outcomes are {abs(surprise):.3g} "
-        f"{'better' if surprise > 0 else 'worse'} than expected. "
-        f"{inside:.0%} of the outcomes lie in their interval."
+        f"{counted(n, 'forecast')} can be judged: off by {error:.2g} on average, {inside:.0%} of "
+        "what came lay in the interval foreseen."
     )
-    if correlation is not None:
-        text += f" Rank correlation {correlation:.2f}."
-    return text if n >= 10 else f"{text} This is little to go by."
+    return text if n >= 10 else f"{text} That is little to go by."
 
 
 def anticipation_table(view: StudyView) -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,17 +15,18 @@ from optuna.trial import FrozenTrial, TrialState
 from optuna_deepweeds import attributes, trials
 from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.priors import n_imported
-from optuna_deepweeds.report.calibration import Calibration, calibration_of
+from optuna_deepweeds.report.calibration import (
+    Calibration,
+    Foreseen,
+    calibration_of,
+    limits_of,
+    outlook,
+)
+from optuna_deepweeds.report.standing import again
 from optuna_deepweeds.spaces import SPACES
 from optuna_deepweeds.studies.accounting import Progress, progress, ranked
 from optuna_deepweeds.studies.spec import refuse_old_form
 from optuna_deepweeds.studies.storage.reading import Reader
-
-KINDS = {
-    "COMPLETE": "finished", "PRUNED": "stopped", "FAIL": "failed", "RUNNING": "running",
-    "WAITING": "waiting",
-}  # fmt: skip
-"""Name of a trial's state -> its word in legends."""
 
 
 @dataclass(frozen=True)
@@ -111,9 +113,9 @@ class StudyView:
         return n_imported(self.user_attrs) > 0
 
     @cached_property
-    def replaced(self) -> frozenset[int]:
-        """Numbers of the trials that another one continues or runs again."""
-        return frozenset(trials.replaced(self.trials))
+    def replaced(self) -> dict[int, int]:
+        """Number of each trial that another one continues or runs again -> the other's."""
+        return {old: trial.number for trial in self.trials for old in trials.before(trial)}
 
     @cached_property
     def progress(self) -> Progress:
@@ -145,8 +147,29 @@ class StudyView:
         ordered = [p.name for p in space.parameters if p.name in seen] if space else []
         return list(dict.fromkeys([*ordered, *seen]))
 
-    def kind(self, trial: FrozenTrial) -> str:
-        """How a trial ended, in one word of the legend."""
-        if trial.state == TrialState.COMPLETE and attributes.ORIGIN in trial.user_attrs:
-            return "continued"
-        return KINDS[trial.state.name]
+    @cached_property
+    def limits(self) -> tuple[float, float]:
+        """Between what its values must lie."""
+        return limits_of(self.metric, self.trials)
+
+    @cached_property
+    def outlook(self) -> dict[int, Foreseen]:
+        """By number, what is or was foreseen of the trials."""
+        return outlook(self.trials, self.direction, self.metric)
+
+    def end_of(self, trial: FrozenTrial) -> float | None:
+        """The final value of a complete trial, the expected or else the last one of a stopped one.
+
+        None of any other, and where it is not finite.
+        """
+        if trial.state == TrialState.PRUNED:
+            found = self.outlook.get(trial.number)
+            curve = trial.intermediate_values
+            value = found.expected if found else curve[max(curve)] if curve else trial.value
+        else:
+            value = trial.value if trial.state == TrialState.COMPLETE else None
+        return value if value is not None and math.isfinite(value) else None
+
+    def again(self, trial: FrozenTrial) -> str | None:
+        """The command that trains `trial` again; None of one that no worker has trained."""
+        return again(self.name, trial.number) if attributes.SEED in trial.user_attrs else None

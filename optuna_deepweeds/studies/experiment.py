@@ -29,6 +29,7 @@ from optuna.storages import BaseStorage
 
 from optuna_deepweeds import attributes
 from optuna_deepweeds.errors import InvalidInputError, NotFoundError
+from optuna_deepweeds.priors import SHIPPED
 from optuna_deepweeds.schema import choose, load, require
 from optuna_deepweeds.studies.accounting import best_trial, progress
 from optuna_deepweeds.studies.ending import is_over
@@ -154,7 +155,6 @@ class _File:
 
 
 _SHIPPED = Path(__file__).with_name("experiments")
-_CHECKOUT = Path(__file__).parents[2]
 
 
 def shipped_experiments() -> list[str]:
@@ -201,9 +201,10 @@ def read_experiment(path: Path) -> Experiment:
 
 
 def is_finished(study: optuna.Study) -> bool:
-    """Whether the study's budget is spent and no trial is under way."""
+    """Whether the study's budget is spent, or it is flat, and no trial is under way."""
     state = progress(study.get_trials(deepcopy=False), study.direction)
-    return is_over(study_budget(study), state)
+    is_flat = bool(study.user_attrs.get(attributes.FLAT)) and not state.running
+    return is_flat or is_over(study_budget(study), state)
 
 
 def cost_sentence(grid: Experiment, studies: Mapping[str, optuna.Study]) -> str:
@@ -276,6 +277,4 @@ def _cell(folder: Path, grid: _File, sampler: str, pruner: str, seed: int) -> Ce
 def _place(folder: Path, file: str) -> str:
     if "://" in file:
         return file
-    if folder == _SHIPPED and not (_SHIPPED / file).exists():
-        return str(_CHECKOUT / file)  # A wheel carries the file beside the grid.
-    return str(folder / file)
+    return str((SHIPPED if folder == _SHIPPED else folder) / file)

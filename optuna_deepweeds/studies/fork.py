@@ -57,7 +57,7 @@ def fork_longer(study: optuna.Study, name: str, spec: StudySpec) -> tuple[optuna
     old = manager.study_spec(study).epochs
     content = Content.of(study)
     attrs = {k: v for k, v in content.user_attrs.items() if k != attributes.EVALUATION}
-    attrs |= {attributes.SPEC: spec.to_json(), attributes.STOP: None}
+    attrs |= {attributes.SPEC: spec.to_json(), attributes.STOP: None, attributes.FLAT: None}
     trials = [_reopened(trial, old, spec.epochs) for trial in content.trials]
     made = create_copy(replace(content, user_attrs=attrs, trials=trials), name, study._storage)
     own = [t for t in trials if attributes.PRIOR not in t.user_attrs]

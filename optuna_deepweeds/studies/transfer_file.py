@@ -181,7 +181,7 @@ def _read(path: Path) -> tuple[_Header, list[FrozenTrial]]:
         ValueError, KeyError, TypeError, AttributeError, RecursionError, EOFError, zlib.error
     ) as error:  # fmt: skip
         raise InvalidInputError(
-            f"{path}, line {number}: an exported study must be a file written by `study export`, "
+            f"{path}, line {number}: an exported study must be a file that study export wrote, "
             f"but got: {type(error).__name__}: {error}"
         ) from error
     if total != len(trials):

@@ -79,12 +79,12 @@ def test_a_long_silence_is_broken_by_what_runs(
 def test_programs_get_the_same_as_json(
     study: optuna.Study, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(_output._log, "format", "json")
+    monkeypatch.setitem(_output._said, "format", "json")
     display = Display(study, Budget(trials=9))
     stop(study)
     display.refresh()
     line = json.loads(capsys.readouterr().err)
-    assert line["event"] == "trial" and line["number"] == 2 and line["state"] == "pruned"
+    assert line["event"] == "trial" and line["number"] == 2 and line["state"] == "stopped"
     assert (line["value"], line["epoch"], line["expected"], line["best"]) == (0.5, 1, 0.6, 0.75)
 
 

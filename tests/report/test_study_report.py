@@ -46,10 +46,11 @@ def test_page_has_every_part(study: optuna.Study, tmp_path: Path) -> None:
     _, seen = page(study, tmp_path / "r.html")
     for part in (
         "Learning curves", "Optimisation history", "Best trials", "Importance",
-        "Slices", "Parallel coordinates", "Timeline", "Anticipation against outcome", "Settings",
+        "Slices", "Parallel coordinates", "Timeline", "Foreseen and what came", "Every trial",
+        "Settings",
     ):  # fmt: skip
         assert part in seen
-    assert "18 finished trials: 12 trained to the end, 6 stopped early." in seen
+    assert "18 finished trials: 12 complete, 6 stopped." in seen
     assert set(study_figures(StudyView.of(study))) == {
         "learning-curves", "history", "spending", "timeline", "importance", "slices", "parallel",
         "anticipation",
@@ -144,6 +145,9 @@ def test_importance_needs_trials_and_variance() -> None:
     assert "importance" not in study_figures(view_of(constant))
 
 
+FORESEEN = {"epoch": 1, "expected": 0.6, "low": 0.5, "high": 0.7}
+
+
 def chain() -> StudyView:
     """A stopped trial, one that goes on with it, one that is run again, one that never ended."""
     stopped, failed = optuna.trial.TrialState.PRUNED, optuna.trial.TrialState.FAIL
@@ -152,7 +156,7 @@ def chain() -> StudyView:
             trial_at(0, 1, 0.5, 1, state=stopped),
             trial_at(1, 2, 0.8, EPOCHS, ORIGIN=0, INHERITED=1),
             trial_at(2, 3, None, 1, state=failed),
-            trial_at(3, 4, 0.3, 1, state=stopped, RETRY_OF=2, ANTICIPATION={"expected": 0.6}),
+            trial_at(3, 4, 0.3, 1, state=stopped, RETRY_OF=2, ANTICIPATION=FORESEEN),
         ]
     )
 
@@ -160,7 +164,7 @@ def chain() -> StudyView:
 def test_continued_curve_stands_for_its_parent() -> None:
     (curves, *_) = own_figures(chain())
     names = [trace.name for trace in curves.figure.data if trace.name]
-    assert names == ["stopped (1)", "best: trial 1"]
+    assert names == ["stopped (1)", "where they would end (1)", "best: trial 1"]
 
 
 def test_cleaned_study_has_one_trial_a_chain_that_ends_where_it_is_expected_to() -> None:
@@ -197,7 +201,7 @@ def test_history_shows_final_values_where_they_differ_from_the_last_report() -> 
 
 def test_one_finished_trial_is_seen_against_what_it_cost() -> None:
     figure = study_figures(view_of([trial_at(0, 1, 0.5, 5)]))["spending"].figure
-    assert [t.y for t in figure.data if t.mode == "markers"] == [(0.5,), (0.5,)]
+    assert [t.y for t in figure.data if t.mode == "markers"] == [(0.5,)]
     assert figure.layout.yaxis.range == pytest.approx((0.45, 0.55))
 
 
