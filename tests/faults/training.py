@@ -42,10 +42,7 @@ class QuickTraining:
         end = 0.1 + 0.8 * (run.seed % 9973) / 9973
 
         def save(path: Path) -> None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            part = path.with_name(f".{path.name}.{os.getpid()}.part")
-            part.write_text(json.dumps({"seed": run.seed, "curve": curve}))
-            os.replace(part, path)
+            path.write_text(json.dumps({"seed": run.seed, "curve": curve}))
 
         for epoch in range(len(curve) + 1, run.epochs + 1):
             ends_at = time.monotonic() + self.epoch_seconds
