@@ -17,12 +17,14 @@ from optuna_deepweeds.cli._bench import (
     names,
     option,
     output_file,
+    output_option,
     processes_option,
     seeds_option,
     tell,
     with_errors,
 )
 from optuna_deepweeds.cli._output import emit, format_option, info
+from optuna_deepweeds.cli.report import require_plots
 from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.schema import choose
 
@@ -112,10 +114,12 @@ def _telling(
     help="Measure only what a decision costs on SQLite once N trials are stored, on the first "
     "curves.",
 )
+@output_option()
 @click.option(
-    "--output",
+    "--png",
     type=output_file,
-    help="Results file (JSON lines) of all runs; those already in it are not run again.",
+    metavar="FILE",
+    help="With --priors, draw how good the best network is against epochs.",
 )
 @click.option(
     "--per-task", is_flag=True, help="Print the tasks' rows too, not only those of families."
@@ -134,6 +138,7 @@ def pruners(
     processes: int,
     cost_at: int | None,
     output: Path | None,
+    png: Path | None,
     per_task: bool,
     quick: bool,
     fmt: str,
@@ -153,6 +158,8 @@ def pruners(
     from optuna_deepweeds.bench import summary_curves as summary
     from optuna_deepweeds.bench.methods import DYHPO, PRUNERS, SAMPLERS
 
+    if png is not None:
+        require_plots()
     sources = _sources(_expand(patterns), families)
     sampler, _, pruner = reference.partition("+")
     choose("sampler of --reference", sampler.partition(":")[0], (*SAMPLERS, DYHPO))
@@ -185,6 +192,13 @@ def pruners(
     table = summary.summarise_pruners(
         runs, budgets=budgets, reference=(sampler, pruner), by_task=per_task
     )
+    if png is not None:
+        from optuna_deepweeds.bench.warm_figure import draw
+        from optuna_deepweeds.report.draw_png import new_figure, save
+
+        figure = new_figure(7.2, 4.2)
+        draw([run for run in runs if run.budget >= max(budgets)], max(budgets), figure)
+        save(figure, png)
     is_warm = any(run.method["priors"] != bench.NO_PRIORS for run in runs)
     columns = (summary.warm_start_columns if is_warm else summary.pruner_columns)(budgets)
     if fmt == "table":
@@ -210,11 +224,7 @@ def pruners(
 )
 @seeds_option(default="3")
 @processes_option
-@click.option(
-    "--output",
-    type=output_file,
-    help="Results file (JSON lines) of all runs; those already in it are not run again.",
-)
+@output_option()
 @format_option
 def ending(
     patterns: tuple[str, ...],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +15,20 @@ from optuna_deepweeds.cli._output import emit, format_option, info
 from optuna_deepweeds.errors import InvalidInputError
 
 _ACCURACY_COLUMNS = ("config", "mean", "sd", "macro_f1", "seeds", "seconds")
+
+
+def _config(configs: Iterable[str], default: str) -> Callable[[Any], Any]:
+    named = f"One of {', '.join(configs)}; may be given several times. {default}"
+    return click.option("--config", "names", multiple=True, metavar="NAME", help=named)
+
+
 _device = click.option(
     "--device", metavar="DEVICE", help="cpu, cuda or cuda:N; by default the best there is."
 )
 
 
 @click.command()
-@click.option(
-    "--config",
-    "names",
-    multiple=True,
-    metavar="NAME",
-    help=f"One of {', '.join(hand_picked.CONFIGS)}; may be given several times. "
-    "[default: course, modern; on a GPU modern-wide too]",
-)
+@_config(hand_picked.CONFIGS, "[default: course, modern; on a GPU modern-wide too]")
 @option("--dataset", default="deepweeds-balanced", help="Images.")
 @option("--fold", default=0, help="Official fold of deepweeds, 0 to 4.")
 @seeds_option(default="3")
@@ -84,13 +85,7 @@ def accuracy(
 
 
 @click.command()
-@click.option(
-    "--config",
-    "names",
-    multiple=True,
-    metavar="NAME",
-    help=f"One of {', '.join(speed.CONFIGS)}; may be given several times. All by default.",
-)
+@_config(speed.CONFIGS, "All by default.")
 @_device
 @option("--epochs", default=20, help="Epochs of our training.")
 @option(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,7 +47,6 @@ from optuna_deepweeds.studies.spec import MAX_EPOCHS, MAX_SECONDS, Budget, Study
 from optuna_deepweeds.tasks import FunctionTask, ImageTask, ScriptTask, Task
 
 if TYPE_CHECKING:
-    from optuna_deepweeds.priors import PriorTrial
     from optuna_deepweeds.studies.storage import ResilientStorage
 
 _DEMO_SECONDS = 240.0
@@ -155,7 +153,7 @@ def run(
 
     Nothing is lost when it is interrupted: run the same command again, or `study resume NAME`.
     """
-    from optuna_deepweeds.studies import manager
+    from optuna_deepweeds.studies import manager, warm_start
     from optuna_deepweeds.studies.storage import open_storage
 
     # Everything that can be wrong is looked at before the storage is touched.
@@ -219,7 +217,7 @@ def run(
         name = _default_name(spec)
 
     is_alone = shipped_priors and not priors and not sources
-    shipped = manager.shipped_priors(spec) if is_alone else []
+    shipped = warm_start.shipped_priors(spec) if is_alone else []
     _check_checkpoints(task, storage_url)
     storage = _storage_if_there(spec, storage_url) if dry_run else open_storage(storage_url)
     is_new = storage is None or name not in manager.study_names(storage)
@@ -247,9 +245,14 @@ def run(
         for line in remarks(spec, task):
             info(line)
     if shipped and (study is None or not study.get_trials(deepcopy=False)):
-        _say_shipped(shipped)
+        names = ", ".join(dict.fromkeys(prior.source for prior in shipped))
+        n_first = min(PORTFOLIO_SIZE, len(shipped))
+        info(
+            f"Priors   {counted(len(shipped), 'shipped trial')} ({names}) inform the sampler, "
+            f"{n_first} of them are trained again first; --no-shipped-priors leaves them out"
+        )
         if study is not None and not dry_run:
-            manager.add_shipped(study, shipped)
+            warm_start.add_shipped(study, shipped)
     for match in manager.source_summary(spec, storage):
         info(
             f"Source {match.name}: {counted(match.n_used, 'trial')} to inform the sampler, "
@@ -296,17 +299,6 @@ def resume(name: str, budget: Budget, options: WorkerOptions, storage_url: str |
         check_device(options.device)
     manager.set_budget(study, budget, stop_when_flat=options.stop_when_flat)
     return work(study, task, options)
-
-
-def _say_shipped(priors: Sequence[PriorTrial]) -> None:
-    """Say on stderr that these prior trials of the package inform a study, if there are any."""
-    if priors:
-        names = ", ".join(dict.fromkeys(prior.source for prior in priors))
-        info(
-            f"Priors   {counted(len(priors), 'shipped trial')} ({names}) inform the sampler, "
-            f"{min(PORTFOLIO_SIZE, len(priors))} of them are trained again first; "
-            "--no-shipped-priors leaves them out"
-        )
 
 
 def _storage_if_there(spec: StudySpec, url: str | None) -> ResilientStorage | None:

@@ -96,7 +96,7 @@ class History:
         curve = self.curve(trial)
         last = max(curve, default=0)
         is_complete = trial.state == TrialState.COMPLETE
-        worth = tuple(trials.worth_at(curve, rung) for rung in self._rungs)
+        worth = tuple(trials.worths(curve, self._rungs))
         reached = sum(last >= rung for rung in self._rungs) - 1 if curve else -1
         return Standing(
             trial=trial,

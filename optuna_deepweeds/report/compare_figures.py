@@ -56,13 +56,14 @@ def incumbents(comparison: Comparison, axis: Axis) -> Drawing | None:
                 style = {"dash": "dash" if is_dashed else "solid", "shape": "hv", "color": ink}
                 traces.append(line(x[part], y[part], name, width=2.2, **style))
                 name = ""
+        traces.append(points(x[-1:], y[-1:], color=ink, size=7))
     if not traces:
         return None
     caption = (
-        "Median over seeds, band from the lower to the upper quartile; dashed from where a study "
-        "has ended, which keeps its best network."
+        "Median over seeds to the end of the last, band from the lower to the upper quartile; "
+        "dashed from where one has ended, which keeps its best network."
     )
-    figure = axes(traces, label, f"best {comparison.metric}", 400)
+    figure = axes(traces, label, f"best {comparison.metric}", 400, comparison.limits)
     title = f"Best network against {'epochs' if axis == 'epochs' else 'time'}"
     return Drawing(f"incumbent-{axis}", title, figure, caption)
 
@@ -73,7 +74,14 @@ def ranking(comparison: Comparison) -> Drawing | None:
     if not len(grid):
         return None
     traces = [
-        line(grid.tolist(), ranks[:, i].tolist(), m.label, color=method_colour(i), width=2.2)
+        line(
+            grid.tolist(),
+            ranks[:, i].tolist(),
+            m.label,
+            color=method_colour(i),
+            width=2.2,
+            shape="hv",
+        )
         for i, m in enumerate(comparison.methods)
     ]
     figure = axes(traces, "epochs trained", "mean rank", 320)
@@ -85,7 +93,7 @@ def ranking(comparison: Comparison) -> Drawing | None:
 def finals(comparison: Comparison) -> Drawing | None:
     """Final value of each seed."""
     columns = [(m.label, m.final, None) for m in comparison.methods]
-    figure = _columns(columns, f"best {comparison.metric}")
+    figure = _columns(columns, f"best {comparison.metric}", comparison.limits)
     if figure is None:
         return None
     caption, width = "One point a seed; the bar is the median.", 78 * len(columns)
@@ -107,14 +115,17 @@ def test_accuracies(comparison: Comparison) -> Drawing | None:
     caption += "one point a seed, the bar is the median."
     if shown:
         caption += " Grey diamonds: published, on another split of the same size."
-    figure, title = _columns(columns, "test accuracy"), "Test accuracy by sampler and pruner"
+    figure, title = (
+        _columns(columns, "test accuracy", (0.0, 1.0)),
+        "Test accuracy by sampler and pruner",
+    )
     return Drawing("test-accuracy", title, figure, caption, max(300, 78 * len(columns)))
 
 
 _Column = tuple[str, Mapping[Hashable, float], Published | None]
 
 
-def _columns(columns: Sequence[_Column], y_label: str) -> Any:
+def _columns(columns: Sequence[_Column], y_label: str, within: tuple[float, float]) -> Any:
     """One column a method: a point a seed, the median, and published values beside them."""
     traces: list[Any] = []
     name = "published (other split)"
@@ -137,7 +148,7 @@ def _columns(columns: Sequence[_Column], y_label: str) -> Any:
     labels = [label for label, _, _ in columns]
     is_long = sum(len(label) + 2 for label in labels) > 100
     return axes(
-        traces, "", y_label, tickvals=list(range(len(labels))), ticktext=labels,
+        traces, "", y_label, within=within, tickvals=list(range(len(labels))), ticktext=labels,
         range=(-0.5, len(labels) - 0.5), tickangle=-35 if is_long else None,
     )  # fmt: skip
 
@@ -159,13 +170,14 @@ def cumulative_maximum(comparison: Comparison) -> Drawing | None:
         for seed, view in method.views.items():
             x, y = _steps(view)
             if x:
+                traces.append(points(x[-1:], y[-1:], color=ink, size=5))
                 head = f"{method.label}, seed {seed}"
                 texts = [f"{head}, trial {n}: {v:.4g}" for n, v in zip(x, y, strict=True)]
                 traces.append(line(x, y, name, texts, color=ink, opacity=0.8, shape="hv"))
                 name = ""
     if not traces:
         return None
-    caption = "One line a study; trials that were stopped early count as trials."
+    caption = "One line a study, to its last trial; paused and stopped trials count too."
     x_axis: dict[str, Any] = {}
     if comparison.published:
         pairs = [
@@ -181,7 +193,8 @@ def cumulative_maximum(comparison: Comparison) -> Drawing | None:
         )
         ticks = [1, 3, 10, 30, 100, 300, 1000]
         x_axis = {"type": "log", "tickvals": ticks, "ticktext": [f"{n:,}" for n in ticks]}
-    figure = axes(traces, "trials", f"best {comparison.metric}", **x_axis)
+    label = f"best {comparison.metric}"
+    figure = axes(traces, "trials", label, within=comparison.limits, **x_axis)
     return Drawing("cumulative", "Cumulative best over trials", figure, caption)
 
 

@@ -21,7 +21,7 @@ COLOURS = {
 SCALE = [[0.0, "#d9a13b"], [0.5, "#8a919c"], [1.0, "#3f7fd4"]]
 """Colours of a quantity from low to high."""
 _METHODS = (
-    "#3f7fd4", "#d08a2e", "#1f9e77", "#c2477f", "#9468c4", "#7f8c3a", "#2fa4b8", "#a9604a",
+    "#3f7fd4", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8a919c", "#7f8c3a",
 )  # fmt: skip
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 _GRID = "rgba(138,145,156,0.25)"
@@ -93,7 +93,12 @@ def points(x: Values, y: Values, name: str = "", texts: Iterable[str] = (), **st
 
 def band(x: Values, low: Values, high: Values, colour: str) -> list[Any]:
     """Two traces that shade what lies between them."""
-    edge = {"mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False}
+    edge = {
+        "mode": "lines",
+        "line": {"width": 0, "shape": "hv"},
+        "hoverinfo": "skip",
+        "showlegend": False,
+    }
     red, green, blue = (int(colour[k : k + 2], 16) for k in (1, 3, 5))
     fill = {"fill": "tonexty", "fillcolor": f"rgba({red},{green},{blue},0.16)"}
     return [_scatter(x=x, y=list(low), **edge), _scatter(x=x, y=list(high), **edge, **fill)]
@@ -151,17 +156,6 @@ def styled(figure: Any, height: int) -> Any:
     figure.update_xaxes(automargin=True, title_standoff=6, **axis)
     figure.update_yaxes(automargin=True, title_standoff=6, **axis)
     return figure
-
-
-def titled(drawing: Drawing) -> Any:
-    """Its figure with its title, for where nothing else says it."""
-    layout = drawing.figure.layout
-    place = {"x": 0.0, "xref": "paper", "y": 1.0, "yref": "container", "yanchor": "top"}
-    return drawing.figure.update_layout(
-        title={"text": html.escape(drawing.title), "pad": {"t": 8}, **place},
-        margin={"t": layout.margin.t + 30},
-        height=layout.height + 30,
-    )
 
 
 def limits(traces: Iterable[Any]) -> tuple[float, float] | None:

@@ -108,7 +108,7 @@ def _ends(trials: Sequence[FrozenTrial], state: str, opacity: float) -> Any:
 def spending(view: StudyView) -> Drawing | None:
     """The incumbent against the epochs that it cost, a point at each trial that is complete."""
     run = trajectory(view)
-    if not len(run.values) or not run.total_epochs:
+    if len(run.values) < 2 or not run.total_epochs:
         return None
     rises = np.flatnonzero(np.diff(run.values)) + 1
     shown = thinned(range(len(run.values)), rises.tolist())

@@ -36,10 +36,10 @@ def optuna_plots(view: StudyView) -> list[Drawing]:
     plots = []
     if len(view.trials) > 1 and view.ranked:
         plots.append(_history(view))
-    if any(t.datetime_start for t in view.trials):
+    if sum(t.datetime_start is not None for t in view.trials) > 1:
         plots.append(_timeline(view))
     ended = cleaned(view)
-    if not ended:
+    if len(ended) < 2:
         return plots
     best_first = sorted(ended, key=lambda t: -view.sign * t.values[0])
     best = ended.index(best_first[0])
@@ -79,8 +79,9 @@ def _history(view: StudyView) -> Drawing:
         if cut := [t for t in cut if view.end_of(t) is not None]:
             x, y = [t.number for t in cut], [view.end_of(t) for t in cut]
             figure.add_trace(points(x, y, state, color=COLOURS[state], size=5))
-            caption = "Paused and stopped trials stand where they are expected to end."
+            caption = view.where_they_stand
     figure.update_yaxes(**reach(figure.data, view.limits))
+    figure.update_xaxes(dtick=1 if len(view.trials) < 9 else None)
     caption += some_of(shown, len(found))
     return Drawing("history", "Optimisation history", styled(figure, 340), caption)
 
@@ -123,6 +124,7 @@ def _slices(view: StudyView, ended: Sequence[FrozenTrial], best: int) -> Drawing
     shown = thinned(ended, [best])
     figure = visualization.plot_slice(FixedStudy(view.direction, shown), target_name=view.metric)
     figure.update_traces(showlegend=False, marker_colorscale=SCALE)
+    figure.update_xaxes(tickangle=0)
     figure.update_yaxes(**reach(figure.data, view.limits))
     n_params = _n_params(shown)
     n_rows = -(-n_params // _SLICES_A_ROW)
@@ -137,10 +139,7 @@ def _slices(view: StudyView, ended: Sequence[FrozenTrial], best: int) -> Drawing
             figure.layout[f"yaxis{axis}"].update(side)
             if figure.layout[f"xaxis{axis}"].type == "log":
                 _few_ticks(figure, axis)
-    caption = (
-        "Each trial where it ended or is expected to end; a parameter that is inactive in a trial "
-        "is left out there."
-    ) + some_of(shown, len(ended))
+    caption = view.where_they_stand + some_of(shown, len(ended))
     return Drawing("slices", "Slices", styled(figure, 240 * n_rows), caption, 210 * columns)
 
 

@@ -44,13 +44,15 @@ def standing(progress: Progress, metric: str = "value") -> str:
     p = progress
     if p.finished + p.failed + p.running == 0:
         return f"No trial has run yet{f'; {p.waiting} wait' if p.waiting else ''}."
-    parts = [f"{p.complete} complete"]
+    parts = []
     for n, word in (
+        (p.complete, "complete"),
         (p.paused, "paused"), (p.stopped, "stopped"), (p.continued, "of them continued"),
         (p.failed, "failed"), (p.running, "running"), (p.waiting, "waiting"),
     ):  # fmt: skip
         parts += [f"{n} {word}"] * bool(n)
-    text = f"{counted(p.finished, 'finished trial')}: {', '.join(parts)}."
+    head = counted(p.finished, "finished trial") if p.finished else "No finished trial"
+    text = f"{head}: {', '.join(parts)}."
     if p.best is not None and p.best.value is not None:
         text += f" Best {metric}: {p.best.value:.4g} in trial {p.best.number}."
     elif p.finished:
@@ -77,7 +79,7 @@ def flatness(user_attrs: Mapping[str, Any], metric: str = "value") -> str:
     epochs = f"{counted(found['epochs'], 'epoch')}, " if found["epochs"] else ""
     return (
         f"Saved by ending when flat: {epochs}{duration(found['seconds'])}, expected to gain "
-        f"{found['gain']:.2g} of {metric} at most, less than a tenth of all gains so far, "
+        f"about {found['gain']:.2g} of {metric}, less than a tenth of all gains so far, "
         f"{found['worth']:.2g}."
     )
 

@@ -49,32 +49,35 @@ class Table:
 def cards(view: StudyView) -> list[tuple[str, str]]:
     """(label, figure) of the summary's head."""
     p = view.progress
-    best = "–" if p.best is None or p.best.value is None else f"{p.best.value:.4g}"
-    found = [
-        (f"best {view.metric}", best),
+    share = saved_share(p, view.epochs) if p.epochs else None
+    found = (
+        (f"best {view.metric}", p.best and f"{p.best.value:.4g}"),
         ("finished trials", f"{p.finished:,}"),
-        ("epochs trained", f"{p.epochs:,}"),
+        ("epochs trained", p.epochs and f"{p.epochs:,}"),
+        ("epochs saved", share and f"{share:.0%}"),
         ("time", duration(p.seconds)),
-    ]
-    share = saved_share(p, view.epochs)
-    if share is not None and p.epochs:
-        found.insert(3, ("epochs saved", f"{share:.0%}"))
-    return found
+    )
+    return [(label, figure) for label, figure in found if figure]
 
 
 def spec_table(view: StudyView) -> Table:
     """The specification and the budget."""
-    hidden = {"direction", "metric", "space_data"}
-    if view.spec.get("kind", "images") != "images":
-        hidden |= {"fold", "size"}
+    kind = view.spec.get("kind", "images")
+    hidden = {"direction", "metric", "space_data", "kind", "dataset_fingerprint"}
+    hidden |= set() if kind == "images" else {"fold", "size"}
+    hidden |= set() if view.has_priors else {"priors"}
+    names = {} if kind == "images" else {"dataset": kind}
     rows = [
-        (name.replace("_", " "), cell(value, "g")[: 12 if name == "dataset_fingerprint" else None])
+        (names.get(name, name.replace("_", " ")), cell(value, "g"))
         for name, value in view.spec.items()
         if value not in (None, "", [], ()) and name not in hidden
     ]
     rows.append(("objective", f"{view.direction.name.lower()} {view.metric}"))
-    budget = view.stored(attributes.BUDGET)
-    limits = [f"{cell(v, 'g')} {k}" for k, v in budget.items() if v is not None]
+    limits = [
+        duration(v) if k == "seconds" else counted(v, k.removesuffix("s"))
+        for k, v in view.stored(attributes.BUDGET).items()
+        if type(v) in (int, float)
+    ]
     if limits:
         rows.append(("budget", ", ".join(limits)))
     return Table(("setting", "value"), tuple(rows))
@@ -196,22 +199,26 @@ def evaluation_tables(view: StudyView) -> list[tuple[str, Table]]:
     if (note := NOTES.get(str(stored.get("dataset")))) is not None:
         settings.append(("scenes", note))
     found = [("", Table(("setting", "value"), tuple(settings)))] if settings else []
-    trials = [t for t in stored.get("trials") or [] if isinstance(t, Mapping)]
-    if trials:
-        columns = ("trial", "valid_accuracy", "mean", "sd", "macro_f1", "seeds")
-        heads = ("trial", "validation", "test mean", "sd", "macro F1", "seeds")
-        title = "Retrained networks on images never looked at"
-        found.append((title, _pick(trials, columns, heads)))
-        confusion = confusion_table(stored)
-        if confusion is not None:
-            title = f"Confusion of trial {trials[0].get('trial')}"
-            found.append((f"{title}: true classes in rows, predicted in columns", confusion))
+    tested, confusion = tested_table(view), confusion_table(stored)
+    if tested is not None:
+        found.append(("Retrained networks on images never looked at", tested))
+    if confusion is not None:
+        title = f"Confusion of trial {stored['trials'][0].get('trial')}"
+        found.append((f"{title}: true classes in rows, predicted in columns", confusion))
     published = published_rows(stored.get("dataset"))
     if published:
         keys = ("sampler", "pruner", "mean", "seeds")
         title = "Published on the same task (other images in each split)"
         found.append((title, _pick(published, keys, keys)))
     return found
+
+
+def tested_table(view: StudyView) -> Table | None:
+    """The retrained networks on the test images; None without any."""
+    trials = view.stored(attributes.EVALUATION).get("trials") or []
+    columns = ("trial", "valid_accuracy", "mean", "sd", "macro_f1", "seeds")
+    heads = ("trial", "validation", "test mean", "sd", "macro F1", "seeds")
+    return _pick(trials, columns, heads) if trials else None
 
 
 def confusion_table(stored: Mapping[str, Any]) -> Table | None:

@@ -77,6 +77,12 @@ class StudyView:
         return cls._made(name, row.directions[0], row.metric_names, row.user_attrs, trials)
 
     @classmethod
+    def frozen(cls, study: Any, trials: Sequence[FrozenTrial]) -> StudyView:
+        """A study with one objective as Optuna's storages hand it out, and all its trials."""
+        names = study.system_attrs.get("study:metric_names")
+        return cls._made(study.study_name, study.directions[0], names, study.user_attrs, trials)
+
+    @classmethod
     def _made(
         cls,
         name: str,
@@ -169,6 +175,18 @@ class StudyView:
         else:
             value = trial.value if trial.state == TrialState.COMPLETE else None
         return value if value is not None and math.isfinite(value) else None
+
+    @property
+    def where_they_stand(self) -> str:
+        """What `end_of` is of the trials that were paused or stopped; empty without any."""
+        if not self.progress.pruned:
+            return ""
+        if any(f.outcome is None for f in self.outlook.values()):
+            return "Paused and stopped trials stand where they are expected to end."
+        return (
+            "Paused and stopped trials stand at their last value: nothing is foreseen before "
+            "three trials are complete."
+        )
 
     def again(self, trial: FrozenTrial) -> str | None:
         """The command that trains `trial` again; None of one that no worker has trained."""

@@ -14,7 +14,7 @@ from typing import Any
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from optuna_deepweeds import attributes
+from optuna_deepweeds import attributes, clock
 from optuna_deepweeds.trials import (
     FINISHED,
     is_paused,
@@ -143,7 +143,7 @@ def progress(
         waiting=states.count(TrialState.WAITING),
         continued=len(finished) - len({root(t) for t in finished}),
         epochs=sum(epochs_trained(t) for t in trials),
-        seconds=active_seconds(trials, now or datetime.now(UTC)),
+        seconds=active_seconds(trials, now or clock.now()),
         best=best_trial(trials, direction),
         paused=sum(map(is_paused, finished)),
         held=sum(_held(t) for t in trials if t.state == TrialState.RUNNING),

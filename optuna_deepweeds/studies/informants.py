@@ -15,8 +15,6 @@ from optuna.trial import FrozenTrial, TrialState
 
 from optuna_deepweeds import attributes
 from optuna_deepweeds.errors import InvalidInputError
-from optuna_deepweeds.priors import PriorTrial
-from optuna_deepweeds.spaces import SearchSpace
 from optuna_deepweeds.studies.spec import COMPANION_SUFFIX, named_companions
 from optuna_deepweeds.trials import sign
 
@@ -84,21 +82,6 @@ def imported_sources(study: optuna.Study) -> list[PriorSource]:
         by_origin[str(trial.user_attrs.get(attributes.PRIOR, ""))].append(trial)
     name = study.study_name
     return [_source(f"{name}/{key}", study, trials) for key, trials in sorted(by_origin.items())]
-
-
-def together_best(space: SearchSpace, rows: Mapping[str, PriorTrial], n: int) -> list[str]:
-    """Keys of the `n` rows whose configurations together serve all their sources best."""
-    from optuna_deepweeds.samplers import PriorSource, portfolio
-
-    by_source: dict[str, list[PriorTrial]] = defaultdict(list)
-    for row in rows.values():
-        by_source[row.source].append(row)
-    sources = [
-        PriorSource(name, [row.params for row in told], [-row.loss for row in told])
-        for name, told in by_source.items()
-    ]
-    chosen = portfolio(sources, space.distributions, n, space)
-    return [next(key for key, row in rows.items() if row.params == params) for params in chosen]
 
 
 def _source(name: str, study: optuna.Study, trials: Sequence[FrozenTrial]) -> PriorSource:

@@ -10,7 +10,6 @@ import shlex
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,13 +27,12 @@ from optuna_deepweeds.priors import (
     import_priors,
     match_priors,
     read_priors,
-    read_shipped,
     read_study,
     with_metric,
 )
 from optuna_deepweeds.pruners import make_pruner
-from optuna_deepweeds.samplers import PORTFOLIO_SIZE, make_sampler, takes_priors
-from optuna_deepweeds.spaces import SPACES, SearchSpace, seen_space
+from optuna_deepweeds.samplers import make_sampler
+from optuna_deepweeds.spaces import SearchSpace, seen_space
 from optuna_deepweeds.studies import informants
 from optuna_deepweeds.studies.checkpoints import CheckpointFolder, default_base, new_uid
 from optuna_deepweeds.studies.spec import COMPANION_SUFFIX, Budget, StudySpec, refuse_old_form
@@ -297,20 +295,6 @@ def add_priors(
     return run_locked(study._storage, study._study_id, add)
 
 
-def shipped_priors(spec: StudySpec) -> list[PriorTrial]:
-    """The trials that come with the package, as far as they are of use to a study: of images, in
-    a space of the package, with a sampler that takes priors."""
-    if spec.kind != "images" or spec.space_data is not None or not takes_priors(spec.sampler):
-        return []
-    return [*_matched(read_shipped(), spec, SPACES[spec.space]).kept]
-
-
-def add_shipped(study: optuna.Study, priors: Sequence[PriorTrial]) -> ImportSummary:
-    """Import `shipped_priors`; the study begins with what together served all their tasks best."""
-    choose = partial(informants.together_best, SPACES[study_spec(study).space])
-    return add_priors(study, priors, enqueue_best=PORTFOLIO_SIZE, choose=choose)
-
-
 def preview_priors(
     priors: Sequence[PriorTrial], spec: StudySpec, study: optuna.Study | None
 ) -> Matching:
@@ -319,10 +303,6 @@ def preview_priors(
     if space is None:
         assert study is not None  # Nothing else tells what is searched.
         space = _seen_space(study)
-    return _matched(priors, spec, space)
-
-
-def _matched(priors: Sequence[PriorTrial], spec: StudySpec, space: SearchSpace) -> Matching:
     return match_priors(
         priors,
         space,

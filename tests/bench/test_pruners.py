@@ -254,11 +254,15 @@ def test_quick_needs_no_options(source: str, capsys: pytest.CaptureFixture[str])
 
 
 def test_the_command_shows_the_effect_of_priors(
-    sources: list[str], capsys: pytest.CaptureFixture[str]
+    sources: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    picture = tmp_path / "figures" / "warm.png"
     curves = [word for source in sources for word in ("--curves", source)]
     options = ("--pruners", "none", "--samplers", "rf_ei", "--seeds", "2", "--budgets", "1,2")
-    assert _command(*curves, *options, "-f", "json", "--priors", "well") == 0
+    assert (
+        _command(*curves, *options, "-f", "json", "--priors", "well", "--png", str(picture)) == 0
+    )
+    assert picture.read_bytes().startswith(b"\x89PNG")
     rows = json.loads(capsys.readouterr().out)
     assert [row["priors"] for row in rows] == ["none", "well"]
     assert tuple(rows[0]) == warm_start_columns((1, 2))

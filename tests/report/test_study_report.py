@@ -45,8 +45,9 @@ def page(study: optuna.Study, path: Path) -> tuple[str, str]:
 def test_page_has_every_part(study: optuna.Study, tmp_path: Path) -> None:
     _, seen = page(study, tmp_path / "r.html")
     for part in (
-        "Learning curves", "Optimisation history", "Best trials", "Importance",
-        "Slices", "Parallel coordinates", "Timeline", "Foreseen and what came", "Every trial",
+        "Learning curves", "Optimisation history", "Best trials",
+        "Parameter importance", "Slices", "Parallel coordinates", "Timeline",
+        "Foreseen and what came", "Every trial",
         "Settings",
     ):  # fmt: skip
         assert part in seen
@@ -199,10 +200,29 @@ def test_history_shows_final_values_where_they_differ_from_the_last_report() -> 
     assert drawn.layout.yaxis.range == pytest.approx((0.9, 1.1))  # Not from -1 to 1.
 
 
-def test_one_finished_trial_is_seen_against_what_it_cost() -> None:
-    figure = study_figures(view_of([trial_at(0, 1, 0.5, 5)]))["spending"].figure
-    assert [t.y for t in figure.data if t.mode == "markers"] == [(0.5,)]
-    assert figure.layout.yaxis.range == pytest.approx((0.45, 0.55))
+def test_what_there_is_nothing_of_has_no_heading(tmp_path: Path) -> None:
+    lone = optuna.create_study()
+    lone.add_trials([trial_at(0, 1, 0.5, 5)])
+    assert set(study_figures(StudyView.of(lone))) == {"learning-curves"}
+    _, seen = page(lone, tmp_path / "r.html")
+    for heading in ("Progress", "Parameters", "Foreseen and what came", "Failures"):
+        assert heading not in seen
+
+
+def test_paused_trials_stand_where_they_are_expected_to_end_as_of_now() -> None:
+    paused = [trial_at(i, i + 1, 0.2, 1, state=optuna.trial.TrialState.PRUNED,
+                       ANTICIPATION={"epoch": 1, "expected": 0.2, "decision": "pause"})
+              for i in range(2)]  # fmt: skip
+    complete = [trial_at(9 + i, 10 + i, 0.5, 1) for i in range(3)]
+    for i, trial in enumerate(complete):
+        trial.intermediate_values = {1: 0.2, 2: 0.6 + i / 100}
+        trial.values = [0.6 + i / 100]
+    few, all_of = view_of([*paused, *complete[:2]]), view_of([*paused, *complete])
+    assert few.end_of(few.trials[0]) == 0.2 and "three trials" in few.where_they_stand
+    assert all_of.end_of(all_of.trials[0]) == pytest.approx(0.61)
+    assert "expected to end" in study_figures(all_of)["history"].caption
+    curves = study_figures(all_of)["learning-curves"].figure
+    assert {"paused (2)", "where they would end (2)"} <= {trace.name for trace in curves.data}
 
 
 def test_damaged_attributes_cost_no_page(tmp_path: Path) -> None:
@@ -222,16 +242,19 @@ def test_narrow_screens_scroll_wide_figures(study: optuna.Study) -> None:
 
 
 def test_note_tells_state_and_how_to_resume(study: optuna.Study) -> None:
-    text = note(StudyView.of(study))
-    assert "18 finished trials" in text and "random" in text
+    text = note(StudyView.of(study), {"curves": "/artifacts/1/x"})
+    assert text.startswith("![Learning curves](/artifacts/1/x)") and "18 finished trials" in text
     assert "`optuna-deepweeds study resume 'study <0> & more'`" in text
-    assert "### Best trials" in text
+    assert "### Best trials" in text and "![Foreseen" not in text
 
 
 def test_no_name_opens_the_note_to_html() -> None:
     study = optuna.create_study(study_name="a` <img src=x> ``b")
     study.set_user_attr(attributes.SPEC, {"space": "`<script>`"})
-    text = note(StudyView.of(study))
+    trial = study.ask()
+    trial.set_user_attr(attributes.FAILURE, "<script>")
+    study.tell(trial, state=optuna.trial.TrialState.FAIL)
+    text = note(StudyView.of(study), {})
     assert "```optuna" not in text and "``` optuna-deepweeds study resume 'a` <img" in text
     assert "<script>" not in text
 
@@ -242,33 +265,4 @@ def test_published_twice_is_one_note() -> None:
         publish(study)
     from optuna_dashboard import get_note
 
-    assert get_note(study) == note(StudyView.of(study))
-    attrs = study._storage.get_study_system_attrs(study._study_id)
-    assert any("deepweeds-learning-curves" in key for key in attrs)
-
-
-@pytest.mark.parametrize("why", ["nothing to draw", "not drawn for more than 0 trials"])
-def test_a_figure_that_is_not_drawn_any_more_goes(
-    why: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
-
-    def saved() -> str:
-        attrs = study._storage.get_study_system_attrs(study._study_id)
-        return str(get_plotly_graph_objects(attrs)["deepweeds-learning-curves"])
-
-    study = optuna.create_study()
-    killed = study.ask()
-    killed.report(0.5, 1)
-    study.tell(killed, state=optuna.trial.TrialState.FAIL)
-    publish(study)
-    assert why not in saved()
-    if why == "nothing to draw":
-        # It is run again from its first epoch: there is no curve any more.
-        study.enqueue_trial({}, user_attrs={attributes.RETRY_OF: 0})
-    else:
-        monkeypatch.setattr("optuna_deepweeds.report.dashboard_note._MAX_TRIALS", 0)
-    publish(study)
-    assert f"Learning curves: {why}" in saved()
-    attrs = study._storage.get_study_system_attrs(study._study_id)
-    assert not any("deepweeds-anticipation" in key for key in attrs)
+    assert get_note(study) == note(StudyView.of(study), {})

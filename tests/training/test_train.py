@@ -103,6 +103,15 @@ def test_resumed_run_ends_as_the_uninterrupted_one(
     assert all(torch.equal(one, other) for one, other in zip(*states, strict=True))
 
 
+def test_a_checkpoint_of_another_torch_is_gone_on_with(fit: Fit) -> None:
+    # Saved after the second epoch of this run by torch 2.13.0+cpu.
+    path = Path(__file__).with_name("written-by-torch-2.13.pt")
+    run, seen = partial(fit, seed=5, epochs=4), list[EpochReport]()
+    resumed = run(resume_from=path, on_epoch=seen.append)
+    assert [report.epoch for report in seen] == [3, 4]
+    assert resumed.train_losses == pytest.approx(run().train_losses, rel=0.01)
+
+
 def test_checkpoint_of_the_last_epoch_gives_the_network_without_training(
     squares: Dataset, fit: Fit, tmp_path: Path
 ) -> None:
