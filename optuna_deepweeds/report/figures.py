@@ -65,7 +65,7 @@ def learning_curves(view: StudyView) -> Drawing | None:
             for f in expected
         ]
         name, y = f"where they would end ({len(expected)})", [f.expected for f in expected]
-        style = {"symbol": "diamond", "color": COLOURS["paused"], "opacity": 0.45}
+        style = {"symbol": "diamond", "color": COLOURS["grid"], "opacity": 0.5}
         traces.append(points([view.epochs or last] * len(y), y, name, texts, size=5, **style))
     if best is not None and best.intermediate_values:
         name = f"best: trial {best.number}"

@@ -165,6 +165,8 @@ def _parallel(view: StudyView, best_first: Sequence[FrozenTrial]) -> Drawing:
     figure.data = [*lines, bar]
     bar.marker.colorscale = SCALE
     figure.update_xaxes(tickangle=-30)
+    for note in figure.layout.annotations:
+        note.font.color = None  # Of the page.
     caption = f"The best {_MAX_THREADS} of {n:,} trials." if n > _MAX_THREADS else ""
     width = 78 * (_n_params(shown) + 1)
     return Drawing("parallel", "Parallel coordinates", styled(figure, 430), caption, width)

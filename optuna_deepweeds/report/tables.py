@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
@@ -72,7 +73,7 @@ def spec_table(view: StudyView) -> Table:
         for name, value in view.spec.items()
         if value not in (None, "", [], ()) and name not in hidden
     ]
-    rows.append(("objective", f"{view.direction.name.lower()} {view.metric}"))
+    rows.append(("goal", f"{view.direction.name.lower()} {view.metric}"))
     limits = [
         duration(v) if k == "seconds" else counted(v, k.removesuffix("s"))
         for k, v in view.stored(attributes.BUDGET).items()
@@ -103,7 +104,10 @@ def trial_table(view: StudyView) -> Table:
     for trial in view.trials:
         row = trial_row(trial, view.outlook, view.replaced)
         rows.append((*(row[name] for name in columns), view.again(trial)))
-    return Table(("trial", *columns[1:], "trains it again"), tuple(rows))
+    heads = ("trial", *columns[1:], "trains it again")
+    is_told = [i == 0 or any(row[i] for row in rows) for i in range(len(heads))]
+    heads, *rows = (tuple(compress(row, is_told)) for row in (heads, *rows))
+    return Table(heads, tuple(rows))
 
 
 def trial_row(
