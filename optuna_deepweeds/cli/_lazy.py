@@ -105,6 +105,7 @@ study compare random-1 random-2 forest-1 forest-2
 study compare a b c --pairs --baseline 'random + none'
 study compare a b --html compare.html --png figures/
 study export mine mine.jsonl.gz
+study export mine runs/ --to tensorboard
 study import mine.jsonl.gz --storage other.db
 study import mine.jsonl.gz --name copy
 study fork mine mine-2

@@ -191,10 +191,13 @@ budget_options = together(
 
 
 class Output(click.Path):
-    """A file, or a folder, that a command writes at its end: refused at once if it cannot be."""
+    """A file, or a folder, or either, that a command writes at its end: refused at once if it
+    cannot be."""
 
-    def __init__(self, *, is_folder: bool = False) -> None:
-        super().__init__(path_type=Path, file_okay=not is_folder, dir_okay=is_folder)
+    def __init__(self, *, is_folder: bool | None = False) -> None:
+        super().__init__(
+            path_type=Path, file_okay=is_folder is not True, dir_okay=is_folder is not False
+        )
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         path = Path(os.fsdecode(super().convert(value, param, ctx)))

@@ -17,6 +17,7 @@ from optuna_deepweeds.cli._bench import (
     names,
     option,
     output_file,
+    output_option,
     processes_option,
     seeds_option,
     tell,
@@ -113,11 +114,7 @@ def _telling(
     help="Measure only what a decision costs on SQLite once N trials are stored, on the first "
     "curves.",
 )
-@click.option(
-    "--output",
-    type=output_file,
-    help="Results file (JSON lines) of all runs; those already in it are not run again.",
-)
+@output_option()
 @click.option(
     "--png",
     type=output_file,
@@ -227,11 +224,7 @@ def pruners(
 )
 @seeds_option(default="3")
 @processes_option
-@click.option(
-    "--output",
-    type=output_file,
-    help="Results file (JSON lines) of all runs; those already in it are not run again.",
-)
+@output_option()
 @format_option
 def ending(
     patterns: tuple[str, ...],

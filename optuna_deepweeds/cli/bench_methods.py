@@ -11,7 +11,7 @@ from optuna_deepweeds.cli._bench import (
     counts,
     names,
     option,
-    output_file,
+    output_option,
     processes_option,
     seeds_option,
     tell,
@@ -40,12 +40,7 @@ _COST_TASK = "protein_structure"
 @seeds_option(default="20")
 @option("--budget", default=100, type=click.IntRange(min=1))
 @processes_option
-@option(
-    "--output",
-    type=output_file,
-    default=Path("bench_samplers.jsonl"),
-    help="Results file (JSON lines); finished runs in it are not run again.",
-)
+@output_option(default=Path("bench_samplers.jsonl"))
 @option(
     "--priors",
     default="none",

@@ -79,7 +79,7 @@ def flatness(user_attrs: Mapping[str, Any], metric: str = "value") -> str:
     epochs = f"{counted(found['epochs'], 'epoch')}, " if found["epochs"] else ""
     return (
         f"Saved by ending when flat: {epochs}{duration(found['seconds'])}, expected to gain "
-        f"{found['gain']:.2g} of {metric} at most, less than a tenth of all gains so far, "
+        f"about {found['gain']:.2g} of {metric}, less than a tenth of all gains so far, "
         f"{found['worth']:.2g}."
     )
 

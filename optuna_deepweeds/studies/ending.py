@@ -96,7 +96,7 @@ class Outlook:
     """What the rest of a study's budget promises.
 
     Attributes:
-        gain: By how much the best value is expected to improve, at most.
+        gain: By how much the best value is expected to improve.
         worth: The least gain to go on for: a share of the distance from the median of the first
             trials to the best of all, which any scale has.
         epochs: That the rest takes at the pace so far.
@@ -194,7 +194,7 @@ def outlook(
 ) -> Outlook | None:
     """What the rest of a study's budget promises, or None as long as too little is known.
 
-    No more than what a share as large of all that is spent has brought: in the mean over all
+    What a share as large of all that is spent has brought: in the mean over all
     orders of the networks, the k-th best is ahead of the next by a gap that lies in that share
     only if the k best all do. As a search nears its end it finds the best again and again, and
     the gaps close. Nothing is said before a third of the budget is spent.

@@ -130,7 +130,7 @@ def test_a_study_ends_when_it_is_flat_and_says_what_that_saved(here: Command) ->
     done = here(*run, "--stop-when", "flat")
     assert done.code == 0
     assert done.err.count("Ended: the study has become flat.\n") == 1
-    assert "\nSaved by ending when flat: " in done.err and " of value at most, less " in done.err
+    assert "\nSaved by ending when flat: " in done.err and " of value, less than a " in done.err
     assert "study resume mine\n" in done.err
     status = here("study", "status", "mine", "-f", "json").json
     assert status["trials_finished"] < 80 and status["flat_gain"] >= 0
@@ -159,7 +159,6 @@ def test_a_mistake_in_an_objective_ends_the_study_soon(here: Command, name: str)
         (("--objective", "my.py:three"), "takes (trial, a, b)"),
         (("--objective", "my.py:Made"), "is a class"),
         (("--objective", "my.py:SPACE"), "is no function"),
-        (("--objective", "my.py:objectiv"), "Did you mean 'objective'"),
         (("--objective", "no.py"), "no file"),
         (("--objective", "my.py", "--thaw"), "--thaw needs a task that saves"),
         (("--objective", "my.py", "--dataset", "demo"), "--dataset"),
@@ -167,7 +166,6 @@ def test_a_mistake_in_an_objective_ends_the_study_soon(here: Command, name: str)
         (("--objective", "my.py", "--max-resource", 0), "epochs >= 1"),
         (("--objective", "my.py", "--direction", "up"), "minimize"),
         (("--script", "true"), "needs --space"),
-        (("--script", "nosuchprogram", "--space", "my.py:SPACE"), "no program"),
         (("--script", "python none.py", "--space", "my.py:SPACE"), "no file none.py"),
         (("--metric", "loss"), "are of --objective and --script"),
         (("--dataset", "demo", "--space", "my.py:SPACE"), "training knows no 'x'"),
