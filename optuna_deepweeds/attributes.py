@@ -16,6 +16,9 @@ BUDGET = _PREFIX + "budget"
 STOP = _PREFIX + "stop"
 """str: time (UTC) at which the study was asked to stop, or None; workers finish their trials and
 leave."""
+FLAT = _PREFIX + "flat"
+"""dict: what the rest of the budget promised when the study ended as flat (see
+`studies.ending.Outlook`), or None."""
 UID = _PREFIX + "uid"
 """str: random identity of a study; it names the folder of its checkpoints, so that a new study
 of an old name never meets the files of its predecessor."""

@@ -8,6 +8,7 @@ trials trains one network; its first trial is the root.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -79,6 +80,11 @@ def was_interrupted(trial: FrozenTrial) -> bool:
     return trial.state == TrialState.FAIL and bool(trial.system_attrs.get(INTERRUPTED))
 
 
+def is_paused(trial: FrozenTrial) -> bool:
+    """Whether the pruner has stopped `trial` only for now, and may go on with it."""
+    return trial.state == TrialState.PRUNED and forecast(trial).get("decision") == "pause"
+
+
 def forecast(trial: FrozenTrial) -> Mapping[str, Any]:
     """What the pruner foresaw at its last decision (see `ANTICIPATION`); empty if nothing."""
     stored = trial.user_attrs.get(ANTICIPATION)
@@ -101,25 +107,28 @@ def expected_end(trial: FrozenTrial) -> float | None:
     return float(value)
 
 
-def worth_at(curve: Mapping[int, float], step: int) -> float:
-    """What a trial is worth at a step: the mean of its last ceil(step / 2) reports up to there.
+def worths(curve: Mapping[int, float], steps: Iterable[int]) -> list[float]:
+    """What a trial is worth at steps: the mean of its last ceil(step / 2) reports up to there.
 
-    A curve with gaps that jumps over the step is read up to its first report after it.
+    A curve with gaps that jumps over a step is read up to its first report after it.
 
     Args:
         curve: Reports by step, in any order, larger is better.
-        step: At least 1.
+        steps: Each at least 1.
 
     Returns:
-        NaN when the curve has not come to the step, minus infinity when one of these reports is
+        NaN where the curve has not come to the step, minus infinity where one of these reports is
         not finite.
     """
-    at = min((s for s in curve if s >= step), default=None)
-    if at is None:
-        return math.nan
-    steps = sorted(s for s in curve if s <= at)[-((step + 1) // 2) :]
-    value = sum(curve[s] for s in steps) / len(steps)
-    return value if math.isfinite(value) else -math.inf
+    reported = sorted(curve)
+    values = [curve[step] for step in reported]
+    found = []
+    for step in steps:
+        end = bisect_left(reported, step) + 1
+        last = values[max(0, end - (step + 1) // 2) : end]
+        mean = sum(last) / len(last) if end <= len(values) else math.nan
+        found.append(mean if math.isfinite(mean) or end > len(values) else -math.inf)
+    return found
 
 
 def are_opposed(early: Sequence[float], late: Sequence[float]) -> bool:

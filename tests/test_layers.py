@@ -14,7 +14,17 @@ import optuna_deepweeds
 
 PACKAGE = Path(optuna_deepweeds.__file__).parent
 
-BASE = {"trials", "files", "schema", "pyfile", "processes", "seeds", "attributes", "errors"}
+BASE = {
+    "trials",
+    "files",
+    "schema",
+    "pyfile",
+    "processes",
+    "seeds",
+    "clock",
+    "attributes",
+    "errors",
+}
 GROUND = {"spaces", "datasets"} | BASE
 WORKSHOPS = {"samplers", "pruners", "priors", "training"}
 MAY_IMPORT = {
@@ -37,6 +47,7 @@ MAY_IMPORT = {
     "pyfile": {"errors", "schema"},
     "processes": set(),
     "seeds": set(),
+    "clock": set(),
     "errors": set(),
     "attributes": set(),
 }

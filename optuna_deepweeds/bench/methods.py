@@ -132,5 +132,4 @@ def make_pruner(text: str, *, max_resource: int, seed: int) -> BasePruner:
 
 def takes_priors(sampler: str) -> bool:
     """Whether the sampler of this description can be given evaluations of other tasks."""
-    path, _ = samplers.SAMPLERS.get(parse(sampler)[0], ("optuna.", ""))
-    return not path.startswith("optuna.")
+    return samplers.takes_priors(parse(sampler)[0])

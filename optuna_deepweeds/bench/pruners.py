@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,13 +21,12 @@ from optuna_deepweeds.bench.methods import (
     make_sampler,
     takes_priors,
 )
+from optuna_deepweeds.bench.priors import NO_PRIORS
 from optuna_deepweeds.bench.replay import Simulation, generator
 from optuna_deepweeds.bench.results import Cell
 from optuna_deepweeds.errors import InvalidInputError
-from optuna_deepweeds.schema import choose
+from optuna_deepweeds.samplers import portfolio
 from optuna_deepweeds.seeds import derive
-
-NO_PRIORS = "none"
 
 
 def grid(
@@ -54,7 +53,7 @@ def grid(
         workers: Simulated workers.
         noises: Standard deviations of the noise on reports.
         given: What samplers are given beforehand of the other tasks of the family: `NO_PRIORS`
-            or one of `priors.KINDS`.
+            or as `priors.parse` reads it.
         budget: Full trainings to pay for.
         seeds: Of the order, the noise, sampler, pruner and priors.
 
@@ -64,7 +63,7 @@ def grid(
     """
     kinds = list(dict.fromkeys((NO_PRIORS, *given)))
     for kind in kinds:
-        choose("kind of priors", kind, (NO_PRIORS, *priors.KINDS))
+        priors.parse(kind)
     for sampler in samplers:
         make_sampler(sampler, seed=0)  # what is refused is refused before the first run
     pairs = [(s, p) for s in samplers for p in pruners if p != DYHPO]
@@ -121,13 +120,18 @@ def run_cell(cell: Cell, dyhpo_python: str | None = None) -> dict[str, Any]:
     seed = derive(cell.seed, "method", table.name)
     sampler: BaseSampler
     pruner: BasePruner
+    enqueued: Sequence[Mapping[str, Any]] = ()
     if method["pruner"] == DYHPO:
         sampler = pruner = DyHPO(table, seed=seed, python=dyhpo_python)
     else:
-        known = priors.of_curves(others, table.name, seed=cell.seed, kind=method["priors"])
+        kind, n_enqueued = priors.parse(method["priors"])
+        known = priors.of_curves(others, table, seed=cell.seed, kind=kind)
+        enqueued = portfolio(known, table.distributions, n_enqueued, table.space)
         sampler = make_sampler(method["sampler"], seed=seed, space=table.space, priors=known)
         pruner = make_pruner(method["pruner"], max_resource=n_epochs, seed=seed)
-    simulation = Simulation(table, pruner, seed=cell.seed, sampler=sampler, reported=reported)
+    simulation = Simulation(
+        table, pruner, seed=cell.seed, sampler=sampler, reported=reported, enqueued=enqueued
+    )
     try:
         outcome = simulation.run(max_epochs=cell.budget * n_epochs, workers=case["workers"])
     finally:

@@ -32,12 +32,19 @@ class TableSampler(BaseSampler):
     Without `inner` the order is random. With it, the inner sampler chooses among those that are
     free if it can (`suggest_among`); else it proposes parameters and the nearest free one is
     taken; where it proposes nothing (its start-up trials), the next one of the random order.
+    `enqueued` come before all, or the free ones nearest to them.
     """
 
     def __init__(
-        self, curves: Curves, *, rng: np.random.Generator, inner: BaseSampler | None = None
+        self,
+        curves: Curves,
+        *,
+        rng: np.random.Generator,
+        inner: BaseSampler | None = None,
+        enqueued: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         self._curves = curves
+        self._enqueued = [*enqueued]
         self._order = [int(row) for row in rng.permutation(len(curves.values))]
         self._inner = inner
         self._points = unit_cube(curves.params, curves.distributions)
@@ -89,6 +96,8 @@ class TableSampler(BaseSampler):
             self._inner.after_trial(study, trial, state, values)
 
     def _chosen(self, study: optuna.Study, trial: FrozenTrial) -> int:
+        if self._enqueued:
+            return self._nearest(self._enqueued.pop(0))
         if self._inner is None:
             return self._next()
         if suggest_among := getattr(self._inner, "suggest_among", None):
@@ -154,10 +163,12 @@ class Simulation:
         seed: Decides the random order of configurations, together with the task's name.
         sampler: Chooses or proposes configurations, see `TableSampler`.
         reported: (n, T) what trials report, if not the true values.
+        enqueued: Configurations to begin with.
 
     Attributes:
         study: The study.
         outcome: What it did so far.
+        rows: Number of a trial -> its row of the table.
     """
 
     def __init__(
@@ -168,10 +179,14 @@ class Simulation:
         seed: int = 0,
         sampler: BaseSampler | None = None,
         reported: np.ndarray | None = None,
+        enqueued: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         self._curves = curves
         self._reported = curves.reports if reported is None else reported
-        self._table = TableSampler(curves, rng=generator(seed, curves, 0), inner=sampler)
+        self._table = TableSampler(
+            curves, rng=generator(seed, curves, 0), inner=sampler, enqueued=enqueued
+        )
+        self.rows = self._table.rows
         self._pruner = pruner
         # Hyperband draws brackets from the name; a random one would make runs differ.
         self._name = f"replay-{curves.name}-{seed}"

@@ -18,16 +18,15 @@ import optuna
 
 from optuna_deepweeds.bench import priors
 from optuna_deepweeds.bench.methods import make_sampler, parse
+from optuna_deepweeds.bench.priors import NO_PRIORS
 from optuna_deepweeds.bench.problems import Problem, load_problem
 from optuna_deepweeds.bench.results import Cell
 from optuna_deepweeds.bench.smac import SmacSampler
-from optuna_deepweeds.samplers import PriorSource
+from optuna_deepweeds.samplers import PriorSource, portfolio
 from optuna_deepweeds.seeds import generator
 
 BUDGETS = (5, 10, 25, 50, 75, 100)
 """Numbers of evaluations at which every run leaves an entry."""
-
-NO_PRIORS = "none"
 
 
 def grid(
@@ -45,7 +44,7 @@ def grid(
         samplers: Descriptions, see `methods.parse`.
         seeds: Of order and noise.
         budget: Evaluations.
-        given: Priors of all samplers, as "good/3": kind and number of enqueued configurations.
+        given: Priors of all samplers, as `priors.parse` reads them.
     """
     return [
         Cell({"task": task}, {"sampler": sampler, "priors": given}, seed, budget)
@@ -63,9 +62,9 @@ def make_study(cell: Cell, problem: Problem, *, smac_python: str | None = None) 
     enqueued: Sequence[Mapping[str, Any]] = ()
     sources: list[PriorSource] = []
     if given != NO_PRIORS:
-        kind, _, n_enqueued = given.partition("/")
+        kind, n_enqueued = priors.parse(given)
         sources = priors.sources(problem.name, seed=cell.seed, kind=kind)
-        enqueued = priors.best(sources, int(n_enqueued))
+        enqueued = portfolio(sources, problem.space.distributions, n_enqueued, problem.space)
     sampler: optuna.samplers.BaseSampler
     if name == "smac" and not sources:
         sampler = SmacSampler(

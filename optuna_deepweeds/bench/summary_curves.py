@@ -11,6 +11,9 @@ other tasks of the kind; where there is only one, both are over its parts:
     ratio, early_ratio
                 of regret and early to the reference's on the same tasks and seeds
     vs_cold     paired difference to the same methods without priors: below 0 they help
+    seen_B      of the trial with the best report after B trainings if it were trained to its end
+    faster      how many times fewer epochs than without priors the mean course of the best
+                finished trial needs to the regret that the worse of both ends with
     fewer_than_none
                 how many times fewer epochs the mean course needs to reach what no pruning in
                 random order reaches with the last budget
@@ -59,8 +62,8 @@ def pruner_columns(budgets: Sequence[int]) -> tuple[str, ...]:
 
 def warm_start_columns(budgets: Sequence[int]) -> tuple[str, ...]:
     """Columns that show what priors do, in order."""
-    after_each = [(f"regret_{b}", *_with_errors(f"vs_cold_{b}")) for b in budgets]
-    return (*_FIRST, *_with_errors("regret", "early", "vs_cold"), *sum(after_each, ()))
+    after_each = [(f"seen_{b}", f"regret_{b}", *_with_errors(f"vs_cold_{b}")) for b in budgets]
+    return (*_FIRST, *_with_errors("vs_cold", "faster"), *sum(after_each, ()))
 
 
 _FIRST = ("group", *SETTING, *ENTRY, "tasks", "seeds")
@@ -165,33 +168,36 @@ def _records(
         values = _units(own)
         for i, name in enumerate(_MEASURES):
             record |= _mean(name, values[:, i])
-        after = values[:, len(_MEASURES) : len(_MEASURES) + n].mean(axis=0)
-        record |= {f"regret_{b}": float(v) for b, v in zip(budgets, after, strict=True)}
+        after = values[:, _AFTER : _AFTER + 2 * n].mean(axis=0)
+        keys = [f"{key}_{budget}" for key in ("regret", "seen") for budget in budgets]
+        record |= {key: float(v) for key, v in zip(keys, after, strict=True)}
         mine, theirs = _paired(own, parts.get(reference, {}))
         if entry != reference:
             record |= _ratio("ratio", mine[:, 0], theirs[:, 0])
             record |= _ratio("early_ratio", mine[:, 1], theirs[:, 1])
         mine, theirs = _paired(own, parts.get(_NO_PRUNING, {}))
         if len(mine):
-            course_of, target = (v[:, len(_MEASURES) + n :].mean(axis=0) for v in (mine, theirs))
+            course_of, target = (v[:, _AFTER + 2 * n :].mean(axis=0) for v in (mine, theirs))
             reached = course_of <= target[-1] + 1e-12
             if reached.any():
                 record["fewer_than_none"] = len(reached) / (int(np.argmax(reached)) + 1)
         cold = (*entry[:2], _NO_PRIORS)
         mine, theirs = _paired(own, parts.get(cold, {}))
         if len(mine) and entry != cold:
-            effect = (mine - theirs)[:, len(_MEASURES) : len(_MEASURES) + n]
+            effect = (mine - theirs)[:, _AFTER : _AFTER + n]
             record |= _mean("vs_cold", effect.mean(axis=1))
+            record |= _faster(mine[:, _AFTER + 2 * n :], theirs[:, _AFTER + 2 * n :])
             for budget, change in zip(budgets, effect.T, strict=True):
                 record |= _mean(f"vs_cold_{budget}", change)
         yield record
 
 
 _MEASURES = ("regret", "early", "incumbent", "decision_ms")
+_AFTER = len(_MEASURES)
 
 
 def _measures(run: Run, budgets: Sequence[int]) -> Array:
-    """Values of `_MEASURES`, the regret at every budget and after every epoch."""
+    """Values of `_MEASURES`, both regrets at every budget, that of finished ones every epoch."""
     length = int(run.case["max_resource"])
     at, n_epochs = [budget * length - 1 for budget in budgets], max(budgets) * length
     finished, incumbent = (
@@ -202,7 +208,7 @@ def _measures(run: Run, budgets: Sequence[int]) -> Array:
     is_long = np.array(budgets) >= LONG
     means = [after[part].mean() if part.any() else math.nan for part in (is_long, ~is_long)]
     means += [incumbent[at].mean(), run.results["decision_ms"]]
-    return np.concatenate([means, after, finished])
+    return np.concatenate([means, after, incumbent[at], finished])
 
 
 def _units(tree: _Tree) -> Array:
@@ -242,6 +248,20 @@ def _ratio(key: str, own: Array, other: Array) -> dict[str, Any]:
         return {}
     ratio = own.mean() / other.mean()
     return {key: float(ratio), **_error(key, (own - ratio * other) / other.mean())}
+
+
+def _faster(own: Array, other: Array) -> dict[str, Any]:
+    """`faster` of (n, epochs) paired courses, with the error of leaving each out."""
+
+    def times(rows: list[int]) -> float:
+        mine, theirs = own[rows].mean(axis=0), other[rows].mean(axis=0)
+        level = max(mine[-1], theirs[-1]) + 1e-12
+        return float((1 + np.argmax(theirs <= level)) / (1 + np.argmax(mine <= level)))
+
+    every = list(range(len(own)))
+    left_out = [times(every[:i] + every[i + 1 :]) for i in every] if len(every) > 1 else []
+    error = math.sqrt(len(every) - 1) * float(np.std(left_out)) if left_out else None
+    return {"faster": times(every), "faster_se": error}
 
 
 def _mean(key: str, values: ArrayLike) -> dict[str, Any]:

@@ -66,6 +66,12 @@ processes_option = option(
     "--processes", default=1, type=click.IntRange(min=1), help="Runs at a time."
 )
 output_file = click.Path(dir_okay=False, path_type=Path)
+output_option = partial(
+    option,
+    "--output",
+    type=output_file,
+    help="Results file (JSON lines) of all runs; those already in it are not run again.",
+)
 
 
 def tell(cell: Cell, n: int, total: int) -> None:

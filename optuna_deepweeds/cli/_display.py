@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -17,20 +18,17 @@ from rich.text import Text
 from optuna_deepweeds import attributes
 from optuna_deepweeds.cli._output import info, logs_text
 from optuna_deepweeds.cli._progress import console
-from optuna_deepweeds.report.standing import duration
+from optuna_deepweeds.report.standing import STATES, duration, state_of
 from optuna_deepweeds.studies.accounting import Progress, progress, ranked
 from optuna_deepweeds.studies.ending import time_left
 from optuna_deepweeds.studies.spec import Budget
-from optuna_deepweeds.trials import forecast
+from optuna_deepweeds.trials import forecast, is_paused
 
 _PICTURES_A_SECOND = 2
 _SECONDS_OF_SILENCE = 300.0
 """After so long without a trial that ended, a log says what runs."""
 _N_LEADERS = 3
 _BAR_WIDTH = 24
-_WORDS = {
-    TrialState.COMPLETE: "finished", TrialState.PRUNED: "stopped", TrialState.FAIL: "failed"
-}  # fmt: skip
 
 
 class Display:
@@ -57,6 +55,10 @@ class Display:
                 transient=True,
                 refresh_per_second=_PICTURES_A_SECOND,
             )
+        self._is_over = threading.Event()
+        if self._live is None and not quiet:
+            # Of its own thread: a step, or an objective that reports nothing, may take hours.
+            threading.Thread(target=self._break_silence, daemon=True).start()
 
     @property
     def state(self) -> Progress:
@@ -88,6 +90,7 @@ class Display:
 
     def clear(self) -> None:
         """Take away what does not stay."""
+        self._is_over.set()
         if self._live is not None:
             self._live.stop()
 
@@ -115,15 +118,26 @@ class Display:
             self._live.start()
             # A process that is killed could not bring it back.
             console.show_cursor(True)
-        elif time.monotonic() - self._spoke_at >= _SECONDS_OF_SILENCE:
-            self._spoke_at = time.monotonic()
-            info(" | ".join([*self._running_words(), *self._summary()]), event="progress")
 
-    def _running_words(self) -> list[str]:
-        return [
+    def _break_silence(self) -> None:
+        """Say now and then what runs, where nothing else was said."""
+        while not self._is_over.wait(_SECONDS_OF_SILENCE / 10):
+            if self._running and time.monotonic() - self._spoke_at >= _SECONDS_OF_SILENCE:
+                self._spoke_at = time.monotonic()
+                self._say_what_runs()
+
+    def _say_what_runs(self) -> None:
+        running = sorted(self._running.items())
+        words = [
             f"trial {number} epoch {epoch}" + ("" if value is None else f" with {_number(value)}")
-            for number, (epoch, value) in sorted(self._running.items())
+            for number, (epoch, value) in running
         ]
+        fields = {
+            "running": [{"number": n, "epoch": epoch, "value": v} for n, (epoch, v) in running],
+            "finished": self._state.finished,
+            "seconds_left": time_left(self._budget, self._state),
+        }
+        info(" | ".join([*words, *self._summary()]), event="progress", **fields)
 
     def _summary(self) -> list[str]:
         return summary(self._state, self._budget, time.monotonic() - self._read_at)
@@ -154,7 +168,8 @@ def summary(state: Progress, budget: Budget, elapsed: float = 0.0) -> list[str]:
     if left is not None:
         parts.append(f"{duration(max(0.0, left - elapsed))} left")
     if state.finished:
-        parts.append(f"{state.pruned / state.finished:.0%} pruned")
+        word = STATES["PAUSED" if state.paused else "PRUNED"]
+        parts.append(f"{state.pruned / state.finished:.0%} {word}")
     return parts
 
 
@@ -162,8 +177,7 @@ def trial_line(trial: FrozenTrial, note: str) -> str:
     """One trial that ended, in one line: its state, epochs and value, what was foreseen, why."""
     epoch, value = _last(trial)
     foreseen = forecast(trial)
-    is_paused = trial.state == TrialState.PRUNED and foreseen.get("decision") == "pause"
-    line = f"trial {trial.number:>4} {note or ('paused' if is_paused else _WORDS[trial.state])}"
+    line = f"trial {trial.number:>4} {note or state_of(trial)}"
     if value is not None and epoch:
         line += f" at epoch {epoch} with {_number(value)}"
     elif trial.state == TrialState.COMPLETE and trial.value is not None:
@@ -171,13 +185,15 @@ def trial_line(trial: FrozenTrial, note: str) -> str:
     failure = trial.user_attrs.get(attributes.FAILURE)
     if trial.state == TrialState.FAIL and failure and not note:
         return f"{line}: {failure}"
-    if trial.state == TrialState.PRUNED and foreseen.get("epoch") == epoch:
+    if trial.state == TrialState.PRUNED:
         expected = foreseen.get("expected")
-        # Without finished curves nothing better is expected than the last value.
-        if expected is not None and expected != value:
+        # Without finished curves nothing better is expected than the last value; a command may
+        # have run ahead of what was decided.
+        if expected is not None and expected != value and foreseen.get("epoch") == epoch:
             line += f", {_number(expected, 3)} expected"
-        if foreseen.get("reason"):
-            line += f": {foreseen['reason']}"
+        # A pause has one reason alone: others go first.
+        if foreseen.get("reason") and not is_paused(trial):
+            line += f": {str(foreseen['reason']).removesuffix(f' at step {epoch}')}"
     return line
 
 
@@ -188,7 +204,7 @@ def trial_fields(trial: FrozenTrial, best: FrozenTrial | None) -> dict[str, Any]
     return {
         "event": "trial",
         "number": trial.number,
-        "state": trial.state.name.lower(),
+        "state": state_of(trial),
         "value": value if trial.value is None else trial.value,
         "epoch": epoch,
         "expected": foreseen.get("expected"),

@@ -69,7 +69,9 @@ class GridRun:
 
     def _run(self, cell: Cell, head: str) -> int:
         spec = replace(cell.spec, dataset_fingerprint=self.task.fingerprint)
-        study, _ = manager.create(cell.name, spec, cell.budget, self.storage)
+        study, _ = manager.create(
+            cell.name, spec, cell.budget, self.storage, stop_when_flat=self.options.stop_when_flat
+        )
         if is_finished(study):
             return 0
         if self.claims is None:

@@ -105,6 +105,7 @@ study compare random-1 random-2 forest-1 forest-2
 study compare a b c --pairs --baseline 'random + none'
 study compare a b --html compare.html --png figures/
 study export mine mine.jsonl.gz
+study export mine runs/ --to tensorboard
 study import mine.jsonl.gz --storage other.db
 study import mine.jsonl.gz --name copy
 study fork mine mine-2
@@ -150,6 +151,7 @@ bench samplers --tasks fcnet --samplers tpe,rf_ei --seeds 20
 bench pruners --curves priors/deepweeds-balanced.csv --quick
 bench pruners --families late,broken --samplers random,tpe
 bench record-curves curves
+bench ending --curves power_0 --curves 'curves/*/*.npz'
 bench pruners --curves 'curves/*/*.npz' --output runs.jsonl
 bench storage --trials 1000
 bench storage --storage postgresql://me@localhost/empty

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
+import shlex
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -21,11 +23,27 @@ format_option = click.option(
     default="table",
     help="How to print the data.",
 )
+_said = {"format": "text", "storage": ""}
+"""How `info` writes, and the storage as hints must name it."""
+
+
+def _note_storage(ctx: click.Context, param: click.Parameter, url: str | None) -> str | None:
+    """Remember a storage that was typed: whoever pastes a hint means the same one."""
+    is_typed = ctx.get_parameter_source("storage_url") == click.core.ParameterSource.COMMANDLINE
+    _said["storage"] = ""
+    if url and is_typed:
+        from optuna_deepweeds.studies.storage.engine import redact
+
+        _said["storage"] = f" --storage {shlex.quote(redact(url))}"
+    return url
+
+
 storage_option = click.option(
     "--storage",
     "storage_url",
     envvar="OPTUNA_STORAGE",
     metavar="URL",
+    callback=_note_storage,
     help="Database of the studies, such as sqlite:///storage/optuna.db or "
     "postgresql://user@host/db; the default is a SQLite file in storage/. "
     "Also read from OPTUNA_STORAGE.",
@@ -75,21 +93,33 @@ def emit_record(
             click.echo(f"{key:<{width}}  {_cell(value)}")
 
 
-_log: dict[str, str] = {"format": "text"}
-
-
 def log_as(fmt: str) -> None:
     """From now on write what `info` tells as "text" or as "json"."""
-    _log["format"] = fmt
+    _said["format"] = fmt
 
 
 def logs_text() -> bool:
     """Whether `info` writes for people."""
-    return _log["format"] == "text"
+    return _said["format"] == "text"
+
+
+def typed(command: str) -> str:
+    """A command such as "study list" as it can be pasted here: its program, its storage."""
+    program = "optuna-deepweeds"
+    if shutil.which(program) is None and sys.argv[0].endswith(f"/{program}"):
+        program = shlex.quote(sys.argv[0])
+    return f"{program} {command}{_said['storage']}"
+
+
+_COMMAND = re.compile(r"`((?:study|experiment|priors|dashboard)\b[^`]*)`")
 
 
 def info(message: str, **fields: Any) -> None:
-    """Tell the user something that is not data; in JSON with the `fields` that programs read."""
+    """Tell the user something that is not data; in JSON with the `fields` that programs read.
+
+    Commands in backticks, without the program's name, become such as can be pasted.
+    """
+    message = _COMMAND.sub(lambda match: f"`{typed(match[1])}`", message)
     if not logs_text():
         line = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "event": "message"}
         message = json.dumps(_plain({**line, **fields, "message": message.strip()}))

@@ -36,6 +36,7 @@ class WorkerOptions:
     data_dir: Path | None = None
     accept_changes: bool = False
     trial_timeout: float | None = None
+    stop_when: str | None = None
 
     def __post_init__(self) -> None:
         require(self.trial_timeout != 0, "trial_timeout > 0", trial_timeout=self.trial_timeout)
@@ -48,13 +49,19 @@ class WorkerOptions:
     def arguments(self) -> list[str]:
         """The options of `worker` that hand these on to a worker started elsewhere."""
         place = None if self.data_dir is None else self.data_dir.resolve()
-        own = {"device": self.device, "data_dir": place, "trial_timeout": self.trial_timeout}
+        own = {name: getattr(self, name) for name in ("device", "trial_timeout", "stop_when")}
+        own |= {"data_dir": place}
         words = []
         for name, value in (self.training | own).items():
             if value not in (None, False):
                 option = f"--{name.replace('_', '-')}"
                 words += [option] if value is True else [option, str(value)]
         return words
+
+    @property
+    def stop_when_flat(self) -> bool:
+        """Whether a study ends once the rest of its budget promises little."""
+        return self.stop_when == "flat"
 
     @property
     def training(self) -> dict[str, Any]:
@@ -89,7 +96,7 @@ data_dir_option = click.option(
     "where set, else the user's cache directory]",
 )
 size_option = click.option(
-    "--size", default=StudySpec.size, help="Sides of a folder's images: 32, 64, 96 or 128 pixels."
+    "--size", default=StudySpec.size, help="Sides of a folder's images: 16, 32, 64, 96 or 128."
 )
 group_by_option = click.option(
     "--group-by",
@@ -126,6 +133,11 @@ _WORKER_OPTIONS = {
         "--trial-timeout",
         type=Duration(),
         help="Training time of one trial, such as 90s, 30m; one that takes longer fails.",
+    ),
+    "stop_when": click.option(
+        "--stop-when",
+        type=click.Choice(["flat"]),
+        help="End the study early, once the rest of its budget promises hardly any gain.",
     ),
 }
 
@@ -179,14 +191,17 @@ budget_options = together(
 
 
 class Output(click.Path):
-    """A file, or a folder, that a command writes at its end: refused at once if it cannot be."""
+    """A file, or a folder, or either, that a command writes at its end: refused at once if it
+    cannot be."""
 
-    def __init__(self, *, is_folder: bool = False) -> None:
-        super().__init__(path_type=Path, file_okay=not is_folder, dir_okay=is_folder)
+    def __init__(self, *, is_folder: bool | None = False) -> None:
+        super().__init__(
+            path_type=Path, file_okay=is_folder is not True, dir_okay=is_folder is not False
+        )
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         path = Path(os.fsdecode(super().convert(value, param, ctx)))
-        problem = _write_problem(path)
+        problem = write_problem(path)
         if problem:
             self.fail(problem, param, ctx)
         return path
@@ -203,7 +218,7 @@ png_option = click.option(
 )
 
 
-def _write_problem(path: Path) -> str:
+def write_problem(path: Path) -> str:
     """Why nothing can be written at `path`, whose folders may be made; "" if it can."""
     if not path.name:
         return "a file must have a name."

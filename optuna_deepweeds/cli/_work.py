@@ -9,7 +9,7 @@ import click
 import optuna
 
 from optuna_deepweeds.cli._display import Display
-from optuna_deepweeds.cli._output import info
+from optuna_deepweeds.cli._output import info, typed
 from optuna_deepweeds.cli._own_task import describe, own_task
 from optuna_deepweeds.cli._progress import Steps
 from optuna_deepweeds.cli._signals import StopFlag
@@ -18,7 +18,7 @@ from optuna_deepweeds.datasets import Dataset
 from optuna_deepweeds.errors import InvalidInputError, SpecMismatchError
 from optuna_deepweeds.pruners.rungs import outlook
 from optuna_deepweeds.report.dashboard_note import publish
-from optuna_deepweeds.report.standing import cost, counted, duration, standing
+from optuna_deepweeds.report.standing import cost, counted, duration, flatness, standing
 from optuna_deepweeds.studies import manager
 from optuna_deepweeds.studies.accounting import progress
 from optuna_deepweeds.studies.ending import raised
@@ -39,8 +39,8 @@ def load_task(spec: StudySpec, options: WorkerOptions) -> Task:
     task = own_task(spec, spec.metric, spec.direction, spec.epochs)
     if spec.dataset_fingerprint not in ("", task.fingerprint) and not options.accept_changes:
         raise SpecMismatchError(
-            f"{spec.dataset} has changed since the study began; `--accept-changes` goes on with "
-            "it, `study fork` begins a new study that learns from this one."
+            f"{spec.dataset} has changed since the study began; --accept-changes goes on with it, "
+            "`study fork NAME NEW` begins a new study that learns from this one."
         )
     return task
 
@@ -98,9 +98,9 @@ def print_plan(
         what, most = describe(spec)
         what += "\n"
     space = f"space {spec.space}" if spec.space else "as the objective suggests"
-    limits = [f"{budget.trials} trials" if budget.trials else ""]
+    limits = [counted(budget.trials, "trial") if budget.trials else ""]
     limits.append(duration(budget.seconds) if budget.seconds else "")
-    limits.append(f"{budget.epochs} epochs" if budget.epochs else "")
+    limits.append(counted(budget.epochs, "epoch") if budget.epochs else "")
     thaw = " with thaw" if spec.thaw else ""
     plan = f"Pruning  {outlook(spec.epochs)}\n" if spec.thaw else ""
     info(
@@ -152,6 +152,7 @@ def run_workers(
             should_stop=stop,
             device=options.device,
             trial_seconds=options.trial_timeout,
+            stop_when_flat=options.stop_when_flat,
         )
         code, ending = 0, f"Ended: {worker.run().value}."
     display.clear()
@@ -183,9 +184,11 @@ def _print_result(study: optuna.Study) -> None:
     state = progress(study.get_trials(deepcopy=False), study.direction)
     info(standing(state, spec.metric))
     info(cost(state, spec.epochs))
+    if said := flatness(study.user_attrs, spec.metric):
+        info(said)
     name = shlex.quote(study.study_name)
     further = raised(manager.study_budget(study), state)
     commands = [] if further is None else [f"study resume {name}{further}"]
     commands += [f"study best {name}"] * (state.best is not None)
     commands += [f"study report {name}", "dashboard"]
-    info("\n".join(f"Next: optuna-deepweeds {command}" for command in commands))
+    info("\n".join(f"Next: {typed(command)}" for command in commands))

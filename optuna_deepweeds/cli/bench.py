@@ -18,6 +18,7 @@ _MACHINE = "optuna_deepweeds.cli.bench_machine"
         "cost": (f"{_METHODS}:cost", "Time and memory of a suggestion."),
         "fcnet": (f"{_METHODS}:fcnet", "Random, forest and DNGO on the FCNet tables."),
         "pruners": (f"{_CURVES}:pruners", "Samplers and pruners on learning curves."),
+        "ending": (f"{_CURVES}:ending", "What `--stop-when flat` loses and saves."),
         "record-curves": (f"{_CURVES}:record_curves", "Learning curves of small trainings."),
         "accuracy": (f"{_MACHINE}:accuracy", "Configurations picked by hand."),
         "training": (f"{_MACHINE}:training", "Training speed against a usual loader."),

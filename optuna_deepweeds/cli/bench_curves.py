@@ -17,12 +17,14 @@ from optuna_deepweeds.cli._bench import (
     names,
     option,
     output_file,
+    output_option,
     processes_option,
     seeds_option,
     tell,
     with_errors,
 )
 from optuna_deepweeds.cli._output import emit, format_option, info
+from optuna_deepweeds.cli.report import require_plots
 from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.schema import choose
 
@@ -97,9 +99,10 @@ def _telling(
     "given",
     default="none",
     metavar="KIND,...",
-    help="What rf_ei and dngo are given beforehand of the other tasks of the family: good (100 "
-    "trials of each without their best fifth), or misleading ones: negated, shuffled. They run "
-    "without, too, so that the effect is paired.",
+    help="What rf_ei and dngo are given beforehand of the other tasks of the family, 100 trials "
+    "each: well (as they are), medium or mislead (without the fifth or half that is best here), "
+    "deceive (values turned around), unrelated (dealt out at random). They begin with a portfolio "
+    "of those, of 3 with well/3. They run without, too, so that the effect is paired.",
 )
 @click.option("--dyhpo-python", help="Interpreter of an environment with Syne Tune (dyhpo).")
 @processes_option
@@ -111,10 +114,12 @@ def _telling(
     help="Measure only what a decision costs on SQLite once N trials are stored, on the first "
     "curves.",
 )
+@output_option()
 @click.option(
-    "--output",
+    "--png",
     type=output_file,
-    help="Results file (JSON lines) of all runs; those already in it are not run again.",
+    metavar="FILE",
+    help="With --priors, draw how good the best network is against epochs.",
 )
 @click.option(
     "--per-task", is_flag=True, help="Print the tasks' rows too, not only those of families."
@@ -133,6 +138,7 @@ def pruners(
     processes: int,
     cost_at: int | None,
     output: Path | None,
+    png: Path | None,
     per_task: bool,
     quick: bool,
     fmt: str,
@@ -152,6 +158,8 @@ def pruners(
     from optuna_deepweeds.bench import summary_curves as summary
     from optuna_deepweeds.bench.methods import DYHPO, PRUNERS, SAMPLERS
 
+    if png is not None:
+        require_plots()
     sources = _sources(_expand(patterns), families)
     sampler, _, pruner = reference.partition("+")
     choose("sampler of --reference", sampler.partition(":")[0], (*SAMPLERS, DYHPO))
@@ -184,12 +192,62 @@ def pruners(
     table = summary.summarise_pruners(
         runs, budgets=budgets, reference=(sampler, pruner), by_task=per_task
     )
+    if png is not None:
+        from optuna_deepweeds.bench.warm_figure import draw
+        from optuna_deepweeds.report.draw_png import new_figure, save
+
+        figure = new_figure(7.2, 4.2)
+        draw([run for run in runs if run.budget >= max(budgets)], max(budgets), figure)
+        save(figure, png)
     is_warm = any(run.method["priors"] != bench.NO_PRIORS for run in runs)
     columns = (summary.warm_start_columns if is_warm else summary.pruner_columns)(budgets)
     if fmt == "table":
         table = [with_errors(row) for row in table]
         columns = _telling(table, columns, (*summary.SETTING, *summary.ENTRY))
     emit(table, columns=columns, fmt=fmt)
+
+
+@click.command()
+@click.option(
+    "--curves",
+    "patterns",
+    multiple=True,
+    required=True,
+    metavar="SOURCE",
+    help="Learning curves as for `bench pruners`, or a generated task such as power_1.",
+)
+@names("--samplers", default="rf_ei,random", help="As for `bench pruners`.")
+@names("--pruners", default="dora-thaw,none", help="As for `bench pruners`.")
+@option("--max-resource", default=10, type=click.IntRange(min=2), help="Epochs of a training.")
+@option(
+    "--budget", default=100, type=click.IntRange(min=20), help="Full trainings of a whole study."
+)
+@seeds_option(default="3")
+@processes_option
+@output_option()
+@format_option
+def ending(
+    patterns: tuple[str, ...],
+    seeds: range,
+    processes: int,
+    output: Path | None,
+    fmt: str,
+    **settings: Any,
+) -> None:
+    """Measure what `--stop-when flat` loses and saves against the full budget.
+
+    Studies on learning curves are replayed whole; what they would have come to, had they ended
+    where they became flat, with their best trained to the end, is read from their course.
+    """
+    from optuna_deepweeds.bench import ending as bench
+    from optuna_deepweeds.bench import results, runner
+
+    cells = bench.grid(_expand(patterns), seeds=seeds, **settings)
+    with tempfile.TemporaryDirectory() as scratch:
+        path = output or Path(scratch) / "runs.jsonl"
+        runner.run(cells, bench.run_cell, path, processes=processes, on_run=tell)
+        table = bench.summarise(results.read(path))
+    emit([with_errors(row) for row in table] if fmt == "table" else table, fmt=fmt)
 
 
 def _sources(files: Sequence[str], names: Sequence[str] | None) -> list[str]:
@@ -208,9 +266,12 @@ def _sources(files: Sequence[str], names: Sequence[str] | None) -> list[str]:
 
 def _expand(sources: Sequence[str]) -> list[str]:
     """Patterns replaced by the files they match; anything else as it is."""
+    from optuna_deepweeds.bench.families import TASKS
+
+    generated = {task for tasks in TASKS.values() for task in tasks}
     expanded: list[str] = []
     for source in sources:
-        if "://" in source or Path(source).is_file():
+        if "://" in source or source in generated or Path(source).is_file():
             expanded.append(source)
         elif matches := sorted(glob.glob(source)):
             expanded += matches

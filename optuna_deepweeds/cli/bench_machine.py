@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +15,33 @@ from optuna_deepweeds.cli._output import emit, format_option, info
 from optuna_deepweeds.errors import InvalidInputError
 
 _ACCURACY_COLUMNS = ("config", "mean", "sd", "macro_f1", "seeds", "seconds")
+
+
+def _config(configs: Iterable[str], default: str) -> Callable[[Any], Any]:
+    named = f"One of {', '.join(configs)}; may be given several times. {default}"
+    return click.option("--config", "names", multiple=True, metavar="NAME", help=named)
+
+
 _device = click.option(
     "--device", metavar="DEVICE", help="cpu, cuda or cuda:N; by default the best there is."
 )
 
 
 @click.command()
-@click.option(
-    "--config",
-    "names",
-    multiple=True,
-    metavar="NAME",
-    help=f"One of {', '.join(hand_picked.CONFIGS)}; may be given several times. "
-    "[default: course, modern; on a GPU modern-wide too]",
-)
+@_config(hand_picked.CONFIGS, "[default: course, modern; on a GPU modern-wide too]")
 @option("--dataset", default="deepweeds-balanced", help="Images.")
 @option("--fold", default=0, help="Official fold of deepweeds, 0 to 4.")
 @seeds_option(default="3")
 @option("--epochs", default=20, type=click.IntRange(1, 20))
 @_device
+@click.option(
+    "--change",
+    "changes",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Train the one --config with this change as well, and compare on the validation images, "
+    "the test images unread; several changes at once are joined by commas. May be given again.",
+)
 @click.option(
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -46,6 +55,7 @@ def accuracy(
     seeds: range,
     epochs: int,
     device: str | None,
+    changes: tuple[str, ...],
     output: Path | None,
     fmt: str,
 ) -> None:
@@ -59,7 +69,21 @@ def accuracy(
             names = (*names, "modern-wide")
     if output is not None and len(names) != 1:
         raise InvalidInputError(f"--output must go with one --config, but got {', '.join(names)}.")
+    if changes and len(names) != 1:
+        raise InvalidInputError(f"--change must go with one --config, but got {', '.join(names)}.")
     images = load(dataset, fold=fold)
+    if changes:
+        gains = hand_picked.compare(
+            names[0],
+            changes,
+            images,
+            seeds,
+            epochs=epochs,
+            device=device,
+            on_value=lambda change, seed, value: info(f"seed {seed}, {change}: {value:.4f}"),
+        )
+        emit(gains, fmt=fmt)
+        return
     rows = []
     for name in names:
         result = hand_picked.measure(
@@ -84,13 +108,7 @@ def accuracy(
 
 
 @click.command()
-@click.option(
-    "--config",
-    "names",
-    multiple=True,
-    metavar="NAME",
-    help=f"One of {', '.join(speed.CONFIGS)}; may be given several times. All by default.",
-)
+@_config(speed.CONFIGS, "All by default.")
 @_device
 @option("--epochs", default=20, help="Epochs of our training.")
 @option(

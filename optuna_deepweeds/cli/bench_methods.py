@@ -11,7 +11,7 @@ from optuna_deepweeds.cli._bench import (
     counts,
     names,
     option,
-    output_file,
+    output_option,
     processes_option,
     seeds_option,
     tell,
@@ -20,7 +20,6 @@ from optuna_deepweeds.cli._bench import (
 from optuna_deepweeds.cli._output import emit, format_option, info
 
 _QUICK_BUDGET = 15
-_N_ENQUEUED = 3
 _COST_TASK = "protein_structure"
 
 
@@ -41,18 +40,13 @@ _COST_TASK = "protein_structure"
 @seeds_option(default="20")
 @option("--budget", default=100, type=click.IntRange(min=1))
 @processes_option
-@option(
-    "--output",
-    type=output_file,
-    default=Path("bench_samplers.jsonl"),
-    help="Results file (JSON lines); finished runs in it are not run again.",
-)
+@output_option(default=Path("bench_samplers.jsonl"))
 @option(
     "--priors",
-    type=click.Choice(["good", "negated", "shuffled", "none"]),
     default="none",
-    help="Give the samplers (rf_ei, dngo) trials of the other tasks of the family, honest, or "
-    "with negated or shuffled values; the best three are evaluated first.",
+    metavar="KIND",
+    help="Give the samplers (rf_ei, dngo) trials of the other tasks of the family, as `bench "
+    "pruners --priors`.",
 )
 @click.option("--smac-python", help="Interpreter of an environment with SMAC3 (sampler smac).")
 @click.option("--quick", is_flag=True, help="At most 2 seeds and 15 evaluations.")
@@ -105,8 +99,7 @@ def samplers(
     if quick:
         seeds, budget = seeds[:2], min(budget, _QUICK_BUDGET)
     if not only_summarise:
-        given = bench.NO_PRIORS if priors == "none" else f"{priors}/{_N_ENQUEUED}"
-        cells = bench.grid(chosen, sampler_names, seeds, budget=budget, given=given)
+        cells = bench.grid(chosen, sampler_names, seeds, budget=budget, given=priors)
         execute = partial(bench.run_cell, smac_python=smac_python)
         runner.run(cells, execute, output, processes=processes, on_run=tell)
     runs = [run for run in results.read(output) if run.case["task"] in chosen]

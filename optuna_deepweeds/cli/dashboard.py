@@ -5,17 +5,22 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import socketserver
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 import click
+from optuna.trial import FrozenTrial
 
+from optuna_deepweeds import attributes
 from optuna_deepweeds.cli._complete import complete_study
 from optuna_deepweeds.cli._output import info, storage_option
 from optuna_deepweeds.errors import DeepWeedsError, NotFoundError
+
+_FORESEEN = "foreseen"
+"""Attribute that the dashboard shows of each trial: where it is, or was, expected to end."""
 
 
 @click.command()
@@ -40,8 +45,8 @@ def dashboard(
 ) -> None:
     """Browse the studies, or study NAME, in a web browser, with optuna-dashboard.
 
-    Each study has a note (settings, progress, best trials, failures, how to go on), saved figures
-    and files: its best network and, once it is evaluated, its confusion matrix. There is no
+    Each study has a note (learning curves, progress, best trials, failures, how to go on) and
+    files: its best network and, once it is evaluated, its confusion matrix. There is no
     authentication; the page is for this machine unless --host says otherwise. Ctrl-C ends it.
     """
     from optuna_dashboard import wsgi
@@ -54,11 +59,11 @@ def dashboard(
         storage = open_storage(storage_url, must_exist=True)
     except NotFoundError as error:
         raise NotFoundError(
-            f"there is no study to show yet: {error} `optuna-deepweeds study run` makes one."
+            f"there is no study to show yet: {error} `study run` makes one."
         ) from error
     n_studies = len(study_names(storage))
     if n_studies == 0:
-        raise NotFoundError("there is no study to show yet; `optuna-deepweeds study run`.")
+        raise NotFoundError("there is no study to show yet; `study run` makes one.")
     page = "" if name is None else f"dashboard/studies/{load_plain(name, storage)._study_id}"
     store = None
     folder = artifacts or artifact_folder(str(storage.url))
@@ -69,6 +74,7 @@ def dashboard(
             with contextlib.suppress(OSError):
                 folder.mkdir(parents=True, exist_ok=True)
         store = FileSystemArtifactStore(folder)
+    _make_readable()
     app = wsgi(storage, artifact_store=store)
     if read_only:
         app = _read_only(app)
@@ -94,6 +100,48 @@ def dashboard(
             server.serve_forever()
         except KeyboardInterrupt:
             info("\nDashboard ended.")
+
+
+def _make_readable() -> None:
+    """Let the dashboard show attributes as text, and what is foreseen of each trial."""
+    from optuna_dashboard import _app, _serializer
+
+    from optuna_deepweeds.report.view import StudyView
+
+    of_attrs, of_study = _serializer.serialize_attrs, _app.serialize_study_detail
+
+    def attrs(stored: dict[str, Any]) -> Any:
+        return of_attrs({k: _told(v) for k, v in stored.items() if v is not None})
+
+    def detail(study: Any, best: Any, trials: Sequence[FrozenTrial], *rest: Any) -> Any:
+        found = of_study(study, best, trials, *rest)
+        # A page asks for all trials when it opens, then for the last ones.
+        if len(study.directions) == 1 and trials and trials[0].number == 0:
+            view = StudyView(
+                study.study_name,
+                study.directions[0],
+                str(study.user_attrs.get(attributes.SPEC, {}).get("metric")),
+                study.user_attrs,
+                tuple(trials),
+            )
+            found["union_user_attrs"].append({"key": _FORESEEN, "sortable": False})
+            for told, trial in zip(found["trials"], trials, strict=True):
+                f = view.outlook.get(trial.number)
+                more = {_FORESEEN: f and f"{f.expected:.4g} ({f.low:.4g} to {f.high:.4g})"}
+                more["train it again"] = view.again(trial)
+                told["user_attrs"][:0] = attrs(more)
+        return found
+
+    _serializer.serialize_attrs, _app.serialize_study_detail = attrs, detail
+
+
+def _told(value: Any) -> Any:
+    """What a stored attribute says; of a dictionary what is there."""
+    from optuna_deepweeds.report.tables import cell
+
+    if isinstance(value, dict):
+        value = {k: v for k, v in value.items() if v not in (None, "", [], {})}
+    return cell(value) if isinstance(value, (dict, list)) else value
 
 
 class _Server(socketserver.ThreadingMixIn, WSGIServer):

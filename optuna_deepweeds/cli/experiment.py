@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from optuna_deepweeds.cli._output import emit, format_option, info, storage_option
+from optuna_deepweeds.cli._output import emit, format_option, info, storage_option, typed
 from optuna_deepweeds.cli._values import WorkerOptions, page_option, png_option, worker_options
 from optuna_deepweeds.datasets import DATASETS, is_folder
 from optuna_deepweeds.schema import choose
@@ -69,7 +69,7 @@ def plan(file: Path, fmt: str, storage_url: str | None) -> None:
     help="Trainings that test each study's best network once all studies have run; 0 for none.  "
     "[default: as the grid says]",
 )  # fmt: skip
-@worker_options("workers", "device", "deterministic", "data_dir")
+@worker_options("workers", "device", "deterministic", "data_dir", "stop_when")
 @click.option("--dry-run", is_flag=True, help="Check everything, print the plan, do nothing.")
 @click.option("--claims", type=click.Path(path_type=Path), hidden=True)
 @storage_option
@@ -120,9 +120,9 @@ def run(
         jobs = 1 if options.workers > 1 else default_jobs(chosen, len(grid.cells) - n_ready)
     code = whole.run() if jobs == 1 else run_jobs(whole, file, jobs, str(storage.url))
     if code == 0:
-        info(f"All {len(grid.cells)} studies are done; see: experiment report {file}")
+        info(f"All {len(grid.cells)} studies are done; see: {typed(f'experiment report {file}')}")
     else:
-        info(f"To go on: experiment run {file}")
+        info(f"To go on: {typed(f'experiment run {file}')}")
     return code
 
 
@@ -150,7 +150,7 @@ def report(
     grid = read_experiment(file)
     there = _studies(grid, storage_url)
     if not there:
-        raise NotFoundError(f"no study of {grid.name!r} has begun; run: experiment run {file}")
+        raise NotFoundError(f"no study of {grid.name!r} has begun; `experiment run {file}` does.")
     comparison = compare([StudyView.of(study) for study in there.values()])
     if len(there) < len(grid.cells):
         info(f"{len(there)} of {len(grid.cells)} studies have begun.")

@@ -115,7 +115,8 @@ def show(
     if name is None:
         matching = match_priors(trials, load_space(space), max_epochs=epochs)
     else:
-        matching = manager.preview_priors(manager.find(name, storage_url), trials)
+        study = manager.find(name, storage_url)
+        matching = manager.preview_priors(trials, manager.study_spec(study), study)
     kept = sorted(matching.kept, key=lambda t: t.loss)
     rows = [{**vars(t), "use": "kept", "reason": ""} for t in kept]
     rows += [{**vars(d.prior), "use": "dropped", "reason": d.reason} for d in matching.dropped]
@@ -136,7 +137,7 @@ def show(
     type=click.IntRange(0),
     default=0,
     metavar="K",
-    help="Train the K best again first instead of adding their old values.",
+    help="Train the K best again first.",
 )
 @_METRIC
 @storage_option
@@ -161,11 +162,17 @@ def import_(
 @priors.command()
 @click.argument("study", metavar="STUDY")
 @click.argument("file", type=Output())
+@click.option(
+    "--digits",
+    type=click.IntRange(1),
+    help="Significant digits of its numbers; by default all, so that they can be read again.",
+)
 @storage_option
-def export(study: str, file: Path, storage_url: str | None) -> None:
+def export(study: str, file: Path, digits: int | None, storage_url: str | None) -> None:
     """Write a study's own finished trials with their curves to FILE (our CSV)."""
     from optuna_deepweeds.studies import manager
 
     opened = manager.find(study, storage_url)
-    n = export_priors(opened, file, space=manager.study_spec(opened).search_space)
+    space = manager.study_spec(opened).search_space
+    n = export_priors(opened, file, space=space, digits=digits)
     info(f"{counted(n, 'trial')} written to {file}.")

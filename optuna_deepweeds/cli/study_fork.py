@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from optuna_deepweeds.cli._complete import study_name
-from optuna_deepweeds.cli._output import info, storage_option
+from optuna_deepweeds.cli._output import info, storage_option, typed
 from optuna_deepweeds.cli._own_task import TaskOptions, fitted, own_task, space_named, task_options
 from optuna_deepweeds.cli._values import WorkerOptions, worker_options
 from optuna_deepweeds.datasets import is_folder
@@ -69,7 +69,8 @@ def fork(
     spec = _changed(old, space, epochs, images, own, options)
     if spec == old:
         raise InvalidInputError(
-            f"study {name!r} has all this already; without options `study fork` copies it."
+            f"study {name!r} has all this already; "
+            f"`study fork {shlex.quote(name)} {shlex.quote(new_name)}` copies it."
         )
     if is_no_more_than_longer(old, spec):
         made, along = fork_longer(study, new_name, spec)
@@ -86,7 +87,7 @@ def fork(
             info(line)
     trials = made.get_trials(deepcopy=False)
     further = raised(manager.study_budget(made), progress(trials, made.direction)) or ""
-    info(f"Next: optuna-deepweeds study resume {shlex.quote(new_name)}{further}")
+    info(f"Next: {typed(f'study resume {shlex.quote(new_name)}{further}')}")
 
 
 def _changed(

@@ -19,7 +19,7 @@ from optuna_deepweeds.report.standing import counted
 from optuna_deepweeds.studies import informants, manager, resume
 from optuna_deepweeds.studies.storage import open_storage
 from optuna_deepweeds.studies.storage.locks import run_locked
-from optuna_deepweeds.studies.storage.reading import light_trials
+from optuna_deepweeds.studies.storage.reading import light_trials, open_reader
 from optuna_deepweeds.studies.transfer_file import export_study, import_study
 
 
@@ -64,13 +64,26 @@ def reap(name: str, storage_url: str | None) -> None:
 
 @click.command()
 @study_name
-@click.argument("file", type=Output())
+@click.argument("file", type=Output(is_folder=None))
+@click.option(
+    "--to", "tracker", type=click.Choice(["tensorboard", "mlflow", "wandb"]),
+    help="Write the curves as runs of this tracker into the folder FILE instead.",
+)  # fmt: skip
 @storage_option
-def export(name: str, file: Path, storage_url: str | None) -> None:
+def export(name: str, file: Path, tracker: str | None, storage_url: str | None) -> None:
     """Write study NAME, whole, to FILE (.jsonl, or .jsonl.gz to compress)."""
-    study = manager.find(name, storage_url, with_old_form=True)
-    count = export_study(study, file)
-    info(f"Wrote study {name} with {counted(count, 'trial')} to {file}.")
+    if tracker is None:
+        study = manager.find(name, storage_url, with_old_form=True)
+        count = export_study(study, file)
+        info(f"Wrote study {name} with {counted(count, 'trial')} to {file}.")
+        return
+    from optuna_deepweeds.report.trackers import write_runs
+    from optuna_deepweeds.report.view import StudyView
+
+    with open_reader(storage_url) as reader:
+        view = StudyView.read(name, reader)
+    count, way = write_runs(view, file, tracker)
+    info(f"Wrote {counted(count, 'run')} of study {name} to {file}. To see them: {way}")
 
 
 @click.command("import")

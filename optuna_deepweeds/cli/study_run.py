@@ -26,6 +26,7 @@ from optuna_deepweeds.cli._values import (
     group_by_option,
     size_option,
     worker_options,
+    write_problem,
 )
 from optuna_deepweeds.cli._work import (
     check_device,
@@ -39,14 +40,14 @@ from optuna_deepweeds.datasets import DATASETS, is_folder
 from optuna_deepweeds.errors import InvalidInputError, NotFoundError
 from optuna_deepweeds.pruners import PRUNERS
 from optuna_deepweeds.report.standing import counted, standing_of
-from optuna_deepweeds.samplers import SAMPLERS
+from optuna_deepweeds.samplers import PORTFOLIO_SIZE, SAMPLERS
 from optuna_deepweeds.spaces import SPACES
 from optuna_deepweeds.studies.launch import check_engine
 from optuna_deepweeds.studies.spec import MAX_EPOCHS, MAX_SECONDS, Budget, StudySpec
 from optuna_deepweeds.tasks import FunctionTask, ImageTask, ScriptTask, Task
 
 if TYPE_CHECKING:
-    from optuna.storages import RDBStorage
+    from optuna_deepweeds.studies.storage import ResilientStorage
 
 _DEMO_SECONDS = 240.0
 """Default time of a study on the demo images without a GPU: a first look, not a search."""
@@ -116,6 +117,12 @@ _TRIALS = 100
     metavar="STUDY",
     help="A study of another task in this storage that informs the sampler; may be given again.",
 )
+@click.option(
+    "--shipped-priors/--no-shipped-priors",
+    default=True,
+    help="Whether a new study of images without --priors and --source learns from the trials that "
+    "come with the program, where they fit its space.",
+)
 @worker_options()
 @click.option("--dry-run", is_flag=True, help="Check everything, print the plan, do nothing.")
 @storage_option
@@ -137,6 +144,7 @@ def run(
     prior_files: tuple[str, ...],
     enqueue_best: int,
     sources: tuple[str, ...],
+    shipped_priors: bool,
     options: WorkerOptions,
     dry_run: bool,
     storage_url: str | None,
@@ -145,7 +153,7 @@ def run(
 
     Nothing is lost when it is interrupted: run the same command again, or `study resume NAME`.
     """
-    from optuna_deepweeds.studies import manager
+    from optuna_deepweeds.studies import manager, warm_start
     from optuna_deepweeds.studies.storage import open_storage
 
     # Everything that can be wrong is looked at before the storage is touched.
@@ -208,34 +216,59 @@ def run(
     if name is None:
         name = _default_name(spec)
 
-    if dry_run:
-        _check_storage(name, spec, storage_url)
-        print_plan(name, spec, default.updated(budget), storage_url, chosen, task)
-        info("Dry run: nothing was done.")
-        return 0
-    storage = open_storage(storage_url)
-    if options.accept_changes:
-        _accept_changes(name, spec, storage)
-    if priors and not spec.space and name not in manager.study_names(storage):
+    is_alone = shipped_priors and not priors and not sources
+    shipped = warm_start.shipped_priors(spec) if is_alone else []
+    _check_places(task, storage_url)
+    storage = _storage_if_there(spec, storage_url) if dry_run else open_storage(storage_url)
+    is_new = storage is None or name not in manager.study_names(storage)
+    if priors and not spec.space and is_new:
         raise InvalidInputError(
-            "--priors are matched with parameters: name a --space, or add them once a trial has "
-            "shown what the objective suggests."
+            "--priors are matched with parameters, which this objective has not shown yet: name a "
+            "--space, or run one trial first (--trials 1) and the rest with --priors."
         )
-    study, is_new = manager.create(name, spec, budget, storage, default=default)
-    total = manager.study_budget(study)
-    print_plan(name, spec, total, str(storage.url), chosen, task)
-    if not is_new:
+    if options.accept_changes and storage is not None and not is_new:
+        spec = _accept_changes(name, spec, storage, dry_run)
+    study = None
+    if storage is not None and not dry_run:
+        study, is_new = manager.create(
+            name, spec, budget, storage, default=default, stop_when_flat=options.stop_when_flat
+        )
+    elif storage is not None:
+        manager.check(name, spec, storage)
+        study = None if is_new else manager.load_plain(name, storage)
+    total = (default if study is None else manager.study_budget(study)).updated(budget)
+    url = storage_url if storage is None else str(storage.url)
+    print_plan(name, spec, total, url, chosen, task)
+    if study is not None and not is_new:
         info(f"Going on with the study. {standing_of(study)}")
     elif isinstance(task, FunctionTask | ScriptTask):
         for line in remarks(spec, task):
             info(line)
-    for match in manager.source_summary(study, spec):
+    if shipped and (study is None or not study.get_trials(deepcopy=False)):
+        names = ", ".join(dict.fromkeys(prior.source for prior in shipped))
+        n_first = min(PORTFOLIO_SIZE, len(shipped))
+        info(
+            f"Priors   {counted(len(shipped), 'shipped trial')} ({names}) inform the sampler, "
+            f"{n_first} of them are trained again first; --no-shipped-priors leaves them out"
+        )
+        if study is not None and not dry_run:
+            warm_start.add_shipped(study, shipped)
+    for match in manager.source_summary(spec, storage):
         info(
             f"Source {match.name}: {counted(match.n_used, 'trial')} to inform the sampler, "
             f"{match.n_dropped} dropped (outside the space), "
             f"{counted(match.n_imputed, 'value')} filled in, "
             f"{counted(len(match.ignored), 'parameter')} ignored."
         )
+    if study is None or dry_run:
+        if priors:
+            matching = manager.preview_priors(priors, spec, study)
+            n_kept, n_dropped = len(matching.kept), len(matching.dropped)
+            info(f"{n_kept + n_dropped} prior trials read: {n_kept} fit, {n_dropped} dropped.")
+            for line in matching.lines():
+                info(line)
+        info("Dry run: nothing was done.")
+        return 0
     if priors:
         for line in manager.add_priors(study, priors, enqueue_best=enqueue_best).lines():
             info(line)
@@ -264,27 +297,37 @@ def resume(name: str, budget: Budget, options: WorkerOptions, storage_url: str |
     info(f"Going on with study {name}. {standing_of(study)}")
     if options.engine == "local" and spec.kind == "images":
         check_device(options.device)
-    manager.set_budget(study, budget)
+    manager.set_budget(study, budget, stop_when_flat=options.stop_when_flat)
     return work(study, task, options)
 
 
-def _check_storage(name: str, spec: StudySpec, storage_url: str | None) -> None:
-    """Refuse what the storage would refuse when the study is made."""
-    from optuna_deepweeds.studies import manager
+def _storage_if_there(spec: StudySpec, url: str | None) -> ResilientStorage | None:
+    """The storage, or None where there is none yet."""
     from optuna_deepweeds.studies.storage import open_storage
-    from optuna_deepweeds.studies.storage.engine import resolve_url
-    from optuna_deepweeds.studies.storage.open import check_file
 
     try:
-        storage = open_storage(storage_url, must_exist=True)
+        return open_storage(url, must_exist=True)
     except NotFoundError:
         if spec.sources:
             raise
-        # The default folder is made with the study.
-        if storage_url is not None:
-            check_file(resolve_url(storage_url), must_exist=False)
-        return
-    manager.check(name, spec, storage)
+        return None
+
+
+def _check_places(task: Task, url: str | None) -> None:
+    """Refuse a storage that cannot be made, and checkpoints that cannot be saved."""
+    from optuna_deepweeds.studies.checkpoints import FOLDER_VARIABLE, default_base
+    from optuna_deepweeds.studies.storage.engine import resolve_url
+    from optuna_deepweeds.studies.storage.open import check_file
+
+    resolved = resolve_url(url)
+    if url is not None:  # The default folder is made with the study.
+        check_file(resolved, must_exist=False)
+    base = default_base(resolved.render_as_string())
+    problem = write_problem(base / "checkpoint") if getattr(task, "saves", True) else ""
+    if problem:
+        raise InvalidInputError(
+            f"checkpoints must be saved, but {problem} {FOLDER_VARIABLE} names another folder."
+        )
 
 
 def _make_task(spec: StudySpec, is_auto: bool, options: WorkerOptions) -> ImageTask:
@@ -305,16 +348,24 @@ def _make_task(spec: StudySpec, is_auto: bool, options: WorkerOptions) -> ImageT
     return task
 
 
-def _accept_changes(name: str, spec: StudySpec, storage: RDBStorage) -> None:
-    """Let the study `name` go on with a changed task, where nothing else differs."""
+def _accept_changes(
+    name: str, spec: StudySpec, storage: ResilientStorage, dry_run: bool
+) -> StudySpec:
+    """Let the study `name` go on with a changed task, where nothing else differs.
+
+    Returns:
+        What it then is asked for: in a dry run, which changes nothing, as it is.
+    """
     from optuna_deepweeds.studies import manager
 
-    if name in manager.study_names(storage):
-        study = manager.load_plain(name, storage)
-        stored = manager.study_spec(study)
-        asked = replace(spec, dataset_fingerprint=stored.dataset_fingerprint)
-        if not stored.differences(asked):
-            manager.accept(study, spec.dataset_fingerprint)
+    study = manager.load_plain(name, storage)
+    stored = manager.study_spec(study)
+    asked = replace(spec, dataset_fingerprint=stored.dataset_fingerprint)
+    if stored.differences(asked):
+        return spec
+    if not dry_run:
+        manager.accept(study, spec.dataset_fingerprint)
+    return asked if dry_run else spec
 
 
 def _default_name(spec: StudySpec) -> str:

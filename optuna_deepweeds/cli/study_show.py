@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -19,14 +20,16 @@ from optuna_deepweeds.cli._values import Output, WorkerOptions, worker_options
 from optuna_deepweeds.errors import NotFoundError
 from optuna_deepweeds.files import write_whole
 from optuna_deepweeds.priors import n_imported
-from optuna_deepweeds.report.calibration import calibration_of
+from optuna_deepweeds.report.calibration import judged, outlook, summary
 from optuna_deepweeds.report.origins import misleading_steps, suggestions
-from optuna_deepweeds.report.standing import duration
-from optuna_deepweeds.studies.accounting import best_trial, epochs_trained, progress
+from optuna_deepweeds.report.standing import STATES, duration, state_of
+from optuna_deepweeds.report.tables import trial_row
+from optuna_deepweeds.report.view import StudyView
+from optuna_deepweeds.studies.accounting import best_trial, progress
 from optuna_deepweeds.studies.ending import time_left
 from optuna_deepweeds.studies.spec import Budget, named_companions, refuse_old_form
 from optuna_deepweeds.studies.storage.reading import Reader, StudyRow, open_reader
-from optuna_deepweeds.trials import forecast, sign
+from optuna_deepweeds.trials import root, sign
 
 
 @click.command("list")
@@ -64,7 +67,7 @@ def list_(fmt: str, storage_url: str | None) -> None:
     columns = ["name", "finished", "of", "best", "running", "failed", "last_activity"]
     columns += ["sampler", "pruner", "seed", "dataset", "space", "priors"]
     if not rows and fmt == "table":
-        info("No studies yet; `optuna-deepweeds study run` makes one.")
+        info("No studies yet; `study run` makes one.")
         return
     emit(rows, columns=columns, fmt=fmt)
 
@@ -123,6 +126,8 @@ def status(name: str, fmt: str, storage_url: str | None) -> None:
     record["running_time"] = _as_duration(state.seconds, fmt)
     if budget.seconds is not None:
         record["time_limit"] = _as_duration(budget.seconds, fmt)
+    if flat := _stored(study, attributes.FLAT):
+        record |= {"flat_gain": flat.get("gain"), "flat_epochs_saved": flat.get("epochs")}
     left = time_left(budget, state)
     if state.running and left is not None:
         record["time_left"] = _as_duration(left, fmt)
@@ -131,7 +136,7 @@ def status(name: str, fmt: str, storage_url: str | None) -> None:
     if misleading := misleading_steps(found, study.directions[0]):
         record["early_epochs_mislead"] = ", ".join(map(str, misleading))
     if state.finished <= _MAX_CALIBRATED:
-        record |= calibration_of(found, study.directions[0]).summary()
+        record |= summary(judged(found))
     emit_record(record, fmt=fmt)
 
 
@@ -141,7 +146,8 @@ def status(name: str, fmt: str, storage_url: str | None) -> None:
     "--save",
     "model_file",
     type=Output(),
-    help="Write the trial's network to this file, for `predict`; of an own task its checkpoint.",
+    help="Write the trial's network to this file, for `predict`; of an own task its checkpoint. "
+    "What is left of neither is trained again.",
 )
 @click.option("--trial", "number", type=int, help="Another trial than the best.")
 @worker_options("data_dir")
@@ -157,44 +163,61 @@ def best(
 ) -> None:
     """The best trial of study NAME, its parameters and, with --save, its network."""
     with _opened(name, storage_url) as (reader, row):
+        direction, metric = row.directions[0], (row.metric_names or [""])[0]
         light = reader.trials(row.study_id, params=False, curves=False)
-        chosen = _best(name, light, row.directions[0]) if number is None else number
+        chosen = _best(name, light, direction) if number is None else number
         ids = {trial.number: trial._trial_id for trial in light}
         if chosen not in ids:
             raise NotFoundError(f"study {name!r} has no trial {chosen}; it has {len(ids)} trials.")
         trial = reader.trial(ids[chosen])
+        is_complete = trial.state == TrialState.COMPLETE
+        known = [trial] if is_complete else reader.trials(row.study_id, params=False)
     if model_file is not None:
-        from optuna_deepweeds.cli._work import load_images
-        from optuna_deepweeds.studies import manager
-        from optuna_deepweeds.trials import root
-
-        study = manager.find(name, storage_url, single=True)
-        checkpoint = manager.study_checkpoints(study).path(root(trial))
-        spec = manager.study_spec(study)
-        if spec.kind == "images":
-            load_images(spec, options).network(trial, checkpoint).save(model_file)
-        elif checkpoint.is_file():
-            write_whole(model_file, checkpoint.read_bytes())
-        else:
-            raise NotFoundError(f"trial {trial.number} has left no checkpoint to save.")
-        kind = "network" if spec.kind == "images" else "checkpoint"
-        info(f"Saved the {kind} of trial {trial.number} to {model_file}.")
-    emit_record(_row(trial), fmt=fmt, params=trial.params)
+        _save(name, trial, model_file, options, storage_url)
+    emit_record(trial_row(trial, outlook(known, direction, metric)), fmt=fmt, params=trial.params)
 
 
-_COUNTS = ("complete", "pruned", "continued", "running", "waiting", "failed")
+def _save(
+    name: str, trial: FrozenTrial, file: Path, options: WorkerOptions, storage_url: str | None
+) -> None:
+    """Write what `trial` has come to, trained again where nothing of it is left."""
+    from optuna_deepweeds.cli._work import load_task
+    from optuna_deepweeds.studies import manager
+    from optuna_deepweeds.tasks import ImageTask
+    from optuna_deepweeds.tasks.run import train_again
+
+    study = manager.find(name, storage_url, single=True)
+    checkpoint = manager.study_checkpoints(study).path(root(trial))
+    spec, what = manager.study_spec(study), "checkpoint"
+    if spec.kind != "images" and checkpoint.is_file():
+        write_whole(file, checkpoint.read_bytes())
+    elif isinstance(task := load_task(spec, options), ImageTask):
+        task.network(trial, checkpoint).save(file)
+        what = "network"
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            saved = Path(folder) / "checkpoint"
+            value = train_again(task, trial, saved)
+            info(f"Trained trial {trial.number} again: {task.metric} {value:.6g}.")
+            if not saved.exists():
+                raise NotFoundError(f"{task.name} saves no checkpoint to write to {file}.")
+            write_whole(file, saved.read_bytes())
+    info(f"Saved the {what} of trial {trial.number} to {file}.")
+
+
+_COUNTS = ("complete", "paused", "stopped", "continued", "running", "waiting", "failed")
 _MAX_CALIBRATED = 2000
 """Finished trials up to which `status` judges anticipations, which takes 30 ms a thousand; reports
 always do."""
-
-_STATES = [state.name.lower() for state in TrialState]
 
 
 @click.command()
 @study_name
 @click.option("--failed", is_flag=True, help="Failed trials with their reasons.")
 @click.option("--traceback", is_flag=True, help="With --failed: the whole traceback.")
-@click.option("--state", type=click.Choice(_STATES), help="Trials in one state only.")
+@click.option(
+    "--state", type=click.Choice(list(STATES.values())), help="Trials in one state only."
+)
 @click.option("--priors", is_flag=True, help="Imported trials too.")
 @click.option("--params", is_flag=True, help="A column a parameter (always so in JSON and CSV).")
 @format_option
@@ -211,20 +234,19 @@ def trials(
 ) -> None:
     """List the trials of study NAME."""
     with_params = params or (fmt != "table" and not failed)
-    with _opened(name, storage_url) as (reader, study):
-        direction = study.directions[0]
-        companions = named_companions([study.user_attrs.get(attributes.SPEC)] * priors)
-        informing = [other for other in reader.studies() if other.name in companions]
-        found = [
+    with open_reader(storage_url) as reader:
+        view = StudyView.read(name, reader, params=with_params)
+        companions = named_companions([view.spec] * priors)
+        informing = [
             trial
-            for shown in [study, *informing]
-            for trial in reader.trials(shown.study_id, params=with_params)
+            for other in reader.studies()
+            if other.name in companions
+            for trial in reader.trials(other.study_id, params=with_params)
         ]
     chosen = [
         t
-        for t in found
-        if (not failed or t.state == TrialState.FAIL)
-        and (state is None or t.state.name.lower() == state)
+        for t in [*view.trials, *informing]
+        if (not failed or t.state == TrialState.FAIL) and (state is None or state_of(t) == state)
     ]
     columns = list(_COLUMNS)
     if failed and not chosen and fmt == "table":
@@ -235,12 +257,10 @@ def trials(
         columns += ["traceback"] if traceback else []
     elif priors:
         columns.append("prior")
-    foreseen: dict[int, tuple[float, float, float]] = {}
-    if any(t.state in (TrialState.PRUNED, TrialState.RUNNING) for t in chosen):
-        from optuna_deepweeds.pruners.history import foresee  # SciPy's distributions take a second
-
-        foreseen = foresee([t for t in found if attributes.PRIOR not in t.user_attrs], direction)
-    rows = [_row(t, foreseen.get(t.number)) for t in chosen]
+    known = ({}, {}) if failed else (view.outlook, view.replaced)
+    rows = [
+        trial_row(t, *(({}, {}) if attributes.PRIOR in t.user_attrs else known)) for t in chosen
+    ]
     if with_params:
         names = list(dict.fromkeys(p for t in chosen for p in t.params))
         columns += names
@@ -252,41 +272,6 @@ _COLUMNS = ("number", "state", "value", "epochs", "seconds", "expected", "low", 
             "note")  # fmt: skip
 
 
-def _row(trial: FrozenTrial, foreseen: tuple[float, float, float] | None = None) -> dict[str, Any]:
-    attrs = trial.user_attrs
-    told = forecast(trial)
-    # Without an interval, what was told only stands in for a forecast.
-    stored = [
-        None if told.get("low") is None else told.get(k) for k in ("expected", "low", "high")
-    ]
-    expected, low, high = foreseen or stored
-    notes = []
-    if attributes.ENQUEUED_PRIOR in attrs:
-        notes.append("enqueued prior")
-    if attributes.RETRY_OF in attrs:
-        notes.append(f"retry of {attrs[attributes.RETRY_OF]}")
-    if trial.state == TrialState.FAIL and attrs.get(attributes.FAILURE):
-        notes.append(str(attrs[attributes.FAILURE]))
-    elif trial.state == TrialState.PRUNED and told.get("reason"):
-        notes.append(str(told["reason"]))
-    return {
-        "number": trial.number,
-        "state": trial.state.name.lower(),
-        "value": trial.value if trial.state.is_finished() else None,
-        "epochs": max(trial.intermediate_values, default=0),
-        "epochs_trained": epochs_trained(trial),
-        "seconds": attrs.get(attributes.TRAIN_SECONDS),
-        "expected": expected,
-        "low": low,
-        "high": high,
-        "origin": attrs.get(attributes.ORIGIN),
-        "note": "; ".join(notes) or None,
-        "reason": attrs.get(attributes.FAILURE),
-        "traceback": attrs.get(attributes.TRACEBACK),
-        "prior": attrs.get(attributes.PRIOR),
-    }
-
-
 def _best(name: str, trials: Sequence[FrozenTrial], direction: StudyDirection) -> int:
     """Number of the best trial; of the best stopped one, and says so, if there is no other."""
     best = best_trial(trials, direction)
@@ -295,7 +280,7 @@ def _best(name: str, trials: Sequence[FrozenTrial], direction: StudyDirection) -
     stopped = [t for t in trials if t.state == TrialState.PRUNED and t.value is not None]
     if not stopped:
         raise NotFoundError(f"study {name!r} has no finished trial yet.")
-    info("No trial has been trained to the end yet; this is the best of the stopped ones.")
+    info("No trial is complete yet; this is the best of those that were stopped or paused.")
     return max(stopped, key=lambda t: sign(direction) * (t.value or 0.0)).number
 
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from optuna_deepweeds.priors.insert import (
+    Choose,
     ImportSummary,
     import_priors,
     imported_counts,
@@ -15,9 +16,12 @@ from optuna_deepweeds.priors.insert import (
 from optuna_deepweeds.priors.match import Dropped, Matching, match_priors
 from optuna_deepweeds.priors.read import read_priors
 from optuna_deepweeds.priors.record import PriorTrial, with_metric
+from optuna_deepweeds.priors.shipped import SHIPPED, read_shipped
 from optuna_deepweeds.priors.study import export_priors, read_study
 
 __all__ = [
+    "SHIPPED",
+    "Choose",
     "Dropped",
     "ImportSummary",
     "Matching",
@@ -28,6 +32,7 @@ __all__ = [
     "match_priors",
     "n_imported",
     "read_priors",
+    "read_shipped",
     "read_study",
     "with_metric",
 ]

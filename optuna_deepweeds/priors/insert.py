@@ -21,6 +21,7 @@ from optuna_deepweeds.spaces import SearchSpace
 from optuna_deepweeds.trials import whole_number
 
 AddTrials = Callable[[optuna.Study, Sequence[FrozenTrial]], None]
+Choose = Callable[[Mapping[str, PriorTrial], int], Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class ImportSummary:
     @property
     def n_present(self) -> int:
         """Rows that an earlier import had brought."""
-        return len(self.matching.kept) - len(self.added) - len(self.enqueued)
+        return len(self.matching.kept) - len(self.added)
 
     def lines(self) -> list[str]:
         """The summary for people, one line a fact."""
@@ -63,13 +64,13 @@ def import_priors(
     enqueue_best: int = 0,
     max_epochs: int | None = None,
     add: AddTrials = optuna.Study.add_trials,
+    choose: Choose | None = None,
 ) -> ImportSummary:
-    """Add prior trials of the same task to `companion`, the best to the queue of `study`.
+    """Add prior trials to `companion`, and the best to the queue of `study`.
 
-    The best `enqueue_best` different configurations are enqueued instead of added: the study
-    trains them itself. Each row leaves its fingerprint, so that importing it again, from
-    whatever file, or after an import that was cut off, adds nothing. Two imports at once need
-    the caller's lock.
+    The best `enqueue_best` different configurations are enqueued, too: the study trains them
+    itself. Each row leaves its fingerprint, so that importing it again, from whatever file, or
+    after an import that was cut off, adds nothing. Two imports at once need the caller's lock.
 
     Args:
         study: A study with one objective over `space`.
@@ -80,6 +81,8 @@ def import_priors(
         enqueue_best: Number of configurations to enqueue.
         max_epochs: Epochs of a full training in this study; rows with fewer are dropped.
         add: Adds finished trials faster than `Study.add_trials`.
+        choose: Given rows by fingerprint and a number, the fingerprints of those to enqueue, if
+            not of the best.
 
     Raises:
         InvalidInputError: `enqueue_best` is negative, or the study has several objectives.
@@ -95,11 +98,10 @@ def import_priors(
     )
     rows = {fingerprint(prior.params, prior.value): prior for prior in reversed(matching.kept)}
     rows = dict(reversed(rows.items()))  # Of equal rows the first, in their order.
-    best = set(_best(rows, enqueue_best))
     enqueued = _marks(study, attributes.ENQUEUED_PRIOR)
-    waiting = [mark for mark in rows if mark in best - enqueued]
-    done = best | enqueued | _marks(companion, attributes.PRIOR_ROW)
-    new = [mark for mark in rows if mark not in done]
+    waiting = [m for m in (choose or _best)(rows, enqueue_best) if m not in enqueued]
+    present = _marks(companion, attributes.PRIOR_ROW)
+    new = [mark for mark in rows if mark not in present]
     add(companion, [_frozen(rows[mark], mark, space) for mark in new])
     for mark in waiting:
         study.enqueue_trial(dict(rows[mark].params), user_attrs={attributes.ENQUEUED_PRIOR: mark})

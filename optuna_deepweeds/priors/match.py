@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -151,7 +152,8 @@ def _converted(prior: PriorTrial, metric: str, direction: Direction, factor: flo
     if ours not in WAYS or theirs not in WAYS:
         if (ours, direction) == (theirs, prior.direction):
             return prior
-        rule = f"the metric must be {metric} to {direction}; `priors import --metric` names one"
+        way = f"priors import FILE --study NAME --metric {shlex.quote(metric)}"
+        rule = f"the metric must be {metric} to {direction}; `{way}` says that it is"
         raise _Unusable(rule, f"{rule}, but is {what}")
     if WAYS[theirs] != prior.direction:
         rule = f"an {theirs} must be there to {WAYS[theirs]}"

@@ -96,7 +96,7 @@ class History:
         curve = self.curve(trial)
         last = max(curve, default=0)
         is_complete = trial.state == TrialState.COMPLETE
-        worth = tuple(trials.worth_at(curve, rung) for rung in self._rungs)
+        worth = tuple(trials.worths(curve, self._rungs))
         reached = sum(last >= rung for rung in self._rungs) - 1 if curve else -1
         return Standing(
             trial=trial,
@@ -173,7 +173,7 @@ def foresee(
     """Return the final value expected of every trial that is not at its end, as of now.
 
     By number: the value and the ends of its interval of 90 %, in the study's own direction. Empty
-    until three trials have been trained to the end.
+    until three trials are complete.
 
     Args:
         all_trials: The trials of a study, ordered by number.

@@ -5,7 +5,7 @@ Plain functions; values are in the direction "larger is better".
     G_i    resource of rung i = 0, 1, ...; G_{last + 1} is a full training
     h_i    G_{i + 1} - G_i, what it costs to go on from rung i
     n      number of trials that came to the first rung
-    w      worth of a trial at a rung, see `trials.worth_at`
+    w      worth of a trial at a rung, see `trials.worths`
 """
 
 from __future__ import annotations

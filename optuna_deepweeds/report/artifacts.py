@@ -1,4 +1,4 @@
-"""Files that the dashboard shows of a study: its best network and how it confuses the classes.
+"""Files that the dashboard shows of a study: pictures, its best network, how it confuses classes.
 
 A file that came true anew (another best trial, another test) takes the place of its predecessor,
 so that a study that is resumed often does not pile up networks.
@@ -15,6 +15,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ import optuna
 
 from optuna_deepweeds import attributes
 from optuna_deepweeds.report.confusion import write_confusion_png
+from optuna_deepweeds.report.draw_png import write_png
+from optuna_deepweeds.report.figures import anticipation, learning_curves
 from optuna_deepweeds.report.tables import Table, confusion_table
 from optuna_deepweeds.report.view import StudyView
 from optuna_deepweeds.studies.manager import storage_url, study_checkpoints
@@ -31,6 +34,8 @@ from optuna_deepweeds.tasks import ImageTask, Task
 from optuna_deepweeds.trials import root
 
 FOLDER_VARIABLE = "DEEPWEEDS_ARTIFACTS"
+PICTURES = {"curves": learning_curves, "foreseen": anticipation}
+"""What the note shows: first word of a file's name -> what draws it."""
 _PREFIX = "artifacts:"  # Of the study's system attributes that Optuna's artifacts are listed in.
 
 
@@ -116,7 +121,22 @@ def _files(
         title = f"Trial {tested.get('trial')} on the test images, accuracy {tested['mean']:.4f}"
         files[f"confusion-{stem}.csv"] = lambda path: _csv(table, path)
         files[f"confusionmatrix-{stem}.png"] = lambda path: write_confusion_png(table, path, title)
+    for name, kind in PICTURES.items():
+        if drawing := kind(view):
+            # The epochs tell a picture from an earlier one.
+            file = f"{name}-{view.progress.epochs}-epochs.png"
+            files[file] = partial(write_png, drawing)
     return files
+
+
+def pictures(study: optuna.Study) -> dict[str, str]:
+    """Kind of each picture that is among the study's files -> its address in the dashboard."""
+    found = _listed(study._storage.get_study_system_attrs(study._study_id))
+    return {
+        kind: f"/artifacts/{study._study_id}/{identity}"
+        for file, identity in found
+        if (kind := file.split("-")[0]) in PICTURES
+    }
 
 
 def _csv(table: Table, path: Path) -> None:

@@ -1,19 +1,17 @@
 """A study as Optuna's own plots should see it.
 
 In it a chain of continued trials is one trial, the last; trials that were run again are left out;
-and stopped ones count as complete, with the end that the pruner expected of them.
+and stopped ones count as complete, with the end that is expected of them.
 """
 
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Container, Iterable, Sequence
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from optuna_deepweeds import trials
 from optuna_deepweeds.report.view import StudyView
 
 
@@ -42,28 +40,13 @@ def cleaned(view: StudyView) -> list[FrozenTrial]:
         for trial in view.trials
         if trial.number not in view.replaced
         and trial.params
-        and (value := end_of(trial)) is not None
+        and (value := view.end_of(trial)) is not None
     ]
 
 
 def as_they_ran(chosen: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """The same trials in their real states."""
     return [_bare(t, t.state, t.value) for t in chosen]
-
-
-def end_of(trial: FrozenTrial) -> float | None:
-    """The final value of a complete trial, the expected or else the last one of a stopped one."""
-    value = trials.expected_end(trial)
-    if value is None and trial.state == TrialState.PRUNED:
-        value = last_value(trial)
-    return value if value is not None and math.isfinite(value) else None
-
-
-def last_value(trial: FrozenTrial) -> float | None:
-    """The value at the trial's last reported epoch, or its final value, if finite."""
-    curve = trial.intermediate_values
-    value = curve[max(curve)] if curve else trial.value
-    return value if value is not None and math.isfinite(value) else None
 
 
 def _bare(trial: FrozenTrial, state: TrialState, value: float | None) -> FrozenTrial:

@@ -18,7 +18,6 @@ from optuna_deepweeds.report.published import (
     PUBLISHED,
     PUBLISHED_DATASET,
     Published,
-    split_sentence,
 )
 from optuna_deepweeds.report.statistics import (
     FEW_SEEDS,
@@ -54,6 +53,12 @@ class Comparison:
     def views(self) -> list[StudyView]:
         """All studies."""
         return [view for method in self.methods for view in method.views.values()]
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Between what the studies' values must lie."""
+        low, high = zip(*(view.limits for view in self.views), strict=True)
+        return min(low), max(high)
 
     @property
     def published(self) -> tuple[Published, ...]:
@@ -102,37 +107,25 @@ class Comparison:
         return geometric_mean(ratios)
 
     def sentences(self) -> list[str]:
-        """What the comparison says, for people: each method against the baseline."""
-        found = _remarks(self)
+        """What the comparison says, for people: who is ahead, at what cost, and what to mind."""
         sign = 1.0 if self.is_tested else self.sign
-        shown = [test for test in self.tests if test.second == self.baseline]
-        for test in shown:
-            ratio = self.savings(test.first, test.second)
-            found.append(sentence(test, self.measure, sign, ratio))
-        n = min((test.difference.n for test in shown if test.difference.n), default=FEW_SEEDS)
-        if n == 1:
-            found.append("One seed tells nothing about chance.")
-        elif n < FEW_SEEDS:
-            found.append(
-                f"{n} seeds are few: below {FEW_SEEDS} no difference can be significant at the "
-                "5 % level, however large."
-            )
-        if self.published:
-            found += [split_sentence(), self._effort()]
-        if len(self.methods) < 2:
+        against = [t for t in self.tests if t.second == self.baseline and t.difference.n]
+        cautions = _cautions(self)
+        found = []
+        if against:
+            best = max(against, key=lambda t: sign * t.difference.mean)
+            found += sentence(best, self.measure, sign, self.savings(best.first, best.second))
+            n = min(t.difference.n for t in against)
+            if n < FEW_SEEDS:
+                seeds = "one seed tells" if n == 1 else f"{n} seeds tell"
+                cautions.append(f"{seeds} too little about chance, {FEW_SEEDS} may do")
+        elif len(self.methods) < 2:
             found.append("One method alone: there is nothing to compare it with.")
+        else:
+            found.append("No seed has a complete trial in two methods.")
+        if cautions:
+            found.append(f"Read with care: {'; '.join(cautions)}.")
         return found
-
-    def _effort(self) -> str:
-        """What our studies spent, beside the published ones."""
-        spaces = sorted({str(view.spec.get("space")) for view in self.views})
-        epochs = sorted({view.epochs or 0 for view in self.views})
-        spent = _median([view.progress.epochs for view in self.views]) or 0
-        minutes = (_median([view.progress.seconds for view in self.views]) or 0) / 60
-        return (
-            f"Ours: space {', '.join(spaces)}, {', '.join(map(str, epochs))} epochs a network, "
-            f"{spent:.0f} epochs and {minutes:.0f} minutes a study (medians)."
-        )
 
     def ranks(self, n_points: int = 100) -> tuple[np.ndarray, np.ndarray]:
         """(n,) grid of epochs and (n, n_methods) mean rank over the seeds that all methods have.
@@ -168,14 +161,14 @@ class Comparison:
                     high,
                     _median(list(method.tested.values())),
                     _median([p.finished for p in progress]),
-                    sum(p.pruned for p in progress) / finished if finished else None,
+                    sum(p.complete for p in progress) / finished if finished else None,
                     _median([p.epochs for p in progress]),
                     _median([p.seconds for p in progress]),
                     float(ranks[:, i].mean()) if len(grid) else None,
                 )
             )
         columns = ("method", "seeds", "best", "lower_quartile", "upper_quartile", "test",
-                   "trials", "stopped_share", "epochs", "seconds", "mean_rank")  # fmt: skip
+                   "trials", "complete_share", "epochs", "seconds", "mean_rank")  # fmt: skip
         return Table(columns, tuple(rows))
 
     def published_table(self) -> Table:
@@ -250,35 +243,29 @@ def _default_baseline(labels: Sequence[str]) -> str:
     return next((name for part in plain for name in labels if part in name), labels[0])
 
 
-def _remarks(comparison: Comparison) -> list[str]:
-    """What the reader should know before any figure."""
-    views, remarks = comparison.views, []
+def _cautions(comparison: Comparison) -> list[str]:
+    """What the reader should know beside any figure, in halves of sentences."""
+    views, found = comparison.views, []
     empty = [v.name for v in views if not v.ranked]
     if empty:
-        remarks.append(f"No trial was trained to the end in: {', '.join(empty)}.")
+        found.append(f"no trial is complete in {', '.join(empty)}")
     if len({str(v.spec.get("dataset_fingerprint")) for v in views if v.spec}) > 1:
-        remarks.append("The studies do not share one data set and split: read values with care.")
-    if len({v.metric for v in views}) > 1:
-        names = ", ".join(sorted({v.metric for v in views}))
-        remarks.append(f"The studies name different metrics ({names}).")
+        found.append("the studies do not share one data set and split")
+    names = sorted({v.metric for v in views})
+    if len(names) > 1:
+        found.append(f"they name different metrics ({', '.join(names)})")
     recipes = sorted({r for v in views if (r := recipe(v)) is not None})
     if len(recipes) > 1:
-        remarks.append(
-            f"The studies were tested by different recipes ({', '.join(recipes)}): their test "
-            "accuracies do not compare."
-        )
+        found.append(f"they were tested by different recipes ({', '.join(recipes)})")
     if not comparison.is_tested and len(comparison.methods) > 1 and len(empty) < len(views):
-        remarks.append(
-            f"Compared by the best {comparison.metric} of each study: the maximum of many trials, "
-            "hence optimistic, the more so the more trials. `study evaluate` tests networks."
+        found.append(
+            f"the best {comparison.metric} of many trials is optimistic, "
+            "`study evaluate NAME` tests it"
         )
     spent = [v.progress.epochs for v in views]
     if len(spent) > 1 and min(spent) > 0 and max(spent) > 1.5 * min(spent):
-        remarks.append(
-            f"Studies trained {min(spent):,} to {max(spent):,} epochs: final values compare "
-            "unequal budgets, the curves over epochs do not."
-        )
-    return remarks
+        found.append(f"they trained {min(spent):,} to {max(spent):,} epochs, no equal budgets")
+    return found
 
 
 def _each(values: Sequence[float], form: str) -> str | None:

@@ -14,6 +14,7 @@ from optuna_deepweeds.report.drawing import (
     Drawing,
     axes,
     band,
+    finite,
     line,
     method_colour,
     points,
@@ -28,7 +29,6 @@ def compare_figures(comparison: Comparison) -> dict[str, Drawing]:
     made = (
         incumbents(comparison, "epochs"),
         incumbents(comparison, "seconds"),
-        ranking(comparison),
         finals(comparison),
         cumulative_maximum(comparison),
         test_accuracies(comparison),
@@ -45,9 +45,9 @@ def incumbents(comparison: Comparison, axis: Axis) -> Drawing | None:
         found = summarise(runs, axis, comparison.sign)
         if np.isnan(found.median).all():
             continue
-        x, ink, y = (found.grid / scale).tolist(), method_colour(i), _gaps(found.median)
+        x, ink, y = (found.grid / scale).tolist(), method_colour(i), [*map(finite, found.median)]
         if len(runs) > 1:
-            traces += band(x, _gaps(found.low), _gaps(found.high), ink)
+            traces += band(x, [*map(finite, found.low)], [*map(finite, found.high)], ink)
         whole = int((~found.is_partial).sum())
         name = method.label
         # The dashed part begins where the whole one ends.
@@ -56,36 +56,22 @@ def incumbents(comparison: Comparison, axis: Axis) -> Drawing | None:
                 style = {"dash": "dash" if is_dashed else "solid", "shape": "hv", "color": ink}
                 traces.append(line(x[part], y[part], name, width=2.2, **style))
                 name = ""
+        traces.append(points(x[-1:], y[-1:], color=ink, size=7))
     if not traces:
         return None
     caption = (
-        "Median over seeds, band from the lower to the upper quartile; dashed from where a study "
-        "has ended, which keeps its best network."
+        "Median over seeds to the end of the last, band from the lower to the upper quartile; "
+        "dashed from where one has ended, which keeps its best network."
     )
-    figure = axes(traces, label, f"best {comparison.metric}", 400)
+    figure = axes(traces, label, f"best {comparison.metric}", 400, comparison.limits)
     title = f"Best network against {'epochs' if axis == 'epochs' else 'time'}"
     return Drawing(f"incumbent-{axis}", title, figure, caption)
-
-
-def ranking(comparison: Comparison) -> Drawing | None:
-    """Mean rank over common seeds at every budget."""
-    grid, ranks = comparison.ranks()
-    if not len(grid):
-        return None
-    traces = [
-        line(grid.tolist(), ranks[:, i].tolist(), m.label, color=method_colour(i), width=2.2)
-        for i, m in enumerate(comparison.methods)
-    ]
-    figure = axes(traces, "epochs trained", "mean rank", 320)
-    figure.update_yaxes(range=(len(comparison.methods) + 0.2, 0.8))
-    caption = "1 is best; ties share their mean rank. Over the seeds that every method has."
-    return Drawing("ranking", "Anytime ranking", figure, caption)
 
 
 def finals(comparison: Comparison) -> Drawing | None:
     """Final value of each seed."""
     columns = [(m.label, m.final, None) for m in comparison.methods]
-    figure = _columns(columns, f"best {comparison.metric}")
+    figure = _columns(columns, f"best {comparison.metric}", comparison.limits)
     if figure is None:
         return None
     caption, width = "One point a seed; the bar is the median.", 78 * len(columns)
@@ -107,14 +93,15 @@ def test_accuracies(comparison: Comparison) -> Drawing | None:
     caption += "one point a seed, the bar is the median."
     if shown:
         caption += " Grey diamonds: published, on another split of the same size."
-    figure, title = _columns(columns, "test accuracy"), "Test accuracy by sampler and pruner"
+    figure = _columns(columns, "test accuracy", (0.0, 1.0))
+    title = "Test accuracy by sampler and pruner"
     return Drawing("test-accuracy", title, figure, caption, max(300, 78 * len(columns)))
 
 
 _Column = tuple[str, Mapping[Hashable, float], Published | None]
 
 
-def _columns(columns: Sequence[_Column], y_label: str) -> Any:
+def _columns(columns: Sequence[_Column], y_label: str, within: tuple[float, float]) -> Any:
     """One column a method: a point a seed, the median, and published values beside them."""
     traces: list[Any] = []
     name = "published (other split)"
@@ -137,7 +124,7 @@ def _columns(columns: Sequence[_Column], y_label: str) -> Any:
     labels = [label for label, _, _ in columns]
     is_long = sum(len(label) + 2 for label in labels) > 100
     return axes(
-        traces, "", y_label, tickvals=list(range(len(labels))), ticktext=labels,
+        traces, "", y_label, within=within, tickvals=list(range(len(labels))), ticktext=labels,
         range=(-0.5, len(labels) - 0.5), tickangle=-35 if is_long else None,
     )  # fmt: skip
 
@@ -159,13 +146,14 @@ def cumulative_maximum(comparison: Comparison) -> Drawing | None:
         for seed, view in method.views.items():
             x, y = _steps(view)
             if x:
+                traces.append(points(x[-1:], y[-1:], color=ink, size=5))
                 head = f"{method.label}, seed {seed}"
                 texts = [f"{head}, trial {n}: {v:.4g}" for n, v in zip(x, y, strict=True)]
                 traces.append(line(x, y, name, texts, color=ink, opacity=0.8, shape="hv"))
                 name = ""
     if not traces:
         return None
-    caption = "One line a study; trials that were stopped early count as trials."
+    caption = "One line a study, to its last trial; paused and stopped trials count too."
     x_axis: dict[str, Any] = {}
     if comparison.published:
         pairs = [
@@ -181,7 +169,8 @@ def cumulative_maximum(comparison: Comparison) -> Drawing | None:
         )
         ticks = [1, 3, 10, 30, 100, 300, 1000]
         x_axis = {"type": "log", "tickvals": ticks, "ticktext": [f"{n:,}" for n in ticks]}
-    figure = axes(traces, "trials", f"best {comparison.metric}", **x_axis)
+    label = f"best {comparison.metric}"
+    figure = axes(traces, "trials", label, within=comparison.limits, **x_axis)
     return Drawing("cumulative", "Cumulative best over trials", figure, caption)
 
 
@@ -199,7 +188,3 @@ def _steps(view: StudyView) -> tuple[list[float], list[float]]:
             x.append(n)
             y.append(view.sign * best)
     return ([*x, len(ended)], [*y, y[-1]]) if x else (x, y)
-
-
-def _gaps(values: np.ndarray) -> list[float | None]:
-    return [None if np.isnan(v) else float(v) for v in values]

@@ -7,22 +7,21 @@ Colours read on light and dark ground.
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 COLOURS = {
-    "finished": "#3f7fd4",
-    "continued": "#1f9e77",
-    "stopped": "#d08a2e",
-    "running": "#8a919c",
-    "waiting": "#8a919c",
-    "failed": "#d1495b",
-    "best": "#d1495b",
+    "complete": "#3f7fd4", "paused": "#d9a13b", "stopped": "#a9604a", "failed": "#9468c4",
+    "interrupted": "#8a919c", "running": "#2fa4b8", "waiting": "#8a919c", "best": "#d1495b",
     "grid": "#8a919c",
-}
+}  # fmt: skip
+"""Of the states in `standing.STATES`, told apart by lightness too."""
+SCALE = [[0.0, "#d9a13b"], [0.5, "#8a919c"], [1.0, "#3f7fd4"]]
+"""Colours of a quantity from low to high."""
 _METHODS = (
-    "#3f7fd4", "#d08a2e", "#1f9e77", "#c2477f", "#9468c4", "#7f8c3a", "#2fa4b8", "#a9604a",
+    "#3f7fd4", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8a919c", "#7f8c3a",
 )  # fmt: skip
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 _GRID = "rgba(138,145,156,0.25)"
@@ -78,7 +77,7 @@ def method_colour(index: int) -> str:
 
 def line(x: Values, y: Values, name: str = "", texts: Iterable[str] = (), **style: Any) -> Any:
     """A trace that joins points in a `style` of Plotly's lines; lone points become dots."""
-    style = {"color": COLOURS["finished"], "width": 1.5} | style
+    style = {"color": COLOURS["complete"], "width": 1.5} | style
     mode = "lines+markers" if _has_dots(x, y) else "lines"
     opacity = style.pop("opacity", 1.0)
     shown = _shown(name, texts) | {"opacity": opacity, "marker": {"size": 4}}
@@ -87,29 +86,50 @@ def line(x: Values, y: Values, name: str = "", texts: Iterable[str] = (), **styl
 
 def points(x: Values, y: Values, name: str = "", texts: Iterable[str] = (), **style: Any) -> Any:
     """A trace of symbols in a `style` of Plotly's markers."""
-    style = {"color": COLOURS["finished"], "size": 6} | style
+    style = {"color": COLOURS["complete"], "size": 6} | style
     shown = _shown(name, texts) | {"opacity": style.pop("opacity", 1.0)}
     return _scatter(x=list(x), y=list(y), mode="markers", marker=style, **shown)
 
 
 def band(x: Values, low: Values, high: Values, colour: str) -> list[Any]:
     """Two traces that shade what lies between them."""
-    edge = {"mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False}
+    edge = {
+        "mode": "lines",
+        "line": {"width": 0, "shape": "hv"},
+        "hoverinfo": "skip",
+        "showlegend": False,
+    }
     red, green, blue = (int(colour[k : k + 2], 16) for k in (1, 3, 5))
     fill = {"fill": "tonexty", "fillcolor": f"rgba({red},{green},{blue},0.16)"}
     return [_scatter(x=x, y=list(low), **edge), _scatter(x=x, y=list(high), **edge, **fill)]
 
 
 def axes(
-    traces: Iterable[Any], x_label: str, y_label: str, height: int = 380, **x_axis: Any
+    traces: Iterable[Any],
+    x_label: str,
+    y_label: str,
+    height: int = 380,
+    within: tuple[float, float] | None = None,
+    **x_axis: Any,
 ) -> Any:
-    """A figure of one pair of axes; `x_axis` are properties of Plotly's."""
+    """A figure of one pair of axes, its values `within` bounds; `x_axis` are Plotly's own."""
     import plotly.graph_objects as go
 
     figure = go.Figure(list(traces))
     figure.update_xaxes(title_text=html.escape(x_label), **x_axis)
-    figure.update_yaxes(title_text=html.escape(y_label), range=limits(figure.data))
+    figure.update_yaxes(title_text=html.escape(y_label), **reach(figure.data, within))
     return styled(figure, height)
+
+
+def reach(traces: Iterable[Any], within: tuple[float, float] | None) -> dict[str, Any]:
+    """Properties of an axis that shows the traces' values, and nothing outside of bounds."""
+    low, high = within or (-math.inf, math.inf)
+    return {"range": limits(traces), "minallowed": finite(low), "maxallowed": finite(high)}
+
+
+def finite(value: float | None) -> float | None:
+    """`value` if it can be drawn."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def styled(figure: Any, height: int) -> Any:
@@ -123,7 +143,7 @@ def styled(figure: Any, height: int) -> Any:
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         font={"family": FONT, "size": 12, "color": _PLAIN},
-        margin={"l": 62, "r": 16, "t": 36 if has_legend else 14, "b": 48},
+        margin={"l": 62, "r": 16, "t": 36 if has_legend else 14, "b": 44},
         hovermode="closest",
         modebar={"bgcolor": "rgba(0,0,0,0)", "color": _GRID, "activecolor": _PLAIN},
         showlegend=has_legend,
@@ -133,20 +153,9 @@ def styled(figure: Any, height: int) -> Any:
         },
     )  # fmt: skip
     axis = {"gridcolor": _GRID, "zeroline": False, "linecolor": _GRID, "ticks": ""}
-    figure.update_xaxes(automargin=True, title_standoff=8, **axis)
-    figure.update_yaxes(automargin=True, title_standoff=8, **axis)
+    figure.update_xaxes(automargin=True, title_standoff=6, **axis)
+    figure.update_yaxes(automargin=True, title_standoff=6, **axis)
     return figure
-
-
-def titled(drawing: Drawing) -> Any:
-    """Its figure with its title, for where nothing else says it."""
-    layout = drawing.figure.layout
-    place = {"x": 0.0, "xref": "paper", "y": 1.0, "yref": "container", "yanchor": "top"}
-    return drawing.figure.update_layout(
-        title={"text": html.escape(drawing.title), "pad": {"t": 8}, **place},
-        margin={"t": layout.margin.t + 30},
-        height=layout.height + 30,
-    )
 
 
 def limits(traces: Iterable[Any]) -> tuple[float, float] | None:

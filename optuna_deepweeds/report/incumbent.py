@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial
 
+from optuna_deepweeds import clock
 from optuna_deepweeds.report.view import StudyView
 from optuna_deepweeds.studies.accounting import epochs_trained, spells
 
@@ -67,7 +68,7 @@ class Trajectory:
 
 def trajectory(view: StudyView) -> Trajectory:
     """The incumbent of a study over epochs and time."""
-    now = datetime.now(UTC)
+    now = clock.now()
     held = sorted(spell for trial in view.trials for spell in _spells(trial, now))
     complete = sorted(
         (t.datetime_complete.timestamp(), t.number, view.sign * t.value)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 
+import numpy as np
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
 from optuna_deepweeds.attributes import ENQUEUED_PRIOR, ORIGIN, RETRY_OF, SUGGESTED
-from optuna_deepweeds.trials import are_opposed, replaced, sign, worth_at
+from optuna_deepweeds.trials import are_opposed, replaced, sign, worths
 
 _NAMES = {"start": "drawn before there was a model", "model": "model", "probe": "model, to probe"}
 
@@ -42,10 +42,12 @@ def misleading_steps(trials: Sequence[FrozenTrial], direction: StudyDirection) -
         if trial.number not in superfluous and trial.intermediate_values
     ]
     longest = max((max(curve) for curve in curves), default=0)
+    steps = [2**k for k in range(longest.bit_length())]
+    # (trials, steps)
+    worth = np.array([worths(curve, steps) for curve in curves]).reshape(len(curves), len(steps))
     found = []
-    for step in (2**k for k in range(max(0, longest.bit_length() - 1))):
-        pairs = [(worth_at(c, step), worth_at(c, 2 * step)) for c in curves if max(c) >= 2 * step]
-        pairs = [pair for pair in pairs if all(map(math.isfinite, pair))]
-        if are_opposed([early for early, _ in pairs], [late for _, late in pairs]):
+    for k, step in enumerate(steps[:-1]):
+        pairs = worth[np.isfinite(worth[:, k : k + 2]).all(axis=1), k : k + 2]
+        if are_opposed(pairs[:, 0].tolist(), pairs[:, 1].tolist()):
             found.append(step)
     return found

@@ -22,14 +22,14 @@ from optuna_deepweeds.files import write_whole
 from optuna_deepweeds.report import tables
 from optuna_deepweeds.report.drawing import FONT, Drawing
 from optuna_deepweeds.report.published import split_sentence
-from optuna_deepweeds.report.standing import counted, standing
+from optuna_deepweeds.report.standing import counted, flatness, standing
 from optuna_deepweeds.report.view import StudyView
 
 if TYPE_CHECKING:  # It imports scipy.stats, which takes longer than a worker's note.
     from optuna_deepweeds.report.compare import Comparison
 
-_N_NOTED = 20
-"""Failures that a note tells, the last ones."""
+_N_NOTED = 5
+"""Reasons for failures, and best trials, that a note tells."""
 
 
 def write_study(view: StudyView, path: Path) -> None:
@@ -39,9 +39,15 @@ def write_study(view: StudyView, path: Path) -> None:
         InvalidInputError: The file cannot be written.
     """
     from optuna_deepweeds.report.figures import study_figures
-    from optuna_deepweeds.report.optuna_plots import MIN_TRIALS
 
-    content = _study(view) | {"min_trials": MIN_TRIALS, "best": tables.best_table(view)}
+    content = _study(view) | {
+        "cards": tables.cards(view),
+        "best": tables.best_table(view),
+        "evaluation": tables.evaluation_tables(view),
+        "priors": tables.prior_table(view),
+        "trials": tables.trial_table(view),
+        "spec": tables.spec_table(view),
+    }
     write_whole(path, _page("study.html", view.name, study_figures(view), **content))
 
 
@@ -79,28 +85,29 @@ def write_pngs(figures: Mapping[str, Drawing], folder: Path) -> list[Path]:
     return paths
 
 
-def note(view: StudyView) -> str:
-    """The study in Markdown: specification, progress, best trials, how to resume."""
+def note(view: StudyView, pictures: Mapping[str, str]) -> str:
+    """The study in Markdown: pictures, progress, best trials, how to resume.
+
+    Args:
+        view: The study.
+        pictures: Addresses of the pictures that there are, see `artifacts.PICTURES`.
+    """
     content = _study(view)
     failures = content["failures"]
-    content["failures"] = replace(failures, rows=failures.rows[-_N_NOTED:])
-    content["best"] = tables.best_table(view, 5)
-    return _markdown().get_template("note.md").render(content)
+    content["failures"] = replace(failures, rows=failures.rows[:_N_NOTED])
+    content |= {"best": tables.best_table(view, _N_NOTED), "tested": tables.tested_table(view)}
+    return _markdown().get_template("note.md").render(content, pictures=pictures)
 
 
 def _study(view: StudyView) -> dict[str, Any]:
     """What page and note of a study tell."""
+    said = (standing(view.progress, view.metric), flatness(view.user_attrs))
     return {
         "view": view,
-        "standing": standing(view.progress, view.metric),
-        "cards": tables.cards(view),
-        "spec": tables.spec_table(view),
+        "standing": " ".join(filter(None, said)),
         "resume": f"optuna-deepweeds study resume {shlex.quote(view.name)}",
         "anticipation": tables.anticipation_sentence(view),
-        "by_epoch": tables.anticipation_table(view),
-        "priors": tables.prior_table(view),
         "failures": tables.failure_table(view),
-        "evaluation": tables.evaluation_tables(view),
     }
 
 
@@ -132,6 +139,7 @@ def _environment(**settings: Any) -> jinja2.Environment:
         trim_blocks=True, lstrip_blocks=True, **settings,
     )  # fmt: skip
     made.filters["cell"] = tables.cell
+    made.tests["command"] = lambda text: text.startswith("optuna-deepweeds ")
     return made
 
 

@@ -2,9 +2,34 @@
 
 from __future__ import annotations
 
-import optuna
+import shlex
+from collections.abc import Mapping
+from typing import Any
 
+import optuna
+from optuna.trial import FrozenTrial
+
+from optuna_deepweeds import attributes, trials
 from optuna_deepweeds.studies.accounting import Progress, progress
+
+STATES = {
+    "COMPLETE": "complete", "PAUSED": "paused", "PRUNED": "stopped", "FAIL": "failed",
+    "INTERRUPTED": "interrupted", "RUNNING": "running", "WAITING": "waiting",
+}  # fmt: skip
+"""The one word for what became of a trial. Complete, paused and stopped trials are finished."""
+
+
+def state_of(trial: FrozenTrial) -> str:
+    """The word of `STATES` for a trial: Optuna's state, and what paused or interrupted it."""
+    if trials.is_paused(trial):
+        return STATES["PAUSED"]
+    return STATES["INTERRUPTED" if trials.was_interrupted(trial) else trial.state.name]
+
+
+def again(study: str, number: int) -> str:
+    """The command that trains a trial of a study again."""
+    name = shlex.quote(study)
+    return f"optuna-deepweeds study best {name} --trial {number} --save trial-{number}.pt"
 
 
 def standing_of(study: optuna.Study) -> str:
@@ -19,17 +44,19 @@ def standing(progress: Progress, metric: str = "value") -> str:
     p = progress
     if p.finished + p.failed + p.running == 0:
         return f"No trial has run yet{f'; {p.waiting} wait' if p.waiting else ''}."
-    parts = [f"{p.complete} trained to the end", f"{p.pruned} stopped early"]
+    parts = []
     for n, word in (
-        (p.continued, "continued"), (p.failed, "failed"), (p.running, "running"),
-        (p.waiting, "waiting"),
+        (p.complete, "complete"),
+        (p.paused, "paused"), (p.stopped, "stopped"), (p.continued, "of them continued"),
+        (p.failed, "failed"), (p.running, "running"), (p.waiting, "waiting"),
     ):  # fmt: skip
         parts += [f"{n} {word}"] * bool(n)
-    text = f"{counted(p.finished, 'finished trial')}: {', '.join(parts)}."
+    head = counted(p.finished, "finished trial") if p.finished else "No finished trial"
+    text = f"{head}: {', '.join(parts)}."
     if p.best is not None and p.best.value is not None:
         text += f" Best {metric}: {p.best.value:.4g} in trial {p.best.number}."
     elif p.finished:
-        text += " None has been trained to the end yet."
+        text += " None is complete yet."
     return text
 
 
@@ -42,6 +69,19 @@ def cost(progress: Progress, epochs: int | None) -> str:
         full = progress.without_stopping(epochs)
         text += f", {share:.0%} fewer than {full:,} without stopping"
     return f"{text}."
+
+
+def flatness(user_attrs: Mapping[str, Any], metric: str = "value") -> str:
+    """What a study saved that ended as flat, and what that was expected to gain; "" for others."""
+    found = user_attrs.get(attributes.FLAT)
+    if not isinstance(found, Mapping) or not {"gain", "worth", "epochs", "seconds"} <= {*found}:
+        return ""
+    epochs = f"{counted(found['epochs'], 'epoch')}, " if found["epochs"] else ""
+    return (
+        f"Saved by ending when flat: {epochs}{duration(found['seconds'])}, expected to gain "
+        f"about {found['gain']:.2g} of {metric}, less than a tenth of all gains so far, "
+        f"{found['worth']:.2g}."
+    )
 
 
 def saved_share(progress: Progress, epochs: int | None) -> float | None:

@@ -137,46 +137,44 @@ def average_ranks(values: NDArray[np.float64], axis: int = 1) -> NDArray[np.floa
     return np.asarray(stats.rankdata(-lowest, axis=axis))
 
 
-def sentence(test: PairedTest, metric: str, sign: float, ratio: Estimate) -> str:
-    """What a paired test says, and what the same value costs, for people.
+def sentence(test: PairedTest, metric: str, sign: float, ratio: Estimate) -> list[str]:
+    """What a paired test says, and what the same value costs, each a sentence for people.
 
     Args:
-        test: The test.
+        test: Over one shared seed at least.
         metric: Name of the metric.
         sign: +1 if larger values are better, else -1.
         ratio: Epochs of the second method over those of the first until both have what the worse
             one ends with.
     """
-    d = test.difference
-    if d.n == 0:
-        return f"{test.first} and {test.second} share no seed with a finished trial in both."
-    mean = "on average" if d.n > 1 else "with the one seed they share"
+    d, n = test.difference, test.difference.n
+    over = f"over {n} seeds" if n > 1 else "with the one seed they share"
     if d.mean == 0:
-        text = f"{test.first} and {test.second} reach the same {metric} {mean}"
+        text = f"{test.first} and {test.second} reach the same {metric} {over}"
     else:
-        word = "better" if sign * d.mean > 0 else "worse"
-        text = f"{test.first} ends {abs(d.mean):.3g} {word} than {test.second} in {metric} {mean}"
-    if d.n > 1:
+        is_ahead = sign * d.mean > 0
+        ahead, behind = (test.first, test.second) if is_ahead else (test.second, test.first)
+        text = f"{ahead} is {abs(d.mean):.3g} better than {behind} in {metric} {over}"
+    if n > 1:
         # In the direction of the word: negative where the interval reaches beyond zero.
         turned = math.copysign(1, d.mean)
-        corrected = "" if test.p_holm == test.p else f", {test.p_holm:.2g} corrected"
         ends = interval(*sorted((turned * d.low, turned * d.high)))
-        text += f" ({ends}; p = {test.p:.2g}{corrected})"
-    return f"{text}{_cost_phrase(ratio)}."
+        chance = "cannot" if test.p_holm < 1 - CONFIDENCE else "can"
+        text += f" ({ends}), which chance {chance} explain"
+    return [f"{text}.", *_cost(test, ratio)]
 
 
-def _cost_phrase(ratio: Estimate) -> str:
+def _cost(test: PairedTest, ratio: Estimate) -> list[str]:
     if ratio.n == 0:
-        return ""
+        return []
     if 0.995 <= ratio.mean <= 1.005:
-        text = "; for the same value both need equally many epochs"
-    elif ratio.mean > 1:
-        text = f"; for the same value it needs {ratio.mean:.2g} times fewer epochs"
-    else:
-        text = f"; for the same value it needs {1 / ratio.mean:.2g} times more epochs"
-        ratio = Estimate(1 / ratio.mean, 1 / ratio.high, 1 / ratio.low, ratio.n)
-    low, high = f"{ratio.low:.2g}", f"{ratio.high:.2g}"
-    return f"{text} ({low} to {high})" if ratio.n > 1 and low != high else text
+        return ["For the same value both need equally many epochs."]
+    name, low, high = test.first, ratio.low, ratio.high
+    if ratio.mean < 1:
+        ratio = Estimate(1 / ratio.mean, 1 / high, 1 / low, ratio.n)
+        name = test.second
+    ends = f" ({ratio.low:.2g} to {ratio.high:.2g})" if ratio.n > 1 else ""
+    return [f"For the same value {name} needs {ratio.mean:.2g} times fewer epochs{ends}."]
 
 
 def interval(low: float, high: float) -> str:

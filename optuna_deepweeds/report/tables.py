@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
 
 from optuna_deepweeds import attributes
 from optuna_deepweeds.datasets import NOTES
+from optuna_deepweeds.report.calibration import Foreseen, summary
 from optuna_deepweeds.report.published import published_rows
-from optuna_deepweeds.report.standing import counted, duration, saved_share
+from optuna_deepweeds.report.standing import counted, duration, saved_share, state_of
 from optuna_deepweeds.report.view import StudyView
 from optuna_deepweeds.studies.accounting import epochs_trained
+from optuna_deepweeds.trials import forecast
 
 
 @dataclass(frozen=True)
@@ -45,32 +50,35 @@ class Table:
 def cards(view: StudyView) -> list[tuple[str, str]]:
     """(label, figure) of the summary's head."""
     p = view.progress
-    best = "–" if p.best is None or p.best.value is None else f"{p.best.value:.4g}"
-    found = [
-        (f"best {view.metric}", best),
+    share = saved_share(p, view.epochs) if p.epochs else None
+    found = (
+        (f"best {view.metric}", p.best and f"{p.best.value:.4g}"),
         ("finished trials", f"{p.finished:,}"),
-        ("epochs trained", f"{p.epochs:,}"),
+        ("epochs trained", p.epochs and f"{p.epochs:,}"),
+        ("epochs saved", share and f"{share:.0%}"),
         ("time", duration(p.seconds)),
-    ]
-    share = saved_share(p, view.epochs)
-    if share is not None and p.epochs:
-        found.insert(3, ("epochs saved", f"{share:.0%}"))
-    return found
+    )
+    return [(label, figure) for label, figure in found if figure]
 
 
 def spec_table(view: StudyView) -> Table:
     """The specification and the budget."""
-    hidden = {"direction", "metric", "space_data"}
-    if view.spec.get("kind", "images") != "images":
-        hidden |= {"fold", "size"}
+    kind = view.spec.get("kind", "images")
+    hidden = {"direction", "metric", "space_data", "kind", "dataset_fingerprint"}
+    hidden |= set() if kind == "images" else {"fold", "size"}
+    hidden |= set() if view.has_priors else {"priors"}
+    names = {} if kind == "images" else {"dataset": kind}
     rows = [
-        (name.replace("_", " "), cell(value, "g")[: 12 if name == "dataset_fingerprint" else None])
+        (names.get(name, name.replace("_", " ")), cell(value, "g"))
         for name, value in view.spec.items()
         if value not in (None, "", [], ()) and name not in hidden
     ]
-    rows.append(("objective", f"{view.direction.name.lower()} {view.metric}"))
-    budget = view.stored(attributes.BUDGET)
-    limits = [f"{cell(v, 'g')} {k}" for k, v in budget.items() if v is not None]
+    rows.append(("goal", f"{view.direction.name.lower()} {view.metric}"))
+    limits = [
+        duration(v) if k == "seconds" else counted(v, k.removesuffix("s"))
+        for k, v in view.stored(attributes.BUDGET).items()
+        if type(v) in (int, float)
+    ]
     if limits:
         rows.append(("budget", ", ".join(limits)))
     return Table(("setting", "value"), tuple(rows))
@@ -89,13 +97,59 @@ def best_table(view: StudyView, n: int = 10) -> Table:
     return Table(("trial", view.metric, *names, "remark"), tuple(rows)).transposed
 
 
+def trial_table(view: StudyView) -> Table:
+    """Every trial: how it ended or is expected to, and the command that trains it again."""
+    columns = ("number", "state", "value", "epochs", "expected", "low", "high", "note")
+    rows = []
+    for trial in view.trials:
+        row = trial_row(trial, view.outlook, view.replaced)
+        rows.append((*(row[name] for name in columns), view.again(trial)))
+    heads = ("trial", *columns[1:], "trains it again")
+    is_told = [i == 0 or any(row[i] for row in rows) for i in range(len(heads))]
+    heads, *rows = (tuple(compress(row, is_told)) for row in (heads, *rows))
+    return Table(heads, tuple(rows))
+
+
+def trial_row(
+    trial: FrozenTrial, outlook: Mapping[int, Foreseen], replaced: Mapping[int, int] | None = None
+) -> dict[str, Any]:
+    """What lists of trials tell of `trial`: what is foreseen of it, and which one replaced it."""
+    attrs, notes, foreseen = trial.user_attrs, [], outlook.get(trial.number)
+    if attributes.ENQUEUED_PRIOR in attrs:
+        notes.append("enqueued prior")
+    if attributes.RETRY_OF in attrs:
+        notes.append(f"retry of {attrs[attributes.RETRY_OF]}")
+    if replaced and trial.number in replaced:
+        notes.append(f"goes on as {replaced[trial.number]}")
+    elif trial.state == TrialState.FAIL and attrs.get(attributes.FAILURE):
+        notes.append(str(attrs[attributes.FAILURE]))
+    elif trial.state == TrialState.PRUNED and forecast(trial).get("reason"):
+        notes.append(str(forecast(trial)["reason"]))
+    return {
+        "number": trial.number,
+        "state": state_of(trial),
+        "value": trial.value if trial.state.is_finished() else None,
+        "epochs": max(trial.intermediate_values, default=0),
+        "epochs_trained": epochs_trained(trial),
+        "seconds": attrs.get(attributes.TRAIN_SECONDS),
+        **{k: getattr(foreseen, k, None) for k in ("expected", "low", "high")},
+        "origin": attrs.get(attributes.ORIGIN),
+        "note": "; ".join(notes) or None,
+        "reason": attrs.get(attributes.FAILURE),
+        "traceback": attrs.get(attributes.TRACEBACK),
+        "prior": attrs.get(attributes.PRIOR),
+    }
+
+
 def failure_table(view: StudyView) -> Table:
-    """Failed trials with their reasons."""
-    rows = [
-        (t.number, epochs_trained(t), t.user_attrs.get(attributes.FAILURE) or "no reason stored")
-        for t in view.failures
-    ]
-    return Table(("trial", "epochs", "reason"), tuple(rows))
+    """Reasons why trials failed, the most frequent first."""
+    numbers: dict[str, list[int]] = {}
+    for t in view.failures:
+        reason = t.user_attrs.get(attributes.FAILURE) or "no reason stored"
+        numbers.setdefault(reason, []).append(t.number)
+    rows = sorted(numbers.items(), key=lambda item: -len(item[1]))
+    told = ((why, len(n), ", ".join(map(str, n[:10])) + ", …" * (len(n) > 10)) for why, n in rows)
+    return Table(("reason", "trials", "numbers"), tuple(told))
 
 
 def prior_table(view: StudyView) -> Table:
@@ -114,26 +168,15 @@ def prior_table(view: StudyView) -> Table:
 
 
 def anticipation_sentence(view: StudyView) -> str:
-    """How the anticipations turned out, or an empty text without any."""
-    if not view.calibration.points:
+    """How the forecasts turned out, or an empty text without any."""
+    if not view.judged:
         return ""
-    n, error, surprise, inside, correlation = view.calibration.summary().values()
+    n, error, inside = summary(view.judged).values()
     text = (
-        f"{counted(n, 'anticipation')} can be judged by a trial that was trained to its end: off "
-        f"by {error:.3g} on average, and outcomes are {abs(surprise):.3g} "
-        f"{'better' if surprise > 0 else 'worse'} than expected. "
-        f"{inside:.0%} of the outcomes lie in their interval."
+        f"{counted(n, 'forecast')} can be judged: off by {error:.2g} on average, {inside:.0%} of "
+        "what came lay in the interval foreseen."
     )
-    if correlation is not None:
-        text += f" Rank correlation {correlation:.2f}."
-    return text if n >= 10 else f"{text} This is little to go by."
-
-
-def anticipation_table(view: StudyView) -> Table:
-    """The same figures by the epoch at which something was foreseen."""
-    columns = ("after epoch", "judged", "error", "surprise", "inside", "rank correlation")
-    rows = tuple(tuple(row.values()) for row in view.calibration.by_epoch())
-    return Table(columns, rows)
+    return text if n >= 10 else f"{text} That is little to go by."
 
 
 def evaluation_tables(view: StudyView) -> list[tuple[str, Table]]:
@@ -143,22 +186,26 @@ def evaluation_tables(view: StudyView) -> list[tuple[str, Table]]:
     if (note := NOTES.get(str(stored.get("dataset")))) is not None:
         settings.append(("scenes", note))
     found = [("", Table(("setting", "value"), tuple(settings)))] if settings else []
-    trials = [t for t in stored.get("trials") or [] if isinstance(t, Mapping)]
-    if trials:
-        columns = ("trial", "valid_accuracy", "mean", "sd", "macro_f1", "seeds")
-        heads = ("trial", "validation", "test mean", "sd", "macro F1", "seeds")
-        title = "Retrained networks on images never looked at"
-        found.append((title, _pick(trials, columns, heads)))
-        confusion = confusion_table(stored)
-        if confusion is not None:
-            title = f"Confusion of trial {trials[0].get('trial')}"
-            found.append((f"{title}: true classes in rows, predicted in columns", confusion))
+    tested, confusion = tested_table(view), confusion_table(stored)
+    if tested is not None:
+        found.append(("Retrained networks on images never looked at", tested))
+    if confusion is not None:
+        title = f"Confusion of trial {stored['trials'][0].get('trial')}"
+        found.append((f"{title}: true classes in rows, predicted in columns", confusion))
     published = published_rows(stored.get("dataset"))
     if published:
         keys = ("sampler", "pruner", "mean", "seeds")
         title = "Published on the same task (other images in each split)"
         found.append((title, _pick(published, keys, keys)))
     return found
+
+
+def tested_table(view: StudyView) -> Table | None:
+    """The retrained networks on the test images; None without any."""
+    trials = view.stored(attributes.EVALUATION).get("trials") or []
+    columns = ("trial", "valid_accuracy", "mean", "sd", "macro_f1", "seeds")
+    heads = ("trial", "validation", "test mean", "sd", "macro F1", "seeds")
+    return _pick(trials, columns, heads) if trials else None
 
 
 def confusion_table(stored: Mapping[str, Any]) -> Table | None:

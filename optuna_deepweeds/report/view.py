@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,17 +15,12 @@ from optuna.trial import FrozenTrial, TrialState
 from optuna_deepweeds import attributes, trials
 from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.priors import n_imported
-from optuna_deepweeds.report.calibration import Calibration, calibration_of
+from optuna_deepweeds.report.calibration import Foreseen, judged, limits_of, outlook
+from optuna_deepweeds.report.standing import again
 from optuna_deepweeds.spaces import SPACES
 from optuna_deepweeds.studies.accounting import Progress, progress, ranked
 from optuna_deepweeds.studies.spec import refuse_old_form
 from optuna_deepweeds.studies.storage.reading import Reader
-
-KINDS = {
-    "COMPLETE": "finished", "PRUNED": "stopped", "FAIL": "failed", "RUNNING": "running",
-    "WAITING": "waiting",
-}  # fmt: skip
-"""Name of a trial's state -> its word in legends."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +53,9 @@ class StudyView:
                 f"a report needs a study with one objective, but {study.study_name!r} has "
                 f"{len(study.directions)}."
             )
-        names, trials = study.metric_names, study.get_trials(deepcopy=False)
-        return cls._made(study.study_name, study.direction, names, study.user_attrs, trials)
+        metric = (study.metric_names or ["value"])[0]
+        trials = tuple(study.get_trials(deepcopy=False))
+        return cls(study.study_name, study.direction, metric, study.user_attrs, trials)
 
     @classmethod
     def read(cls, name: str, reader: Reader, *, params: bool = True) -> StudyView:
@@ -71,19 +68,9 @@ class StudyView:
         """
         row = reader.study(name)
         refuse_old_form(name, row.user_attrs)
-        trials = reader.trials(row.study_id, params=params)
-        return cls._made(name, row.directions[0], row.metric_names, row.user_attrs, trials)
-
-    @classmethod
-    def _made(
-        cls,
-        name: str,
-        direction: StudyDirection,
-        metrics: Sequence[str] | None,
-        user_attrs: Mapping[str, Any],
-        trials: Sequence[FrozenTrial],
-    ) -> StudyView:
-        return cls(name, direction, metrics[0] if metrics else "value", user_attrs, tuple(trials))
+        metric = (row.metric_names or ["value"])[0]
+        trials = tuple(reader.trials(row.study_id, params=params))
+        return cls(name, row.directions[0], metric, row.user_attrs, trials)
 
     @property
     def sign(self) -> float:
@@ -111,9 +98,9 @@ class StudyView:
         return n_imported(self.user_attrs) > 0
 
     @cached_property
-    def replaced(self) -> frozenset[int]:
-        """Numbers of the trials that another one continues or runs again."""
-        return frozenset(trials.replaced(self.trials))
+    def replaced(self) -> dict[int, int]:
+        """Number of each trial that another one continues or runs again -> the other's."""
+        return {old: trial.number for trial in self.trials for old in trials.before(trial)}
 
     @cached_property
     def progress(self) -> Progress:
@@ -126,9 +113,9 @@ class StudyView:
         return tuple(ranked(self.trials, self.direction))
 
     @cached_property
-    def calibration(self) -> Calibration:
-        """Its anticipations that can be judged."""
-        return calibration_of(self.trials, self.direction)
+    def judged(self) -> list[Foreseen]:
+        """What was foreseen and can be judged."""
+        return judged(self.trials)
 
     @property
     def failures(self) -> list[FrozenTrial]:
@@ -145,8 +132,41 @@ class StudyView:
         ordered = [p.name for p in space.parameters if p.name in seen] if space else []
         return list(dict.fromkeys([*ordered, *seen]))
 
-    def kind(self, trial: FrozenTrial) -> str:
-        """How a trial ended, in one word of the legend."""
-        if trial.state == TrialState.COMPLETE and attributes.ORIGIN in trial.user_attrs:
-            return "continued"
-        return KINDS[trial.state.name]
+    @cached_property
+    def limits(self) -> tuple[float, float]:
+        """Between what its values must lie."""
+        return limits_of(self.metric, self.trials)
+
+    @cached_property
+    def outlook(self) -> dict[int, Foreseen]:
+        """By number, what is or was foreseen of the trials."""
+        return outlook(self.trials, self.direction, self.metric)
+
+    def end_of(self, trial: FrozenTrial) -> float | None:
+        """The final value of a complete trial, the expected or else the last one of a stopped one.
+
+        None of any other, and where it is not finite.
+        """
+        if trial.state == TrialState.PRUNED:
+            found = self.outlook.get(trial.number)
+            curve = trial.intermediate_values
+            value = found.expected if found else curve[max(curve)] if curve else trial.value
+        else:
+            value = trial.value if trial.state == TrialState.COMPLETE else None
+        return value if value is not None and math.isfinite(value) else None
+
+    @property
+    def where_they_stand(self) -> str:
+        """What `end_of` is of the trials that were paused or stopped; empty without any."""
+        if not self.progress.pruned:
+            return ""
+        if any(f.outcome is None for f in self.outlook.values()):
+            return "Paused and stopped trials stand where they are expected to end."
+        return (
+            "Paused and stopped trials stand at their last value: nothing is foreseen before "
+            "three trials are complete."
+        )
+
+    def again(self, trial: FrozenTrial) -> str | None:
+        """The command that trains `trial` again; None of one that no worker has trained."""
+        return again(self.name, trial.number) if attributes.SEED in trial.user_attrs else None

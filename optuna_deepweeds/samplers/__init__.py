@@ -15,6 +15,7 @@ from optuna_deepweeds.samplers.optuna_samplers import PerTrialSampler
 from optuna_deepweeds.spaces import SearchSpace
 
 if TYPE_CHECKING:
+    from optuna_deepweeds.samplers.beginning import portfolio
     from optuna_deepweeds.samplers.dngo import DNGOSampler
     from optuna_deepweeds.samplers.random_forest_ei import RandomForestEISampler
     from optuna_deepweeds.samplers.transfer import PriorSource, SourceMatch, summarise_sources
@@ -37,6 +38,9 @@ SAMPLERS: dict[str, tuple[str, str]] = {
 }
 """By name, where the class lies and what it is in a sentence."""
 
+PORTFOLIO_SIZE = 4
+"""Configurations of earlier tasks that a warm study begins with."""
+
 # Imported when asked for: scikit-learn and SciPy take a second, and whoever lists studies or
 # starts a worker with another sampler needs neither.
 _LAZY = {
@@ -44,6 +48,7 @@ _LAZY = {
     "PriorSource": "transfer",
     "RandomForestEISampler": "random_forest_ei",
     "SourceMatch": "transfer",
+    "portfolio": "beginning",
     "summarise_sources": "transfer",
 }
 
@@ -86,6 +91,11 @@ def make_sampler(
     return sampler
 
 
+def takes_priors(name: str) -> bool:
+    """Whether the sampler of this name can be given evaluations of other tasks."""
+    return name in SAMPLERS and not SAMPLERS[name][0].startswith("optuna.")
+
+
 def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -93,11 +103,14 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
+    "PORTFOLIO_SIZE",
     "SAMPLERS",
     "DNGOSampler",
     "PriorSource",
     "RandomForestEISampler",
     "SourceMatch",
     "make_sampler",
+    "portfolio",
     "summarise_sources",
+    "takes_priors",
 ]

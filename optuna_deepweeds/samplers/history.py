@@ -31,7 +31,7 @@ from optuna_deepweeds.trials import (
     replaced,
     sign,
     was_interrupted,
-    worth_at,
+    worths,
 )
 
 # Tiers of outcomes; within a tier larger numbers are better.
@@ -66,6 +66,7 @@ class Observations:
             end; NaN where one did not come, minus infinity where it failed.
         pending_curves: (p, r) the same of running trials.
         n_stopped: How many finished trials a pruner stopped after a report.
+        n_suggested: How many trials a sampler of this room suggested, none of them enqueued.
         fixed: (d,) codes that the trial that asks is enqueued with; NaN where it is free.
         turn: Number of that trial.
     """
@@ -78,6 +79,7 @@ class Observations:
     curves: np.ndarray
     pending_curves: np.ndarray
     n_stopped: int
+    n_suggested: int
     fixed: np.ndarray
     turn: int
 
@@ -95,6 +97,7 @@ class _Folded:
         self.numbers: list[int] = []
         self.trials: list[tuple[_Outcome, Mapping[str, Any], _Curve]] = []
         self.replaced: set[int] = set()
+        self.n_suggested = 0
         self.ranges: dict[str, tuple[tuple[bool, int], BaseDistribution]] = {}
         """By parameter, its range, and of which trial: did it not fail, and its number."""
         self.running: dict[int, tuple[int, np.ndarray]] = {}
@@ -114,6 +117,7 @@ class _Folded:
         if was_interrupted(trial):
             return
         self.replaced |= before(trial)
+        self.n_suggested += _is_suggested(trial)
         for name, distribution in trial.distributions.items():
             rank = (trial.state != TrialState.FAIL, trial.number)
             if name not in self.ranges or rank > self.ranges[name][0]:
@@ -228,6 +232,7 @@ class History:
             curves=curves[:n][usable],
             pending_curves=curves[n:][runs],
             n_stopped=int(stopped[usable].sum()),
+            n_suggested=folded.n_suggested + sum(map(_is_suggested, running)),
             fixed=encoder.known_codes(trial.system_attrs.get("fixed_params", {})),
             turn=trial.number,
         )
@@ -293,6 +298,11 @@ def _has(X: np.ndarray, required: np.ndarray) -> np.ndarray:
     return (present | ~required).all(axis=1) & present.any(axis=1)
 
 
+def _is_suggested(trial: FrozenTrial) -> bool:
+    """Whether the trial's configuration is new and came from a sampler of this room."""
+    return attributes.SUGGESTED in trial.user_attrs and attributes.ORIGIN not in trial.user_attrs
+
+
 def valued_trials(trials: Sequence[FrozenTrial]) -> list[tuple[FrozenTrial, float]]:
     """Trials with their final values, true or foreseen; of a continued one the last spell."""
     told = [t for t in trials if t.state.is_finished() and not was_interrupted(t)]
@@ -323,7 +333,7 @@ def _curve(trial: FrozenTrial, larger_is_better: float) -> _Curve:
     length = max(curve, default=0)
     if trial.state == TrialState.FAIL:
         return _Curve((-math.inf,), math.nan, 0, False)
-    worth = tuple(worth_at(curve, 2**k) for k in range(length.bit_length()))
+    worth = tuple(worths(curve, (2**k for k in range(length.bit_length()))))
     if trial.state == TrialState.COMPLETE:
         return _Curve(worth, larger_is_better * trial.values[0], length, False)
     return _Curve(worth, math.nan, 0, trial.state == TrialState.PRUNED and length > 0)

@@ -131,6 +131,7 @@ class ModelBasedSampler(BaseSampler, abc.ABC):
         self._space = space
         self._history = History(space)
         self._sources = SourceReader(priors, space, self._seed)
+        self._candidates: tuple[Encoder | None, dict[int, tuple[Any, np.ndarray]]] = (None, {})
 
     _follows_curves = True
     """Whether trials that were stopped are learnt from by their curves."""
@@ -199,9 +200,19 @@ class ModelBasedSampler(BaseSampler, abc.ABC):
                 search = self._search(seen, sources, rng)
                 reason = search.reason
                 if search.acquisition is not None:
-                    scores = search.acquisition(seen.encoder.encode(candidates))
+                    scores = search.acquisition(self._encoded(seen.encoder, candidates))
         _mark(study, trial, reason)
         return int(rng.choice(np.flatnonzero(scores == scores.max())))
+
+    def _encoded(self, encoder: Encoder, candidates: Sequence[Mapping[str, Any]]) -> np.ndarray:
+        """Codes of candidates, which are asked about again and again: each is encoded once."""
+        if self._candidates[0] is not encoder:
+            self._candidates = (encoder, {})
+        known = self._candidates[1]
+        new = [c for c in candidates if id(c) not in known]
+        # Kept with its codes, so that its id stays its own.
+        known |= {id(c): (c, x) for c, x in zip(new, encoder.encode(new), strict=True)}
+        return np.array([known[id(c)][1] for c in candidates])
 
     def sample_independent(
         self,
@@ -236,10 +247,10 @@ class ModelBasedSampler(BaseSampler, abc.ABC):
         starts = best[:_N_STARTS]
         if transfer.is_active:
             starts = np.concatenate([starts, transfer.best(5)])
-        n_started = len(seen.X) + len(seen.pending)
-        # Until the sources are judged, every other trial is drawn without them: only against
+        # Until the sources are judged, every other suggestion is drawn without them: only against
         # such draws shows whether what they recommend is any good.
-        is_control = bool(sources) and n_started < PATIENCE and n_started % 2 == 1
+        n = seen.n_suggested
+        is_control = bool(sources) and n < PATIENCE and n % 2 == 1
         if is_control or (len(X) == 0 and not transfer.is_active):
             return _Search(space, X, None, "start")
         if len(X) < 2:

@@ -5,6 +5,7 @@ An epoch counts once, in the trial that trained it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,8 +14,16 @@ from typing import Any
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from optuna_deepweeds import attributes
-from optuna_deepweeds.trials import FINISHED, replaced, root, sign, was_interrupted, whole_number
+from optuna_deepweeds import attributes, clock
+from optuna_deepweeds.trials import (
+    FINISHED,
+    is_paused,
+    replaced,
+    root,
+    sign,
+    was_interrupted,
+    whole_number,
+)
 
 Spell = tuple[datetime, datetime]
 """Start and end of something that ran, in UTC."""
@@ -80,6 +89,7 @@ class Progress:
         epochs: Epochs trained.
         seconds: Time during which trials ran.
         best: The best complete trial, or None.
+        paused: How many of the `pruned` are paused.
         held: Epochs that running trials are allowed and have not trained yet.
     """
 
@@ -92,7 +102,13 @@ class Progress:
     epochs: int
     seconds: float
     best: FrozenTrial | None
+    paused: int = 0
     held: int = 0
+
+    @property
+    def stopped(self) -> int:
+        """Trials that were stopped for good."""
+        return self.pruned - self.paused
 
     @property
     def finished(self) -> int:
@@ -127,10 +143,24 @@ def progress(
         waiting=states.count(TrialState.WAITING),
         continued=len(finished) - len({root(t) for t in finished}),
         epochs=sum(epochs_trained(t) for t in trials),
-        seconds=active_seconds(trials, now or datetime.now(UTC)),
+        seconds=active_seconds(trials, now or clock.now()),
         best=best_trial(trials, direction),
+        paused=sum(map(is_paused, finished)),
         held=sum(_held(t) for t in trials if t.state == TrialState.RUNNING),
     )
+
+
+def ends(trials: Sequence[FrozenTrial], direction: StudyDirection) -> list[tuple[float, bool]]:
+    """Each network, as it began: its last value, larger is better, and whether that is final."""
+    found = {}
+    for trial in trials:
+        value, last = trial.value, trial.last_step
+        if value is None and last is not None:
+            value = trial.intermediate_values[last]
+        if trial.state in FINISHED and value is not None and math.isfinite(value):
+            is_final = trial.state == TrialState.COMPLETE
+            found[root(trial)] = (sign(direction) * value, is_final)
+    return list(found.values())
 
 
 def _held(trial: FrozenTrial) -> int:

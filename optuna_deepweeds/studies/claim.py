@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -21,8 +21,16 @@ from optuna_deepweeds import attributes
 from optuna_deepweeds.errors import DeepWeedsError, InvalidInputError
 from optuna_deepweeds.spaces.search_space import SearchSpace, contains
 from optuna_deepweeds.studies import resume
-from optuna_deepweeds.studies.accounting import is_best_unfinished, progress
-from optuna_deepweeds.studies.ending import Close, Continue, Ending, Start, Wait, verdict
+from optuna_deepweeds.studies.accounting import ends, is_best_unfinished, progress
+from optuna_deepweeds.studies.ending import (
+    Close,
+    Continue,
+    Ending,
+    Start,
+    Wait,
+    outlook,
+    verdict,
+)
 from optuna_deepweeds.studies.spec import Budget, StudySpec
 from optuna_deepweeds.studies.storage.fenced import collecting_params
 from optuna_deepweeds.studies.storage.identity import this_worker
@@ -58,7 +66,12 @@ class Claim:
 
 
 def claim(
-    study: optuna.Study, spec: StudySpec, space: SearchSpace | None, trials: list[FrozenTrial]
+    study: optuna.Study,
+    spec: StudySpec,
+    space: SearchSpace | None,
+    trials: list[FrozenTrial],
+    *,
+    stop_when_flat: bool = False,
 ) -> Claim | FrozenTrial | Wait | Ending:
     """The next trial of `study`; one that failed before it began; or what else there is to do.
 
@@ -67,6 +80,7 @@ def claim(
         spec: Its specification.
         space: Of its task.
         trials: Its trials as they are now.
+        stop_when_flat: Whether the study ends once the rest of its budget promises little.
 
     Raises:
         InvalidInputError: If the study has no limit.
@@ -81,6 +95,12 @@ def claim(
     waiting = [t for t in trials if t.state == TrialState.WAITING]
     closing = [t for t in waiting if t.user_attrs.get(attributes.CLOSING)]
     state = progress(trials, study.direction)
+    is_flat = bool(attrs.get(attributes.FLAT))
+    if stop_when_flat and state.complete and not is_flat and not waiting:
+        foreseen = outlook(budget, state, ends(trials, study.direction))
+        if foreseen is not None and foreseen.is_flat:
+            study.set_user_attr(attributes.FLAT, asdict(foreseen))  # For all workers.
+            is_flat = True
     decision = verdict(
         budget,
         state,
@@ -88,6 +108,7 @@ def claim(
         may_continue=spec.thaw,
         best_is_unfinished=is_best_unfinished(trials, study.direction),
         closing_waits=bool(closing),
+        is_flat=is_flat,
         asked_to_stop=bool(attrs.get(attributes.STOP)),
     )
     if not isinstance(decision, Start):
@@ -103,6 +124,8 @@ def claim(
             queued = leading
         elif stopped is not None:
             queued = study._storage.get_trial(resume.continue_trial(study, stopped))
+        elif is_flat and state.complete:
+            return Ending.FLAT
         elif state.complete:  # Of those that are ahead none can be continued any more.
             allowance = replace(allowance, must_finish=False)
     made = _begin(study, spec, space, queued, allowance, is_last=decision.is_last)

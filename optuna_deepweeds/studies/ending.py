@@ -15,13 +15,19 @@ trial, or its last epochs or minutes, go on with a stopped trial that is ahead o
 trained to the end (`Close`). For that, the epochs of one whole training are kept back. The last
 trial and the last epochs begin when no other trial runs, since one that runs may still stop ahead.
 Trials that wait come before a study's close, unless its epochs are short.
+
+A study may also end as flat, long before a limit, once the rest of its budget promises little
+(`outlook`). The first worker that finds it so says so to all.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from itertools import pairwise
+from statistics import median
 
 from optuna_deepweeds.studies.accounting import Progress
 from optuna_deepweeds.studies.spec import MAX_SECONDS, Budget
@@ -31,6 +37,14 @@ _SETTLING = 1.0
 """Seconds for putting a trial back at the end; in a short budget less."""
 _SLOW_NETWORK = 2.0
 """A study's best networks take longer than its mean; so many times as long is allowed for."""
+_N_FOR_OUTLOOK = 20
+"""Networks from which on something is foretold; their median is what a search begins with."""
+_N_FINAL = 5
+"""Networks trained to the end that it takes as well."""
+_MOST_LEFT = 2.0
+"""Of the budget, in units of what is spent."""
+_WORTH = 0.1
+"""Share of the way from there to the best that the rest of the budget must promise."""
 _N_FOR_PACE = 4
 """Finished trials from which on their mean pace is trusted that far."""
 
@@ -41,6 +55,7 @@ class Ending(Enum):
     TOTAL = "the study's total of trials is reached"
     TIME = "the study's time is spent"
     EPOCHS = "the study's epochs are spent"
+    FLAT = "the study has become flat"
     STOPPED = "the study was asked to stop"
     INTERRUPTED = "this worker was asked to stop"
 
@@ -76,6 +91,29 @@ class Wait:
 Verdict = Start | Wait | Ending
 
 
+@dataclass(frozen=True)
+class Outlook:
+    """What the rest of a study's budget promises.
+
+    Attributes:
+        gain: By how much the best value is expected to improve.
+        worth: The least gain to go on for: a share of the distance from the median of the first
+            trials to the best of all, which any scale has.
+        epochs: That the rest takes at the pace so far.
+        seconds: Likewise.
+    """
+
+    gain: float
+    worth: float
+    epochs: int
+    seconds: int
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether it is not worth while to go on."""
+        return self.gain <= self.worth
+
+
 def verdict(
     budget: Budget,
     progress: Progress,
@@ -84,6 +122,7 @@ def verdict(
     may_continue: bool = False,
     best_is_unfinished: bool = False,
     closing_waits: bool = False,
+    is_flat: bool = False,
     asked_to_stop: bool = False,
 ) -> Verdict:
     """What a free worker of a study does next.
@@ -96,6 +135,7 @@ def verdict(
         best_is_unfinished: Whether one that was stopped or put back is ahead of all that were
             trained to the end.
         closing_waits: Whether a trial waits that was closing when it was interrupted.
+        is_flat: Whether the study is to end because the rest would hardly gain anything.
         asked_to_stop: Whether the study is to end now.
     """
     if asked_to_stop:
@@ -117,17 +157,21 @@ def verdict(
 
     if closing_waits:
         return Close(allow(epochs, must_finish=True))
+    if is_flat and not may_continue:
+        return Ending.FLAT
     kept_back = full if may_continue and (budget.epochs or 0) >= full else 0
     epochs_are_short = epochs <= kept_back
-    begins_alone = may_continue and (places == 1 or epochs_are_short)
+    begins_alone = may_continue and (places == 1 or epochs_are_short or is_flat)
     is_last = begins_alone or (may_continue and _time_is_short(budget, progress, full))
     if is_last and running and (begins_alone or not progress.complete):
         return Wait()
     if is_last and (best_is_unfinished or not progress.complete):
-        if epochs_are_short or not progress.waiting:
+        if epochs_are_short or is_flat or not progress.waiting:
             return Close(allow(epochs, must_finish=True), is_last)
         if not progress.complete:
             return Start(allow(epochs, must_finish=True), is_last)
+    if is_flat:
+        return Ending.FLAT
     if budget.epochs is not None and not epochs_are_short:
         # Shared out, so that nobody waits for what others hold and hardly ever use up.
         epochs = max(1, (epochs - kept_back) // (running + 1))
@@ -143,6 +187,39 @@ def reached(budget: Budget, progress: Progress) -> Ending | None:
         return Ending.EPOCHS
     seconds = _seconds_left(budget, progress)
     return Ending.TIME if seconds is not None and seconds <= 0 else None
+
+
+def outlook(
+    budget: Budget, progress: Progress, ends: Sequence[tuple[float, bool]]
+) -> Outlook | None:
+    """What the rest of a study's budget promises, or None as long as too little is known.
+
+    What a share as large of all that is spent has brought: in the mean over all
+    orders of the networks, the k-th best is ahead of the next by a gap that lies in that share
+    only if the k best all do. As a search nears its end it finds the best again and again, and
+    the gaps close. Nothing is said before a third of the budget is spent.
+
+    Args:
+        ends: As `accounting.ends` tells them.
+    """
+    finals = sorted((value for value, is_final in ends if is_final), reverse=True)
+    limits = (
+        (budget.trials, progress.finished),
+        (budget.epochs, progress.epochs),
+        (budget.seconds, progress.seconds),
+    )
+    left = (limit / spent - 1 for limit, spent in limits if limit is not None and spent > 0)
+    rest = min(left, default=math.inf)
+    if len(ends) < _N_FOR_OUTLOOK or len(finals) < _N_FINAL or rest > _MOST_LEFT:
+        return None
+    share = rest / (1 + rest)
+    gaps = (better - worse for better, worse in pairwise(finals))
+    return Outlook(
+        gain=sum(gap * share**k for k, gap in enumerate(gaps, start=1)),
+        worth=_WORTH * (finals[0] - median(value for value, _ in ends[:_N_FOR_OUTLOOK])),
+        epochs=round(rest * progress.epochs),
+        seconds=round(rest * progress.seconds),
+    )
 
 
 def is_over(budget: Budget, progress: Progress) -> bool:

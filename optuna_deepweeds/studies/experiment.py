@@ -29,6 +29,7 @@ from optuna.storages import BaseStorage
 
 from optuna_deepweeds import attributes
 from optuna_deepweeds.errors import InvalidInputError, NotFoundError
+from optuna_deepweeds.priors import SHIPPED
 from optuna_deepweeds.schema import choose, load, require
 from optuna_deepweeds.studies.accounting import best_trial, progress
 from optuna_deepweeds.studies.ending import is_over
@@ -154,7 +155,6 @@ class _File:
 
 
 _SHIPPED = Path(__file__).with_name("experiments")
-_CHECKOUT = Path(__file__).parents[2]
 
 
 def shipped_experiments() -> list[str]:
@@ -201,9 +201,10 @@ def read_experiment(path: Path) -> Experiment:
 
 
 def is_finished(study: optuna.Study) -> bool:
-    """Whether the study's budget is spent and no trial is under way."""
+    """Whether the study's budget is spent, or it is flat, and no trial is under way."""
     state = progress(study.get_trials(deepcopy=False), study.direction)
-    return is_over(study_budget(study), state)
+    is_flat = bool(study.user_attrs.get(attributes.FLAT)) and not state.running
+    return is_flat or is_over(study_budget(study), state)
 
 
 def cost_sentence(grid: Experiment, studies: Mapping[str, optuna.Study]) -> str:
@@ -213,24 +214,29 @@ def cost_sentence(grid: Experiment, studies: Mapping[str, optuna.Study]) -> str:
     limits += [f"{first.budget.epochs:,} epochs"] if first.budget.epochs else []
     limits += [f"{first.budget.seconds / 60:g} minutes"] if first.budget.seconds else []
     n = len(grid.cells)
-    text = f"{n} studies of at most {' or '.join(limits)}, {first.spec.epochs} epochs a network"
+    text = f"{n} studies of at most {' or '.join(limits)}, {first.spec.epochs} "
+    text += "epoch a network" if first.spec.epochs == 1 else "epochs a network"
     n_tests = n * grid.evaluation.seeds if grid.evaluation is not None else 0
     if n_tests:
         text += f", then {n_tests} trainings to test the best networks"
     text += "."
     states = [progress(s.get_trials(deepcopy=False), s.direction) for s in studies.values()]
     epochs, seconds = sum(s.epochs for s in states), sum(s.seconds for s in states)
+    under_way = [
+        s for s, study in zip(states, studies.values(), strict=True) if not is_finished(study)
+    ]
+    n_left = n - len(states) + len(under_way)
     if first.budget.seconds:
-        left = n * first.budget.seconds - seconds
+        left = n_left * first.budget.seconds - sum(s.seconds for s in under_way)
         return f"{text} At most {_hours(left)} left, one study after another."
     if not epochs:
         return text
     pace = seconds / epochs
     if first.budget.epochs:
-        n_open = float(n * first.budget.epochs - epochs)
+        n_open = float(n_left * first.budget.epochs - sum(s.epochs for s in under_way))
     else:
-        finished = sum(s.finished for s in states)
-        n_open = (n * (first.budget.trials or 0) - finished) * epochs / max(1, finished)
+        n_open = float(n_left * (first.budget.trials or 0) - sum(s.finished for s in under_way))
+        n_open *= epochs / max(1, sum(s.finished for s in states))
     n_tested = sum(grid.state(study) == "tested" for study in studies.values())
     n_open += n_tests * (1 - n_tested / n) * first.spec.epochs
     rest = _hours(max(0.0, n_open * pace))
@@ -276,6 +282,4 @@ def _cell(folder: Path, grid: _File, sampler: str, pruner: str, seed: int) -> Ce
 def _place(folder: Path, file: str) -> str:
     if "://" in file:
         return file
-    if folder == _SHIPPED and not (_SHIPPED / file).exists():
-        return str(_CHECKOUT / file)  # A wheel carries the file beside the grid.
-    return str(folder / file)
+    return str((SHIPPED if folder == _SHIPPED else folder) / file)

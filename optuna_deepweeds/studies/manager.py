@@ -20,6 +20,7 @@ from optuna.study import StudyDirection
 from optuna_deepweeds import attributes
 from optuna_deepweeds.errors import InvalidInputError, SpecMismatchError
 from optuna_deepweeds.priors import (
+    Choose,
     ImportSummary,
     Matching,
     PriorTrial,
@@ -69,12 +70,13 @@ def create(
     storage: RDBStorage,
     *,
     default: Budget | None = None,
+    stop_when_flat: bool = False,
 ) -> tuple[optuna.Study, bool]:
     """Create the study `name`, or open it if it exists with the same specification.
 
     It gets its sampler and pruner by `equip`, which the priors that come next inform. Limits set
     in `budget` replace those of an existing study; a new one has the limits of `default` where
-    `budget` sets none.
+    `budget` sets none. `stop_when_flat` is for `set_budget`.
 
     Returns:
         The study, and whether it is new.
@@ -100,7 +102,8 @@ def create(
             study.set_user_attr(attributes.UID, uid)
             _name_metric(study, spec.metric)
             study.set_user_attr(attributes.SPEC, replace(spec, priors=companion).to_json())
-        set_budget(study, default.updated(budget) if is_new and default else budget)
+        limits = default.updated(budget) if is_new and default else budget
+        set_budget(study, limits, stop_when_flat=stop_when_flat)
         return study, is_new
 
     return run_locked(storage, _NEW_STUDIES, make)
@@ -114,9 +117,16 @@ def create_or_continue(
     return equip(study), is_new
 
 
-def set_budget(study: optuna.Study, budget: Budget) -> Budget:
-    """Replace the limits that `budget` sets, allow work again, and return the whole budget."""
-    total = study_budget(study).updated(budget)
+def set_budget(study: optuna.Study, budget: Budget, *, stop_when_flat: bool = False) -> Budget:
+    """Replace the limits that `budget` sets, allow work again, and return the whole budget.
+
+    A study that has ended as flat goes on, unless it is to `stop_when_flat` and its budget is the
+    same.
+    """
+    before = study_budget(study)
+    total = before.updated(budget)
+    if study.user_attrs.get(attributes.FLAT) and not (stop_when_flat and total == before):
+        study.set_user_attr(attributes.FLAT, None)
     study.set_user_attr(attributes.BUDGET, total.to_json())
     study.set_user_attr(attributes.STOP, None)
     return total
@@ -190,7 +200,7 @@ def study_spec(study: optuna.Study) -> StudySpec:
     stored = study.user_attrs.get(attributes.SPEC)
     if not isinstance(stored, Mapping):
         raise InvalidInputError(
-            f"study {study.study_name!r} must have been created by `study run`, "
+            f"study {study.study_name!r} must have been created by this program, "
             "but it carries no specification."
         )
     return StudySpec.from_json(stored)
@@ -260,10 +270,12 @@ def add_priors(
     *,
     enqueue_best: int = 0,
     space: SearchSpace | None = None,
+    choose: Choose | None = None,
 ) -> ImportSummary:
     """Import `priors` into the companion of `study`, under its lock; nothing is added twice.
 
-    `space` is what they are matched with where the study has none.
+    `space` is what they are matched with where the study has none; `choose` is as of
+    `import_priors`.
     """
     spec = study_spec(study)
 
@@ -277,17 +289,23 @@ def add_priors(
             enqueue_best=enqueue_best,
             max_epochs=spec.epochs,
             add=bulk_add_trials,
+            choose=choose,
         )
 
     return run_locked(study._storage, study._study_id, add)
 
 
-def preview_priors(study: optuna.Study, priors: Sequence[PriorTrial]) -> Matching:
-    """What `add_priors` would make of `priors`; nothing is added."""
-    spec = study_spec(study)
+def preview_priors(
+    priors: Sequence[PriorTrial], spec: StudySpec, study: optuna.Study | None
+) -> Matching:
+    """What `add_priors` would make of `priors` in a study, which may not exist yet."""
+    space = spec.search_space
+    if space is None:
+        assert study is not None  # Nothing else tells what is searched.
+        space = _seen_space(study)
     return match_priors(
         priors,
-        spec.search_space or _seen_space(study),
+        space,
         metric=spec.metric,
         direction="minimize" if spec.direction == "minimize" else "maximize",
         max_epochs=spec.epochs,
@@ -316,14 +334,14 @@ def _make_companion(study: optuna.Study, spec: StudySpec) -> optuna.Study:
     return made
 
 
-def source_summary(study: optuna.Study, spec: StudySpec) -> list[SourceMatch]:
-    """What of each source of `spec` a study can use."""
+def source_summary(spec: StudySpec, storage: BaseStorage | None) -> list[SourceMatch]:
+    """What of each source of `spec`, all in `storage`, a study can use."""
     from optuna_deepweeds.samplers import summarise_sources
 
     space = spec.search_space
-    if space is None:
-        return []  # Known once its trials show what is searched.
-    related = [load_plain(name, study._storage) for name in spec.sources]
+    if space is None or storage is None:
+        return []  # Known once its trials show what is searched; without storage, no sources.
+    related = [load_plain(name, storage) for name in spec.sources]
     return summarise_sources([informants.source(s) for s in related], space)
 
 

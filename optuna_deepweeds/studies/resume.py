@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import Any
 
 import optuna
@@ -16,7 +16,7 @@ from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from optuna_deepweeds import attributes
+from optuna_deepweeds import attributes, clock
 from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.studies.checkpoints import CheckpointFolder
 from optuna_deepweeds.studies.storage.heartbeat import last_seen_alive, stale_trials
@@ -115,7 +115,7 @@ def put_back(
     segments = list(segments) if isinstance(segments, list) else []
     if frozen.datetime_start is not None:
         started = frozen.datetime_start.astimezone(UTC)
-        segments.append([started.isoformat(), datetime.now(UTC).isoformat()])
+        segments.append([started.isoformat(), clock.now().isoformat()])
     noted = {attributes.SEGMENTS: segments, **(user_attrs or {})}
     backend(storage).settle(trial._trial_id, TrialState.WAITING, user_attrs=noted)
     return storage.get_trial(trial._trial_id)

@@ -82,6 +82,7 @@ class Worker:
         device: As for `Run`.
         trial_seconds: How long a trial may be trained, in all its stays; one that takes longer
             fails. In the main thread this also ends a task that reports nothing, or hangs.
+        stop_when_flat: As for `claim`.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class Worker:
         should_stop: Callable[[], bool] = lambda: False,
         device: str | None = None,
         trial_seconds: float | None = None,
+        stop_when_flat: bool = False,
     ) -> None:
         self._study = study
         self._storage = study._storage
@@ -100,6 +102,7 @@ class Worker:
         self._task = task
         self._device = device
         self._trial_seconds = math.inf if trial_seconds is None else trial_seconds
+        self._stop_when_flat = stop_when_flat
         self._overdue = ""
         self._is_training = False
         self._checkpoints = manager.study_checkpoints(study)
@@ -151,7 +154,13 @@ class Worker:
             trials = self._study.get_trials(deepcopy=False)
         if self._is_untidy:
             self._tidy(trials)
-        return claim(self._study, self._spec, self._task.space, trials)
+        return claim(
+            self._study,
+            self._spec,
+            self._task.space,
+            trials,
+            stop_when_flat=self._stop_when_flat,
+        )
 
     def _run_trial(self, claimed: Claim) -> None:
         number, trial_id = claimed.trial.number, claimed.trial._trial_id

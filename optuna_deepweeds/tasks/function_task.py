@@ -183,7 +183,7 @@ class _OwnRun(Run):
         if step > self.epochs:
             self._task.warn(
                 f"reports steps beyond {self.epochs}: the pruner decides up to there; "
-                "--max-resource, or `study fork --epochs` of a study, names the last one"
+                "--max-resource, or `study fork NAME NEW --epochs N`, names the last one"
             )
 
 

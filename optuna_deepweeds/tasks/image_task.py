@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from optuna.distributions import CategoricalDistribution
-from optuna.trial import FixedTrial, FrozenTrial, TrialState
+from optuna.trial import FixedTrial, FrozenTrial
 
-from optuna_deepweeds import attributes, datasets
+from optuna_deepweeds import datasets
 from optuna_deepweeds.datasets import Dataset
 from optuna_deepweeds.errors import (
     InvalidInputError,
@@ -22,7 +22,7 @@ from optuna_deepweeds.errors import (
 )
 from optuna_deepweeds.schema import did_you_mean
 from optuna_deepweeds.spaces import SPACES, SearchSpace
-from optuna_deepweeds.tasks.run import Run, TrialInterrupted
+from optuna_deepweeds.tasks.run import Run, TrialInterrupted, seed_of
 
 if TYPE_CHECKING:
     import optuna
@@ -86,22 +86,17 @@ class ImageTask:
         return float(network.valid_accuracy)
 
     def network(self, trial: FrozenTrial, checkpoint: Path) -> TrainedNetwork:
-        """The network of `trial` as it was after its last epoch.
+        """The network of `trial` as it is after its last epoch.
 
         It is read from `checkpoint`; where that has been deleted, the network is trained again
-        from the trial's own seed (on the CPU this gives the same network).
+        from the trial's own seed (on the CPU this gives the same network). One that was stopped
+        is trained from there to the end.
 
         Raises:
-            InvalidInputError: If the trial was not trained to its last epoch by a worker.
+            InvalidInputError: If no worker has trained the trial.
         """
-        seed = trial.user_attrs.get(attributes.SEED)
-        if trial.state != TrialState.COMPLETE or type(seed) is not int:
-            state = trial.state.name.lower() if seed is not None else "imported"
-            raise InvalidInputError(
-                f"a network is saved of a complete trial, but trial {trial.number} is {state}."
-            )
         config = {**trial.params, **self.space.constants}
-        return self._train(config, checkpoint, seed=seed)
+        return self._train(config, checkpoint, seed=seed_of(trial))
 
     def _train_in(self, run: Run) -> TrainedNetwork:
         def on_epoch(report: EpochReport) -> None:

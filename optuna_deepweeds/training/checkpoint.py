@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 
 from optuna_deepweeds.errors import InvalidInputError, NotFoundError
-from optuna_deepweeds.files import whole
+from optuna_deepweeds.files import write_whole
 
 
 def write(content: Mapping[str, Any], path: Path) -> None:
@@ -19,8 +20,10 @@ def write(content: Mapping[str, Any], path: Path) -> None:
     Raises:
         InvalidInputError: If the file cannot be written.
     """
-    with whole(path) as part, part.open("wb") as file:
-        torch.save(dict(content), file)
+    # In memory first: of a disk that is full torch tells nothing but a position.
+    saved = io.BytesIO()
+    torch.save(dict(content), saved)
+    write_whole(path, saved.getvalue())
 
 
 def read(path: Path, kind: str) -> dict[str, Any]:

@@ -83,13 +83,13 @@ def test_two_sources_of_one_name_are_refused(source: str, tmp_path: Path) -> Non
 
 def test_priors_go_to_samplers_that_take_them_beside_a_control(sources: list[str]) -> None:
     cells = grid(
-        sources, ["none"], ["random", "rf_ei"], budget=1, seeds=(0,), given=("good", "negated")
+        sources, ["none"], ["random", "rf_ei"], budget=1, seeds=(0,), given=("well", "deceive/0")
     )
     methods = [(cell.method["sampler"], cell.method["priors"]) for cell in cells]
     assert sorted(set(methods)) == [
-        ("random", "none"), ("rf_ei", "good"), ("rf_ei", "negated"), ("rf_ei", "none"),
+        ("random", "none"), ("rf_ei", "deceive/0"), ("rf_ei", "none"), ("rf_ei", "well"),
     ]  # fmt: skip
-    given = {cell.sources for cell in cells if cell.method["priors"] == "good"}
+    given = {cell.sources for cell in cells if cell.method["priors"] == "well"}
     assert all(sorted(each) == sorted(sources) for each in given) and len(given) == 3
 
 
@@ -99,7 +99,7 @@ def test_runs_with_priors_are_kept_apart_by_the_tasks_they_were_given(
     output = tmp_path / "runs.jsonl"
 
     def warm(n: int) -> list[Cell]:
-        return grid(sources[:n], ["none"], ["rf_ei"], budget=1, seeds=(0,), given=("good",))
+        return grid(sources[:n], ["none"], ["rf_ei"], budget=1, seeds=(0,), given=("well",))
 
     assert run(warm(2), run_cell, output) == 4
     assert run(warm(2), run_cell, output) == 0
@@ -167,7 +167,7 @@ def test_the_summary_has_the_numbers_computed_by_hand() -> None:
     assert _line(table, "asha-3-1", "family")["fewer_than_none"] == 40 / 20
     assert _line(table, "none", "family")["fewer_than_none"] == pytest.approx(40 / 30)
     assert "regret" not in dora  # no budget of 8 trainings
-    assert set(dora) <= set(pruner_columns((1, 2, 4)))
+    assert set(dora) <= {*pruner_columns((1, 2, 4)), *warm_start_columns((1, 2, 4))}
 
 
 def test_a_group_weighs_its_families_alike_and_leaves_the_others_out() -> None:
@@ -207,19 +207,21 @@ def test_a_run_too_short_for_the_budgets_is_left_out() -> None:
 
 def test_the_effect_of_priors_is_paired_with_the_same_seed_without() -> None:
     runs = [
-        _run("dora", "a", 0, [[20, 0.5]]), _run("dora", "a", 0, [[10, 0.4]], "good"),
-        _run("dora", "a", 1, [[20, 0.9]]), _run("dora", "a", 1, [[10, 0.6]], "good"),
-        _run("dora", "a", 2, [[10, 0.0]], "good"),
+        _run("dora", "a", 0, [[20, 0.5]]), _run("dora", "a", 0, [[10, 0.4]], "well"),
+        _run("dora", "a", 1, [[20, 0.9]]), _run("dora", "a", 1, [[10, 0.6]], "well"),
+        _run("dora", "a", 2, [[10, 0.0]], "well"),
     ]  # fmt: skip
     cold, warm = summarise_pruners(runs, budgets=(1, 2))
-    assert (cold["priors"], warm["priors"]) == ("none", "good")
+    assert (cold["priors"], warm["priors"]) == ("none", "well")
     assert "vs_cold" not in cold
     # Without curves nothing is finished after one training.
     assert warm["vs_cold_1"] == pytest.approx((0.4 - 1.0 + 0.6 - 1.0) / 2)
     assert warm["vs_cold_2"] == pytest.approx((0.4 - 0.5 + 0.6 - 0.9) / 2)
     assert warm["vs_cold_2_se"] == pytest.approx(0.1)
     assert warm["vs_cold"] == pytest.approx((warm["vs_cold_1"] + warm["vs_cold_2"]) / 2)
-    assert set(warm_start_columns((1, 2))) - {*warm} == {"regret", "regret_se"}  # of 8 or more
+    assert set(warm_start_columns((1, 2))) <= {*warm}
+    # At the end without priors it is .7 from epoch 20 on; .5 is reached at 10 with them.
+    assert warm["faster"] == pytest.approx(2.0) and warm["faster_se"] is not None
 
 
 def _command(*args: str) -> int:
@@ -252,13 +254,17 @@ def test_quick_needs_no_options(source: str, capsys: pytest.CaptureFixture[str])
 
 
 def test_the_command_shows_the_effect_of_priors(
-    sources: list[str], capsys: pytest.CaptureFixture[str]
+    sources: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    picture = tmp_path / "figures" / "warm.png"
     curves = [word for source in sources for word in ("--curves", source)]
     options = ("--pruners", "none", "--samplers", "rf_ei", "--seeds", "2", "--budgets", "1,2")
-    assert _command(*curves, *options, "-f", "json", "--priors", "good") == 0
+    assert (
+        _command(*curves, *options, "-f", "json", "--priors", "well", "--png", str(picture)) == 0
+    )
+    assert picture.read_bytes().startswith(b"\x89PNG")
     rows = json.loads(capsys.readouterr().out)
-    assert [row["priors"] for row in rows] == ["none", "good"]
+    assert [row["priors"] for row in rows] == ["none", "well"]
     assert tuple(rows[0]) == warm_start_columns((1, 2))
     assert rows[0]["vs_cold"] is None and rows[1]["vs_cold_se"] is not None
 
@@ -292,7 +298,8 @@ def test_decision_cost_is_that_of_a_study_of_so_many_trials(
         ("--curves", "no/such*.npz"),
         ("--pruners", "none", "--decision-cost", "61"),
         ("--priors", "old", "--samplers", "rf_ei"),
-        ("--priors", "good", "--samplers", "tpe"),
+        ("--priors", "well/many", "--samplers", "rf_ei"),
+        ("--priors", "well", "--samplers", "tpe"),
     ],
 )
 def test_a_wrong_option_ends_with_one_line(

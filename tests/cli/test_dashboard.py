@@ -14,6 +14,7 @@ from pathlib import Path
 
 import optuna
 
+from optuna_deepweeds import attributes
 from optuna_deepweeds.studies.storage import open_storage
 
 
@@ -52,10 +53,24 @@ def _status(address: str, method: str) -> int:
 
 def test_it_serves_the_studies_and_read_only_refuses_changes(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'studies.db'}"
-    optuna.create_study(study_name="mine", storage=open_storage(url))
+    study = optuna.create_study(study_name="mine", storage=open_storage(url))
+    study.set_user_attr(attributes.SPEC, {"sampler": "rf_ei", "seed": 0, "folder": ""})
+    foreseen = {"epoch": 1, "expected": 0.5, "low": 0.25, "high": 0.75, "decision": "pause"}
+    told = {attributes.SEED: 1, attributes.ANTICIPATION: foreseen}
+    study.add_trial(
+        optuna.trial.create_trial(
+            state=optuna.trial.TrialState.PRUNED, intermediate_values={1: 1.0}, user_attrs=told
+        )
+    )
     with _dashboard(url, "--read-only") as address:
         with urllib.request.urlopen(f"{address}api/studies", timeout=30) as answer:
             assert [s["study_name"] for s in json.load(answer)["study_summaries"]] == ["mine"]
+        with urllib.request.urlopen(f"{address}api/studies/1", timeout=30) as answer:
+            page = json.load(answer)
+        assert page["user_attrs"] == [{"key": attributes.SPEC, "value": "sampler rf_ei, seed 0"}]
+        said = {attr["key"]: attr["value"] for attr in page["trials"][0]["user_attrs"]}
+        assert said["foreseen"] == "0.5 (0.25 to 0.75)" and "{" not in str(said.values())
+        assert said["train it again"].startswith("optuna-deepweeds study best mine --trial 0")
         assert _status(address, "DELETE") == 403
     with _dashboard(url) as address:
         assert _status(address, "DELETE") == 204

@@ -36,7 +36,7 @@ def test_plan_tells_studies_and_cost_and_changes_nothing(grid: Command) -> None:
         ("tiny-random-none-seed1", "to do"),
         ("tiny-random-none-seed2", "to do"),
     ]
-    assert "2 studies of at most 1 trials, 1 epochs a network, then 2 trainings" in plan.err
+    assert "2 studies of at most 1 trials, 1 epoch a network, then 2 trainings" in plan.err
     assert "At most 36.0 h left" in grid("plan", "published").err
     assert [p.name for p in Path().iterdir()] == ["grid.toml"]
 

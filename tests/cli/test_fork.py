@@ -59,7 +59,7 @@ def test_a_longer_study_goes_on_from_the_old_checkpoints(old: Command) -> None:
     )
     assert "Next: optuna-deepweeds study resume long --trials 24" in done.err
     first = old("study", "status", "long", "-f", "json").json
-    assert (first["complete"], first["pruned"]) == (0, 12)
+    assert (first["complete"], first["paused"]) == (0, 12)
     assert first["epochs_trained"] == before["epochs_trained"] == _steps()
     assert old("study", "resume", "long", "--trials", 20).code == 0
     after = old("study", "status", "long", "-f", "json").json

@@ -66,10 +66,10 @@ def test_show_with_a_study_is_what_an_import_does(priors: Command, command: Comm
 
 def test_import_twice_list_and_export(priors: Command, studied: Command) -> None:
     args = ("import", "priors/runs.csv", "--study", "mine", "--enqueue-best", "1")
-    assert "1 added, 1 enqueued, 1 dropped" in priors(*args).err
+    assert "2 added, 1 enqueued, 1 dropped" in priors(*args).err
     assert "0 added, 0 enqueued, 2 already there" in priors(*args).err
     rows = priors("list", "-f", "json").json
-    assert ("study mine", "runs", 1) in [(r["where"], r["source"], r["trials"]) for r in rows]
+    assert ("study mine", "runs", 2) in [(r["where"], r["source"], r["trials"]) for r in rows]
     nothing = priors("export", "mine", "out.csv")
     assert nothing.code != 0 and "has none" in nothing.err
     study = optuna.load_study(study_name="mine", storage=open_storage())

@@ -36,9 +36,9 @@ def test_a_study_runs_is_shown_resumed_and_deleted(command: Command) -> None:
     assert done.out == ""
     assert done.err.startswith("DeepWeeds is not on this machine")
     assert "optuna-deepweeds data prepare" in done.err
-    assert "2 finished trials: 2 trained to the end" in done.err
+    assert "2 finished trials: 2 complete" in done.err
     assert "\r" not in done.err  # No live line where nobody watches, but one a trial.
-    lines = re.findall(r"^trial +\d finished at epoch 1 with 0\.\d+ \| best 0", done.err, re.M)
+    lines = re.findall(r"^trial +\d complete at epoch 1 with 0\.\d+ \| best 0", done.err, re.M)
     assert len(lines) == 2
     assert "Next: optuna-deepweeds study resume mine --trials 4\n" in done.err
 
@@ -140,7 +140,7 @@ def test_stopped_trials_show_their_forecast_and_the_best_stands_in_until_one_is_
     assert [row["expected"] for row in rows] == [None, 0.6]
     best = studied("study", "best", "mine", "-f", "json")
     assert best.json["number"] == 1
-    assert "the best of the stopped ones" in best.err
+    assert "the best of those that were stopped" in best.err
 
 
 def test_a_failed_trial_tells_why(studied: Command) -> None:
@@ -163,7 +163,7 @@ def test_deleting_asks_first(studied: Command, monkeypatch: pytest.MonkeyPatch) 
 
 def test_stop_is_remembered_until_resumed(studied: Command) -> None:
     assert studied("study", "stop", "mine").err == (
-        "Study mine stops. `study resume mine` goes on.\n"
+        "Study mine stops. `optuna-deepweeds study resume mine` goes on.\n"
     )
     study = optuna.load_study(study_name="mine", storage=open_storage())
     assert study.user_attrs["deepweeds:stop"]

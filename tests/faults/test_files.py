@@ -27,24 +27,14 @@ from optuna_deepweeds.datasets.prepared import read_prepared
 from optuna_deepweeds.studies import manager
 from optuna_deepweeds.studies.storage import open_storage
 from optuna_deepweeds.studies.transfer_file import import_study
+from tests.cli.test_experiment import GRID as grid_file
 from tests.datasets.support import write_labels, write_photographs
 
 pytestmark = pytest.mark.slow
 
 PARTS = (0.35, 0.6, 0.8, 0.95)
 PARTS_OF_TRAINING = (0.5, 0.9)
-GRID = """
-name = "tiny"
-dataset = "demo"
-space = "course-small"
-epochs = 1
-samplers = ["random"]
-pruners = ["none"]
-seeds = [1, 2]
-trials = 2
-
-[evaluate]
-"""
+GRID = grid_file.replace("trials = 1", "trials = 2")
 
 
 def run(*words: object, folder: Path, kill_after: float | None = None) -> tuple[int, float, str]:

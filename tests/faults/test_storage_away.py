@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,58 +14,35 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState
 
-from optuna_deepweeds.errors import DeepWeedsError
 from optuna_deepweeds.studies import manager
-from optuna_deepweeds.studies.accounting import progress
-from optuna_deepweeds.studies.storage import open_storage
+from tests.faults.commands import (
+    COMMAND,
+    OBJECTIVE,
+    ends_well,
+    has_ended_exactly,
+    images_line,
+    run_study,
+    start,
+    study,
+    wait_for_reports,
+)
 
 pytestmark = pytest.mark.slow
 
 _STORAGE_EXIT, _MISMATCH_EXIT = 5, 4
-_COMMAND = [sys.executable, "-m", "optuna_deepweeds", "study"]
-_OBJECTIVE = """
-import json
-import time
-
-MAX_RESOURCE = 6
 
 
-def objective(trial, run):
-    x = trial.suggest_float("x", 0, 1)
-    curve = json.loads(run.checkpoint.read_text()) if run.checkpoint.exists() else []
-    run.catch_up(curve)
-
-    def save(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps(curve) + " " * 50_000)
-        part.replace(path)
-
-    for epoch in range(len(curve) + 1, run.epochs + 1):
-        time.sleep(0.1)
-        curve.append(x * (1 - 0.5**epoch))
-        run.report(curve[-1], epoch, save)
-    return curve[-1]
-"""
+def _run(folder: Path, *options: str) -> subprocess.Popen[str]:
+    return run_study(_url(folder), folder.parent / "quick.py", *options)
 
 
-def _run(folder: Path, *options: str, name: str = "s") -> subprocess.Popen[str]:
-    file = Path(os.environ["PYTEST_OBJECTIVE"])
-    line = [
-        *_COMMAND, "run", name, "--objective", f"{file}:objective", "--direction", "maximize",
-        "--sampler", "random", "--storage", f"sqlite:///{folder}/s.db", *options,
-    ]  # fmt: skip
-    return subprocess.Popen(line, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-
-
-@pytest.fixture(autouse=True)
-def _objective(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "quick.py").write_text(_OBJECTIVE)
-    monkeypatch.setenv("PYTEST_OBJECTIVE", str(tmp_path / "quick.py"))
+def _url(folder: Path) -> str:
+    return f"sqlite:///{folder}/s.db"
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
+    (tmp_path / "quick.py").write_text(OBJECTIVE)
     (tmp_path / "studies").mkdir()
     return tmp_path / "studies"
 
@@ -82,21 +58,10 @@ def _tmpfs(folder: Path, *options: str) -> Iterator[None]:
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def _n_reports(folder: Path) -> int:
-    try:
-        study = manager.load_plain("s", open_storage(f"sqlite:///{folder}/s.db", must_exist=True))
-    except DeepWeedsError:
-        return 0
-    return sum(len(t.intermediate_values) for t in study.get_trials(deepcopy=False))
-
-
 def _begun(folder: Path) -> subprocess.Popen[str]:
     """A study of many trials that runs, and has stored some reports."""
     process = _run(folder, "--trials", "1000")
-    deadline = time.monotonic() + 120
-    while _n_reports(folder) < 5:
-        assert time.monotonic() < deadline and process.poll() is None
-        time.sleep(0.2)
+    wait_for_reports(_url(folder), process)
     return process
 
 
@@ -110,14 +75,8 @@ def _says(process: subprocess.Popen[str], code: int) -> str:
 
 
 def _ends_exactly(folder: Path, n_trials: int) -> None:
-    process = _run(folder, "--trials", str(n_trials))
-    _, said = process.communicate(timeout=300)
-    assert process.returncode == 0, said
-    study = manager.load_plain("s", open_storage(f"sqlite:///{folder}/s.db"))
-    trials = study.get_trials()
-    state = progress(trials, study.direction)
-    assert (state.finished, state.running, state.waiting, state.failed) == (n_trials, 0, 0, 0)
-    assert {t.state for t in trials} <= {TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL}
+    ends_well(_run(folder, "--trials", str(n_trials)))
+    has_ended_exactly(_url(folder), n_trials)
 
 
 def _delete(file: Path) -> None:
@@ -148,9 +107,8 @@ def test_a_file_that_is_cut_short_is_told(folder: Path) -> None:
     process.communicate()
     os.truncate(folder / "s.db", 20_000)
     for words in (["status", "s"], ["resume", "s"], ["list"]):
-        line = [*_COMMAND, *words, "--storage", f"sqlite:///{folder}/s.db"]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        _says(subprocess.Popen(line, text=True, **pipes), _STORAGE_EXIT)  # type: ignore[call-overload]
+        line = [*COMMAND, "study", *words, "--storage", _url(folder)]
+        _says(start(line), _STORAGE_EXIT)
 
 
 def test_a_study_goes_on_when_a_full_disk_has_room_again(folder: Path) -> None:
@@ -164,6 +122,30 @@ def test_a_study_goes_on_when_a_full_disk_has_room_again(folder: Path) -> None:
         assert "full" in said or "No space left" in said
         filler.unlink()
         _ends_exactly(folder, 12)
+
+
+def test_a_full_disk_of_checkpoints_fails_no_network(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEEPWEEDS_CHECKPOINTS", str(folder))
+    url = f"sqlite:///{folder.parent}/s.db"
+    with _tmpfs(folder, "-o", "size=32k"):
+        assert "cannot be written: No space left" in _says(start(images_line(url)), _STORAGE_EXIT)
+        subprocess.run(["mount", "-o", "remount,size=100m", str(folder)], check=True)
+        ends_well(start(images_line(url)))
+    has_ended_exactly(url, 2)
+    assert len(study(url).get_trials()) <= 3, "and one that was run again"
+
+
+def test_a_full_disk_of_artifacts_is_told_and_harms_no_study(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEEPWEEDS_ARTIFACTS", str(folder))
+    url = f"sqlite:///{folder.parent}/s.db"
+    with _tmpfs(folder, "-o", "size=32k"):
+        assert "No space left on device" in ends_well(start(images_line(url)))
+        assert not [path for path in folder.rglob("*") if path.is_file()]
+    has_ended_exactly(url, 2)
 
 
 def test_a_folder_that_cannot_be_written_is_told(folder: Path) -> None:
@@ -186,24 +168,21 @@ def test_of_four_that_start_one_name_differently_one_wins(folder: Path) -> None:
         if process.returncode:
             assert "exists with another specification: seed" in said
     assert sorted(ends) == [0, _MISMATCH_EXIT, _MISMATCH_EXIT, _MISMATCH_EXIT]
-    study = manager.load_plain("s", open_storage(f"sqlite:///{folder}/s.db"))
-    assert manager.study_spec(study).seed == ends.index(0)
-    assert progress(study.get_trials(), study.direction).finished == 2
+    assert manager.study_spec(study(_url(folder))).seed == ends.index(0)
+    has_ended_exactly(_url(folder), 2)
 
 
 def test_a_request_to_end_within_a_long_epoch_is_obeyed_soon(folder: Path) -> None:
-    objective = Path(os.environ["PYTEST_OBJECTIVE"])
-    objective.write_text(_OBJECTIVE.replace("sleep(0.1)", "sleep(0.1 if epoch == 1 else 600)"))
+    (folder.parent / "quick.py").write_text(
+        OBJECTIVE.replace("sleep(0.1)", "sleep(0.1 if epoch == 1 else 600)")
+    )
     process = _run(folder, "--trials", "1", "--pruner", "none")
-    while _n_reports(folder) < 1:
-        assert process.poll() is None
-        time.sleep(0.2)
+    wait_for_reports(_url(folder), process, 1)
     time.sleep(1)
     asked = time.monotonic()
     process.terminate()
     _, said = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM, said
     assert time.monotonic() - asked < 20, "5 seconds, and the report on a busy machine"
-    study = manager.load_plain("s", open_storage(f"sqlite:///{folder}/s.db"))
-    (trial,) = study.get_trials()
+    (trial,) = study(_url(folder)).get_trials()
     assert (trial.state, list(trial.intermediate_values)) == (TrialState.WAITING, [1])

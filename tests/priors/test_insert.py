@@ -61,10 +61,10 @@ def rows() -> list[PriorTrial]:
 def test_published_priors_are_imported_once(course_file: Path) -> None:
     both = pair()
     priors = read_priors(course_file)
-    assert counts(both.take(priors, enqueue_best=3, max_epochs=20)) == (72, 3, 0)
+    assert counts(both.take(priors, enqueue_best=3, max_epochs=20)) == (75, 3, 0)
     assert counts(both.take(priors, enqueue_best=3, max_epochs=20)) == (0, 0, 75)
     assert [t.state for t in both.study.trials] == [TrialState.WAITING] * 3
-    assert [t.state for t in both.companion.trials] == [TrialState.COMPLETE] * 72
+    assert [t.state for t in both.companion.trials] == [TrialState.COMPLETE] * 75
     assert all(0.1 < t.value < 0.6 for t in both.companion.trials if t.value is not None)
 
 
@@ -82,7 +82,7 @@ def test_best_are_enqueued_once_and_run_with_their_parameters() -> None:
     both = pair()
     for _ in range(2):
         both.take(rows(), enqueue_best=2)
-    assert (len(both.study.trials), len(both.companion.trials)) == (2, 2)
+    assert (len(both.study.trials), len(both.companion.trials)) == (2, 4)
     both.study.optimize(lambda trial: float(COURSE.suggest(trial)["batch_size"]), n_trials=2)
     assert [t.params["batch_size"] for t in both.study.trials] == [16, 64]
     assert counts(both.take(rows(), enqueue_best=2)) == (0, 0, 4)
@@ -97,8 +97,8 @@ def test_import_that_was_cut_off_is_completed() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         both.take(rows(), enqueue_best=1, add=die)
-    assert counts(both.take(rows(), enqueue_best=1)) == (2, 1, 1)
-    assert n_imported(both.study.user_attrs) == 3
+    assert counts(both.take(rows(), enqueue_best=1)) == (3, 1, 1)
+    assert n_imported(both.study.user_attrs) == 4
 
 
 def test_a_row_comes_in_once_from_whatever_source() -> None:
@@ -136,7 +136,7 @@ def test_summary_counts_and_stays_in_the_study_by_source() -> None:
     both = pair()
     bad = replace(prior(0.5, "line 9", batch_size=5000, gpu="a"), source="b")
     lines = both.take([*rows(), bad], enqueue_best=1).lines()
-    assert lines[0] == "5 prior trials read: 3 added, 1 enqueued, 1 dropped."
+    assert lines[0] == "5 prior trials read: 4 added, 1 enqueued, 1 dropped."
     assert lines[1] == "  dropped 1: batch_size must be a whole number from 1 to 1000 (line 9)"
     assert "gpu (1)" in lines[2]
     again = both.take([*rows(), bad], enqueue_best=1).lines()
@@ -144,7 +144,7 @@ def test_summary_counts_and_stays_in_the_study_by_source() -> None:
     record = both.study.user_attrs[attributes.PRIOR_SUMMARY]
     found = {s: (e["read"], e["added"], e["enqueued"], e["dropped"]) for s, e in record.items()}
     rule = "batch_size must be a whole number from 1 to 1000"
-    assert found == {"runs": (4, 3, 1, {}), "b": (1, 0, 0, {rule: 1})}
+    assert found == {"runs": (4, 4, 1, {}), "b": (1, 0, 0, {rule: 1})}
 
 
 def test_negative_count_is_refused_and_no_priors_are_fine() -> None:

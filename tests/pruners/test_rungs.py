@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from optuna_deepweeds.pruners.rungs import Field, outlook, rung_steps
-from optuna_deepweeds.trials import worth_at
+from optuna_deepweeds.trials import worths
 
 NAN = math.nan
 
@@ -44,7 +44,7 @@ def test_rung_steps(arguments: tuple[int, int, int], expected: list[int]) -> Non
 def test_worth_is_the_mean_of_the_later_half(
     curve: dict[int, float], rung: int, expected: float
 ) -> None:
-    assert worth_at(curve, rung) == pytest.approx(expected, nan_ok=True)
+    assert worths(curve, [rung]) == pytest.approx([expected], nan_ok=True)
 
 
 def field(

@@ -1,4 +1,4 @@
-"""Files for the dashboard: the best network and the confusion matrix, each once and up to date."""
+"""Files for the dashboard: curves, best network, confusion matrix, each once and up to date."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import optuna
 import pytest
+from optuna_dashboard import get_note
 
 from optuna_deepweeds import attributes
 from optuna_deepweeds.datasets import Dataset
@@ -45,7 +46,8 @@ def test_network_and_confusion_are_kept_once_and_replaced(tmp_path: Path, bench:
     bench.work(study)
     for _ in range(2):
         publish(study, task=bench.task(study))
-    assert list(files(study)) == ["network-trial-0.pt"]
+    assert set(files(study)) == {"network-trial-0.pt", "curves-1-epochs.png"}
+    assert f"/{files(study)['curves-1-epochs.png']})" in get_note(study).splitlines()[0]
     folder = tmp_path / "artifacts"
     network = TrainedNetwork.load(folder / files(study)["network-trial-0.pt"])
     assert network.predict_proba(bench.images.images[:2]).shape == (2, 2)
@@ -53,7 +55,8 @@ def test_network_and_confusion_are_kept_once_and_replaced(tmp_path: Path, bench:
     publish_tested(study, 0.875)
     first = files(study)
     assert set(first) == {
-        "network-trial-0.pt", "confusion-trial-0-8750.csv", "confusionmatrix-trial-0-8750.png",
+        "network-trial-0.pt", "curves-1-epochs.png", "confusion-trial-0-8750.csv",
+        "confusionmatrix-trial-0-8750.png",
     }  # fmt: skip
     table = (folder / first["confusion-trial-0-8750.csv"]).read_text()
     assert table.splitlines() == ["class,recall,dark,bright", "dark,0.75,3,1", "bright,1.0,0,4"]
@@ -63,7 +66,7 @@ def test_network_and_confusion_are_kept_once_and_replaced(tmp_path: Path, bench:
     publish_tested(study, 0.5)
     assert sorted(files(study).values()) == sorted(first.values())
     assert "confusion-trial-0-5000.csv" in files(study)
-    assert len(list(folder.iterdir())) == 3
+    assert len(list(folder.iterdir())) == 4
 
 
 def test_names_of_classes_are_quoted(tmp_path: Path, bench: Bench) -> None:

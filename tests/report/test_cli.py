@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 
 from optuna_deepweeds.cli.report import compare, file_name, report
 from optuna_deepweeds.errors import InvalidInputError, NotFoundError
+from optuna_deepweeds.priors import SHIPPED
 from optuna_deepweeds.studies.manager import create_or_continue
 from optuna_deepweeds.studies.spec import Budget, StudySpec
 from optuna_deepweeds.studies.storage import open_storage
@@ -57,12 +58,14 @@ def test_every_study_has_a_file_of_its_own() -> None:
     assert not any(name.startswith(".") for name in made)
 
 
-def test_an_installed_package_has_the_templates(tmp_path: Path) -> None:
+def test_an_installed_package_has_the_templates_and_the_priors(tmp_path: Path) -> None:
     wheel = pytest.importorskip("hatchling.builders.wheel")
     (built,) = wheel.WheelBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"])
     names = set(zipfile.ZipFile(built).namelist())
     templates = (ROOT / "optuna_deepweeds" / "report" / "templates").iterdir()
     assert {f"optuna_deepweeds/report/templates/{path.name}" for path in templates} <= names
+    shipped = {f"optuna_deepweeds/priors/shipped/{path.name}" for path in SHIPPED.glob("*.csv")}
+    assert shipped and shipped <= names
 
 
 def test_compare_prints_data_and_says_what_it_means(url: str, tmp_path: Path) -> None:
@@ -70,7 +73,7 @@ def test_compare_prints_data_and_says_what_it_means(url: str, tmp_path: Path) ->
     rows = json.loads(result.stdout)
     assert [r["method"] for r in rows] == ["random + none", "tpe + none"]
     assert rows[0]["best"] == 0.5 and rows[0]["epochs"] == 3
-    assert "One seed tells nothing about chance" in result.stderr
+    assert "one seed tells too little about chance" in result.stderr
     assert (tmp_path / "c.html").exists()
 
 

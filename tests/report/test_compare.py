@@ -80,14 +80,14 @@ def test_differences_are_paired_and_savings_measured_to_the_same_value() -> None
     ratio = comparison.savings(test.first, test.second)
     assert ratio.mean == pytest.approx(3.0)
     text = " ".join(comparison.sentences())
-    assert "3 times fewer epochs" in text and "3 seeds are few" in text
+    assert "3 times fewer epochs" in text and "3 seeds tell too little" in text
 
 
 def test_direction_is_respected() -> None:
     views = [study([0.5, 0.2], s, "minimize") for s in range(3)]
     views += [study([0.5, 0.4], s, "minimize", sampler="gp") for s in range(3)]
     comparison = compare(views)
-    assert "gp + none ends 0.2 worse than random + none" in " ".join(comparison.sentences())
+    assert "random + none is 0.2 better than gp + none" in " ".join(comparison.sentences())
     grid_, ranks = comparison.ranks()
     assert ranks[-1].tolist() == [1.0, 2.0] and grid_[-1] == 10
 
@@ -111,7 +111,7 @@ def test_second_study_of_a_seed_is_kept() -> None:
 
 def test_too_little_data_is_said() -> None:
     text = " ".join(compare([study([], 0), study([0.5], 0, sampler="gp")]).sentences())
-    assert "No trial was trained to the end in" in text and "share no seed" in text
+    assert "no trial is complete in" in text and "No seed has" in text
     assert "nothing to compare" in " ".join(compare([study([0.5], 0)]).sentences())
 
 
@@ -138,7 +138,7 @@ def test_wrong_input_is_refused() -> None:
 def test_methods_are_compared_by_test_accuracy_where_there_is_one() -> None:
     views = [scored(view, 0.3 if "rf_ei" in view.name else 0.4) for view in grid()]
     comparison = compare(views)
-    assert "rf_ei + none ends 0.1 worse than random + none in test accuracy" in " ".join(
+    assert "random + none is 0.1 better than rf_ei + none in test accuracy" in " ".join(
         comparison.sentences()
     )
     assert comparison.method_table().records[0]["test"] == 0.4
@@ -150,7 +150,7 @@ def test_without_tests_of_one_recipe_values_are_called_optimistic() -> None:
     mixed = [scored(v, 0.4, "study" if i else "long") for i, v in enumerate(grid())]
     for views, remark in ((grid(), ""), (partly, ""), (mixed, "different recipes (long, study)")):
         text = " ".join(compare(views).sentences())
-        assert "hence optimistic" in text and "better than random + none in value" in text
+        assert "is optimistic" in text and "better than random + none in value" in text
         assert remark in text
 
 
@@ -158,7 +158,7 @@ def test_few_sentences_for_four_methods() -> None:
     comparison = methods(4, n_seeds=3)
     assert len(comparison.tests) == 6
     sentences = comparison.sentences()
-    assert len(sentences) == 5 and not any("-0 " in s or "-0.0 " in s for s in sentences)
+    assert len(sentences) <= 3 and not any("-0 " in s or "-0.0 " in s for s in sentences)
 
 
 def test_the_remark_on_budgets_counts_epochs_as_the_table_does() -> None:
@@ -188,15 +188,14 @@ def test_published_values_stand_beside_ours_on_their_task(tmp_path: Path) -> Non
     assert rows["random + none"]["published_mean"] == pytest.approx(0.6206, abs=1e-4)
     assert rows["rf_ei with priors + dora"]["our_trials"] == "1; 1"
     assert rows["random + asha"]["our_mean"] is None
-    assert "other images in each split" in comparison.sentences()[-2]
-    assert "5 epochs a network, 5 epochs and 0 minutes a study" in comparison.sentences()[-1]
 
     figures = compare_figures(comparison)
     labels = figures["test-accuracy"].figure.layout.xaxis.ticktext
     assert list(labels)[:2] == [m.label for m in comparison.methods] and len(labels) == 6
     assert figures["cumulative"].figure.data[-1].name == "published: test accuracy"
     write_comparison(comparison, tmp_path / "c.html")
-    assert "0.7050; 0.6017; 0.5967" in (tmp_path / "c.html").read_text()
+    page = (tmp_path / "c.html").read_text()
+    assert "0.7050; 0.6017; 0.5967" in page and "other images in each split" in page
 
 
 def test_published_values_stay_away_from_other_tasks_and_untested_studies() -> None:
@@ -209,7 +208,7 @@ def test_page_and_pngs(tmp_path: Path) -> None:
     comparison = compare(grid())
     write_comparison(comparison, tmp_path / "c.html")
     assert "Paired statistics" in (tmp_path / "c.html").read_text()
-    assert len(write_pngs(compare_figures(comparison), tmp_path / "png")) == 5
+    assert len(write_pngs(compare_figures(comparison), tmp_path / "png")) == 4
 
 
 @pytest.mark.parametrize("kind", ODD)

@@ -18,8 +18,7 @@ def test_sentences_tell_trials_best_and_what_stopping_saved() -> None:
     ]
     progress = view_of(trials).progress
     assert standing(progress, "accuracy") == (
-        "2 finished trials: 1 trained to the end, 1 stopped early, 1 failed. "
-        "Best accuracy: 0.5 in trial 0."
+        "2 finished trials: 1 complete, 1 stopped, 1 failed. Best accuracy: 0.5 in trial 0."
     )
     assert cost(progress, 20) == "24 epochs in 1 min 20 s, 40% fewer than 40 without stopping."
     assert cost(progress, None) == cost(progress, 5) == "24 epochs in 1 min 20 s."
@@ -32,7 +31,7 @@ def test_sentences_tell_trials_best_and_what_stopping_saved() -> None:
     ("trials", "said"),
     [
         ([], "No trial has run yet."),
-        ([trial_at(0, 1, 0.5, 2, state=TrialState.PRUNED)], "None has been trained to the end"),
+        ([trial_at(0, 1, 0.5, 2, state=TrialState.PRUNED)], "None is complete yet"),
     ],
 )
 def test_too_little_is_said(trials: list[optuna.trial.FrozenTrial], said: str) -> None:

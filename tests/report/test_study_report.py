@@ -45,13 +45,15 @@ def page(study: optuna.Study, path: Path) -> tuple[str, str]:
 def test_page_has_every_part(study: optuna.Study, tmp_path: Path) -> None:
     _, seen = page(study, tmp_path / "r.html")
     for part in (
-        "Learning curves", "Optimisation history", "Best trials", "Importance",
-        "Slices", "Parallel coordinates", "Timeline", "Anticipation against outcome", "Settings",
+        "Learning curves", "Optimisation history", "Best trials",
+        "Parameter importance", "Slices", "Parallel coordinates", "Timeline",
+        "Foreseen and what came", "Every trial",
+        "Settings",
     ):  # fmt: skip
         assert part in seen
-    assert "18 finished trials: 12 trained to the end, 6 stopped early." in seen
+    assert "18 finished trials: 12 complete, 6 stopped." in seen
     assert set(study_figures(StudyView.of(study))) == {
-        "learning-curves", "history", "spending", "timeline", "importance", "slices", "parallel",
+        "learning-curves", "history", "timeline", "importance", "slices", "parallel",
         "anticipation",
     }  # fmt: skip
 
@@ -60,7 +62,7 @@ def test_page_has_every_figure_once_also_a_new_one(
     study: optuna.Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     figures = study_figures(StudyView.of(study))
-    figures["new"] = replace(figures["spending"], key="new", title="Something new")
+    figures["new"] = replace(figures["timeline"], key="new", title="Something new")
     monkeypatch.setattr("optuna_deepweeds.report.figures.study_figures", lambda view: figures)
     text, seen = page(study, tmp_path / "r.html")
     assert [text.count(f'id="figure-{key}"') for key in figures] == [1] * len(figures)
@@ -107,7 +109,7 @@ def test_odd_studies_get_pngs(kind: str, tmp_path: Path) -> None:
 def test_pngs_are_written_whole(study: optuna.Study, tmp_path: Path) -> None:
     paths = write_pngs(study_figures(StudyView.of(study)), tmp_path / "png")
     assert {p.name for p in (tmp_path / "png").iterdir()} == {p.name for p in paths}
-    assert len(paths) == 8
+    assert len(paths) == 7
 
 
 def test_test_results_appear(tmp_path: Path) -> None:
@@ -144,6 +146,9 @@ def test_importance_needs_trials_and_variance() -> None:
     assert "importance" not in study_figures(view_of(constant))
 
 
+FORESEEN = {"epoch": 1, "expected": 0.6, "low": 0.5, "high": 0.7}
+
+
 def chain() -> StudyView:
     """A stopped trial, one that goes on with it, one that is run again, one that never ended."""
     stopped, failed = optuna.trial.TrialState.PRUNED, optuna.trial.TrialState.FAIL
@@ -152,7 +157,7 @@ def chain() -> StudyView:
             trial_at(0, 1, 0.5, 1, state=stopped),
             trial_at(1, 2, 0.8, EPOCHS, ORIGIN=0, INHERITED=1),
             trial_at(2, 3, None, 1, state=failed),
-            trial_at(3, 4, 0.3, 1, state=stopped, RETRY_OF=2, ANTICIPATION={"expected": 0.6}),
+            trial_at(3, 4, 0.3, 1, state=stopped, RETRY_OF=2, ANTICIPATION=FORESEEN),
         ]
     )
 
@@ -160,7 +165,7 @@ def chain() -> StudyView:
 def test_continued_curve_stands_for_its_parent() -> None:
     (curves, *_) = own_figures(chain())
     names = [trace.name for trace in curves.figure.data if trace.name]
-    assert names == ["stopped (1)", "best: trial 1"]
+    assert names == ["stopped (1)", "where they would end (1)", "best: trial 1"]
 
 
 def test_cleaned_study_has_one_trial_a_chain_that_ends_where_it_is_expected_to() -> None:
@@ -174,7 +179,7 @@ def test_figures_of_a_long_study_are_thinned_and_say_so(monkeypatch: pytest.Monk
     view = StudyView.of(make_study(40))
     figures = study_figures(view)
     best, last = view.ranked[0], view.trials[-1]
-    for key in ("learning-curves", "spending", "history", "slices", "anticipation"):
+    for key in ("learning-curves", "history", "slices", "anticipation"):
         assert re.search(r"\d+ of \d+ [a-z ]+, evenly spread", figures[key].caption), key
     values = {v for trace in figures["history"].figure.data for v in trace.y}
     assert best.value in values and len(values) < 20
@@ -195,10 +200,29 @@ def test_history_shows_final_values_where_they_differ_from_the_last_report() -> 
     assert drawn.layout.yaxis.range == pytest.approx((0.9, 1.1))  # Not from -1 to 1.
 
 
-def test_one_finished_trial_is_seen_against_what_it_cost() -> None:
-    figure = study_figures(view_of([trial_at(0, 1, 0.5, 5)]))["spending"].figure
-    assert [t.y for t in figure.data if t.mode == "markers"] == [(0.5,), (0.5,)]
-    assert figure.layout.yaxis.range == pytest.approx((0.45, 0.55))
+def test_what_there_is_nothing_of_has_no_heading(tmp_path: Path) -> None:
+    lone = optuna.create_study()
+    lone.add_trials([trial_at(0, 1, 0.5, 5)])
+    assert set(study_figures(StudyView.of(lone))) == {"learning-curves"}
+    _, seen = page(lone, tmp_path / "r.html")
+    for heading in ("Progress", "Parameters", "Foreseen and what came", "Failures"):
+        assert heading not in seen
+
+
+def test_paused_trials_stand_where_they_are_expected_to_end_as_of_now() -> None:
+    paused = [trial_at(i, i + 1, 0.2, 1, state=optuna.trial.TrialState.PRUNED,
+                       ANTICIPATION={"epoch": 1, "expected": 0.2, "decision": "pause"})
+              for i in range(2)]  # fmt: skip
+    complete = [trial_at(9 + i, 10 + i, 0.5, 1) for i in range(3)]
+    for i, trial in enumerate(complete):
+        trial.intermediate_values = {1: 0.2, 2: 0.6 + i / 100}
+        trial.values = [0.6 + i / 100]
+    few, all_of = view_of([*paused, *complete[:2]]), view_of([*paused, *complete])
+    assert few.end_of(few.trials[0]) == 0.2 and "three trials" in few.where_they_stand
+    assert all_of.end_of(all_of.trials[0]) == pytest.approx(0.61)
+    assert "expected to end" in study_figures(all_of)["history"].caption
+    curves = study_figures(all_of)["learning-curves"].figure
+    assert {"paused (2)", "where they would end (2)"} <= {trace.name for trace in curves.data}
 
 
 def test_damaged_attributes_cost_no_page(tmp_path: Path) -> None:
@@ -218,16 +242,19 @@ def test_narrow_screens_scroll_wide_figures(study: optuna.Study) -> None:
 
 
 def test_note_tells_state_and_how_to_resume(study: optuna.Study) -> None:
-    text = note(StudyView.of(study))
-    assert "18 finished trials" in text and "random" in text
+    text = note(StudyView.of(study), {"curves": "/artifacts/1/x"})
+    assert text.startswith("![Learning curves](/artifacts/1/x)") and "18 finished trials" in text
     assert "`optuna-deepweeds study resume 'study <0> & more'`" in text
-    assert "### Best trials" in text
+    assert "### Best trials" in text and "![Foreseen" not in text
 
 
 def test_no_name_opens_the_note_to_html() -> None:
     study = optuna.create_study(study_name="a` <img src=x> ``b")
     study.set_user_attr(attributes.SPEC, {"space": "`<script>`"})
-    text = note(StudyView.of(study))
+    trial = study.ask()
+    trial.set_user_attr(attributes.FAILURE, "<script>")
+    study.tell(trial, state=optuna.trial.TrialState.FAIL)
+    text = note(StudyView.of(study), {})
     assert "```optuna" not in text and "``` optuna-deepweeds study resume 'a` <img" in text
     assert "<script>" not in text
 
@@ -238,33 +265,4 @@ def test_published_twice_is_one_note() -> None:
         publish(study)
     from optuna_dashboard import get_note
 
-    assert get_note(study) == note(StudyView.of(study))
-    attrs = study._storage.get_study_system_attrs(study._study_id)
-    assert any("deepweeds-learning-curves" in key for key in attrs)
-
-
-@pytest.mark.parametrize("why", ["nothing to draw", "not drawn for more than 0 trials"])
-def test_a_figure_that_is_not_drawn_any_more_goes(
-    why: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
-
-    def saved() -> str:
-        attrs = study._storage.get_study_system_attrs(study._study_id)
-        return str(get_plotly_graph_objects(attrs)["deepweeds-learning-curves"])
-
-    study = optuna.create_study()
-    killed = study.ask()
-    killed.report(0.5, 1)
-    study.tell(killed, state=optuna.trial.TrialState.FAIL)
-    publish(study)
-    assert why not in saved()
-    if why == "nothing to draw":
-        # It is run again from its first epoch: there is no curve any more.
-        study.enqueue_trial({}, user_attrs={attributes.RETRY_OF: 0})
-    else:
-        monkeypatch.setattr("optuna_deepweeds.report.dashboard_note._MAX_TRIALS", 0)
-    publish(study)
-    assert f"Learning curves: {why}" in saved()
-    attrs = study._storage.get_study_system_attrs(study._study_id)
-    assert not any("deepweeds-anticipation" in key for key in attrs)
+    assert get_note(study) == note(StudyView.of(study), {})

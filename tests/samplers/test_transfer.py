@@ -7,6 +7,7 @@ import optuna
 import pytest
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 
+from optuna_deepweeds.attributes import SUGGESTED
 from optuna_deepweeds.samplers import (
     PriorSource,
     RandomForestEISampler,
@@ -14,7 +15,7 @@ from optuna_deepweeds.samplers import (
     summarise_sources,
 )
 from optuna_deepweeds.samplers.encoding import MISSING, Encoder
-from optuna_deepweeds.samplers.transfer import PriorMean, Transfer, match_source
+from optuna_deepweeds.samplers.transfer import PATIENCE, PriorMean, Transfer, match_source
 from optuna_deepweeds.spaces import Parameter, SearchSpace
 from tests.samplers.problems import CONDITIONAL
 
@@ -168,3 +169,15 @@ def test_priors_without_a_space_are_used_once_the_ranges_are_known() -> None:
         study.tell(trial, _height(trial.params["x"], trial.params["y"]))
     # The second trial is a draw without the sources, by which they are judged.
     assert _height(study.trials[2].params["x"], study.trials[2].params["y"]) > -0.1
+
+
+def test_whatever_is_enqueued_first_some_are_drawn_that_the_sources_are_judged_by() -> None:
+    sampler = RandomForestEISampler(seed=1, space=PLANE, priors=[_source()], n_trees=5)
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    for x in np.linspace(0.6, 0.9, 6):
+        study.enqueue_trial({"x": x, "y": 0.3})
+    study.optimize(
+        lambda t: _height(t.suggest_float("x", 0, 1), t.suggest_float("y", 0, 1)), 6 + PATIENCE
+    )
+    told = [trial.user_attrs.get(SUGGESTED) for trial in study.trials]
+    assert told == [None] * 6 + ["model", "start"] * (PATIENCE // 2)

@@ -84,13 +84,22 @@ class Bench:
         )
         return worker.run(), recorder
 
-    def crowd(self, n_workers: int, budget: Budget, train: Objective, **spec: Any) -> optuna.Study:
+    def crowd(
+        self,
+        n_workers: int,
+        budget: Budget,
+        train: Objective,
+        *,
+        stop_when_flat: bool = False,
+        **spec: Any,
+    ) -> optuna.Study:
         """Run several workers at once, each on its own connection, until all leave."""
         study = self.study(trials=None, **spec)
         manager.set_budget(study, budget)
 
         def work(i: int) -> None:
-            self.work(manager.open_study(study.study_name, self.url), train=train)
+            mine = manager.open_study(study.study_name, self.url)
+            self.work(mine, train=train, stop_when_flat=stop_when_flat)
 
         with ThreadPoolExecutor(n_workers) as pool:
             list(pool.map(work, range(n_workers)))

@@ -116,8 +116,8 @@ def test_a_copy_has_the_priors_and_an_identity_of_its_own(
     assert manager.study_spec(copied).priors == "copy:priors"
     assert [t.values for t in copied.trials] == [t.values for t in study.trials]
     companion = informants.companion(copied)
-    assert companion is not None and len(companion.trials) == 3
-    assert n_imported(copied.user_attrs) == 3
+    assert companion is not None and len(companion.trials) == 4
+    assert n_imported(copied.user_attrs) == 4
     assert not manager.add_priors(copied, priors()).added
     folders = [manager.study_checkpoints(s).folder for s in (study, copied)]
     files = [list(folder.glob("*")) for folder in folders]

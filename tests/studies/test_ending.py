@@ -15,6 +15,7 @@ from optuna_deepweeds.studies.ending import (
     Start,
     Wait,
     is_over,
+    outlook,
     raised,
     reached,
     time_left,
@@ -41,6 +42,7 @@ def to_the_end(epochs: int | None = None, seconds: float | None = None) -> Allow
 
 
 THAW = {"may_continue": True}
+FLAT = {"is_flat": True}
 AHEAD = {"may_continue": True, "best_is_unfinished": True}
 
 # Name: budget, where the study stands, what is known besides, what a free worker does.
@@ -89,6 +91,21 @@ SITUATIONS: dict[str, tuple[Budget, Progress, dict[str, bool], Any]] = {
     "a closing trial waits, total reached": (
         Budget(trials=3), at(complete=3, waiting=1), THAW | {"closing_waits": True},
         Ending.TOTAL),
+    # The rest promises little.
+    "flat": (Budget(trials=9), at(complete=5, running=2), FLAT, Ending.FLAT),
+    "flat, one left waiting": (Budget(trials=9), at(complete=5, waiting=2), FLAT, Ending.FLAT),
+    "flat, total reached": (Budget(trials=5), at(complete=5), FLAT, Ending.TOTAL),
+    "flat, best finished": (Budget(trials=9), at(complete=1, pruned=4), FLAT | THAW, Ending.FLAT),
+    "flat, best unfinished": (Budget(trials=9), at(complete=1, pruned=4), FLAT | AHEAD,
+                              Close(to_the_end(), True)),
+    "flat, best unfinished, one waits": (
+        Budget(trials=9, epochs=90), at(complete=1, pruned=4, waiting=1, epochs=20), FLAT | AHEAD,
+        Close(to_the_end(9), True)),
+    "flat, others may still stop ahead": (
+        Budget(trials=9), at(complete=1, pruned=4, running=1), FLAT | THAW, Wait()),
+    "flat, the closing trial was put back": (
+        Budget(trials=9), at(complete=1, waiting=1), FLAT | THAW | {"closing_waits": True},
+        Close(to_the_end())),
     # Epochs.
     "epochs for a training": (Budget(epochs=30), at(), {}, Start(allowed(9))),
     "epochs of running trials are spent": (Budget(epochs=30), at(running=2, held=18), {},
@@ -181,7 +198,7 @@ def test_what_a_free_worker_does_and_that_it_leaves_exactly_at_a_limit(name: str
     budget, progress, known, expected = SITUATIONS[name]
     found = verdict(budget, progress, full=FULL, **known)
     assert (type(found), found) == (type(expected), expected)
-    if not known.get("asked_to_stop"):
+    if not known.keys() & {"asked_to_stop", "is_flat"}:
         assert (reached(budget, progress) is not None) == isinstance(expected, Ending)
         assert is_over(budget, progress) == (isinstance(expected, Ending) and not progress.running)
 
@@ -218,6 +235,42 @@ def test_time_left_is_estimated_as_soon_as_anything_is_known(
     budget: Budget, progress: Progress, expected: float | None
 ) -> None:
     assert time_left(budget, progress) == expected
+
+
+def ranked(n: int, *, top: float) -> list[float]:
+    """n values of which the first half is at most 1, and the rest within a hundredth of `top`."""
+    return [i / n for i in range(n // 2)] + [top + 0.01 * i / n for i in range(n // 2)]
+
+
+@pytest.mark.parametrize(
+    ("values", "budget", "is_flat"),
+    [
+        (ranked(40, top=2), Budget(trials=110), True),
+        (ranked(40, top=2), Budget(epochs=1_100), True),
+        (ranked(18, top=2), Budget(trials=110), None),  # Too few to say.
+        (ranked(40, top=2), Budget(trials=130), None),  # Less than a third is spent.
+        ([1.2**n for n in range(40)], Budget(trials=110), False),
+        ([1.2**n for n in range(40)], Budget(trials=41), True),  # Hardly anything is left.
+        ([*range(40), 99], Budget(trials=110), False),  # The best stands alone.
+        ([0.5] * 40, Budget(trials=110), True),
+    ],
+)
+def test_a_study_is_flat_once_its_best_are_alike(
+    values: list[float], budget: Budget, is_flat: bool | None
+) -> None:
+    state = at(complete=40, epochs=400, seconds=40)
+    found = outlook(budget, state, [(value, True) for value in values])
+    assert (found and found.is_flat) == is_flat
+    if found is not None:
+        # Whatever the unit of the objective, and wherever its zero is.
+        other = outlook(budget, state, [(1e6 * value - 7e8, True) for value in values])
+        assert other is not None and other.gain == pytest.approx(1e6 * found.gain, rel=1e-6)
+        assert other.is_flat == found.is_flat
+        # What was stopped is not compared with what was trained to the end.
+        assert outlook(budget, state, [*((v, True) for v in values), (1e9, False)]) == found
+    assert outlook(budget, state, [(value, False) for value in values]) is None
+    bounds = outlook(Budget(trials=110, epochs=900, seconds=80), state, [(0.0, True)] * 40)
+    assert bounds is not None and (bounds.epochs, bounds.seconds) == (400, 40)
 
 
 class Play:

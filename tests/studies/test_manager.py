@@ -148,7 +148,7 @@ def test_a_specification_survives_its_storage() -> None:
 def test_a_study_of_another_task_informs_the_sampler(bench: Bench) -> None:
     bench.work(bench.study("old", trials=2))
     study = bench.study("new", trials=1, sampler="rf_ei", sources=("old",))
-    (match,) = manager.source_summary(study, manager.study_spec(study))
+    (match,) = manager.source_summary(manager.study_spec(study), study._storage)
     assert (match.name, match.n_used, match.n_dropped) == ("old", 2, 0)
     bench.work(study)
     assert len(study.get_trials()) == 1

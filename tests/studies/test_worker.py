@@ -402,6 +402,38 @@ def test_a_study_with_thaw_ends_with_its_best_network_trained(
     assert not is_best_unfinished(trials, study.direction)
 
 
+@pytest.mark.parametrize("n_workers", [1, 4])
+@pytest.mark.parametrize("pruner", ["none", "dora"])
+def test_a_flat_study_ends_with_its_best_network_trained_until_it_is_to_go_on(
+    bench: Bench, pruner: str, n_workers: int
+) -> None:
+    budget, spec = Budget(trials=60), {"pruner": pruner, "thaw": pruner == "dora", "epochs": 3}
+    study = bench.crowd(n_workers, budget, QUICK, stop_when_flat=True, **spec)
+    trials = study.get_trials()
+    state = progress(trials, study.direction)
+    assert study.user_attrs[attributes.FLAT]["gain"] <= study.user_attrs[attributes.FLAT]["worth"]
+    assert 20 <= state.finished < 55 and not state.running
+    assert not is_best_unfinished(trials, study.direction)
+    assert bench.work(study, train=QUICK)[0] == Ending.FLAT  # Who was not told obeys as well.
+    manager.set_budget(study, Budget(), stop_when_flat=True)
+    assert bench.work(study, train=QUICK, stop_when_flat=True)[0] == Ending.FLAT
+    assert len(study.get_trials()) == len(trials)
+    manager.set_budget(study, Budget(trials=state.finished + 2))
+    assert bench.work(study, train=QUICK)[0] == Ending.TOTAL
+    assert progress(study.get_trials(), study.direction).finished == state.finished + 2
+
+
+def test_what_cannot_go_on_does_not_keep_a_flat_study_from_its_end(bench: Bench) -> None:
+    study = bench.study(trials=90, epochs=9, pruner="dora", thaw=True)
+    study.add_trial(past_trial(value=0.1, intermediate_values={e: 0.1 for e in range(1, 10)}))
+    study.add_trial(
+        past_trial(state=TrialState.PRUNED, value=0.9, intermediate_values={1: 0.9})
+    )  # Without a checkpoint.
+    study.set_user_attr(attributes.FLAT, {"gain": 0.0})
+    assert bench.work(study, train=QUICK)[0] == Ending.FLAT
+    assert len(study.get_trials()) == 2
+
+
 @pytest.mark.parametrize("how", ["stopped", "killed"])
 @pytest.mark.parametrize("seed", range(3))
 def test_an_interrupted_closing_trial_stays_one(bench: Bench, seed: int, how: str) -> None:

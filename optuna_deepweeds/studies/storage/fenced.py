@@ -22,6 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import exc
 from sqlalchemy.engine import URL
 
+from optuna_deepweeds import clock
 from optuna_deepweeds.studies.storage import engine, locks
 from optuna_deepweeds.studies.storage._optuna import (
     check_distribution_compatibility,
@@ -45,6 +46,7 @@ class FencedStorage(RDBStorage):
         beat_seconds: How often a worker tells that its trial lives.
         grace_seconds: After how long without a beat a trial counts as abandoned.
         retrier: Repeats calls while the database is away.
+        lead: How far the database's clock was ahead of this process's when it was last asked.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class FencedStorage(RDBStorage):
         self.beat_seconds = beat_seconds
         self.grace_seconds = grace_seconds
         self.retrier = Retrier(patience=patience, name=shown(url))
+        self.lead: timedelta | None = None
         self._local = threading.local()
         # Trial id -> start of the trials that this object has claimed, in UTC.
         self._claims: dict[int, datetime] = {}
@@ -119,7 +122,7 @@ class FencedStorage(RDBStorage):
             False if another was faster; with `dead` also if its worker was stopped in the middle
             of a transaction, which only the server can end.
         """
-        now = datetime.now(UTC).replace(tzinfo=None)
+        now = clock.now().replace(tzinfo=None)
         attempted = False
         started: datetime | None = None
         claim = self._claims.get(trial_id)

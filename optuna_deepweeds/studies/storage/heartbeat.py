@@ -20,6 +20,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import text
 
+from optuna_deepweeds import clock
 from optuna_deepweeds.studies.storage.locks import backend
 from optuna_deepweeds.studies.storage.resilient import ResilientStorage
 from optuna_deepweeds.studies.storage.retry import backoff
@@ -119,7 +120,8 @@ def stale_trials(study: optuna.Study) -> list[FrozenTrial]:
     """The running trials whose worker died: no heartbeat for longer than the grace period.
 
     While the storage was away nobody could beat. Therefore the grace period starts anew when
-    this process finds the storage again, and when a PostgreSQL server starts.
+    this process finds the storage again, and when a PostgreSQL server starts; also when the
+    clock by which the beats are dated was set. One of the future is none of a living worker.
 
     A trial without any heartbeat (made by another program) is stale when it started that long
     ago. Studies in storages other than ours have no stale trials.
@@ -142,7 +144,7 @@ def stale_trials(study: optuna.Study) -> list[FrozenTrial]:
 
 def last_seen_alive(study: optuna.Study, trial_id: int) -> datetime:
     """Until when the worker of a dead trial may have lived, in UTC: one beat after its last."""
-    now = datetime.now(UTC)
+    now = clock.now()
     storage = backend(study._storage)
     if not isinstance(storage, ResilientStorage):
         return now
@@ -164,6 +166,12 @@ def _stale_ids(storage: ResilientStorage, study_id: int, grace_seconds: float) -
     grace = timedelta(seconds=grace_seconds)
     with storage.engine.connect() as connection:
         now = _naive(connection.execute(text("SELECT CURRENT_TIMESTAMP")).scalar())
+        lead = now - clock.now().replace(tzinfo=None)
+        known, storage.lead = storage.lead, lead
+        # Times in the database have whole seconds.
+        if known is not None and abs(lead - known) > grace / 2 + timedelta(seconds=1):
+            storage.retrier.recovered_at = time.monotonic()
+            return set()
         if storage.engine.dialect.name == "postgresql":
             up_since = connection.execute(
                 text("SELECT CAST(pg_postmaster_start_time() AS timestamp)")
@@ -186,7 +194,7 @@ def _stale_ids(storage: ResilientStorage, study_id: int, grace_seconds: float) -
             age = now - _naive(started)  # By the worker's own clock, also in UTC.
         else:
             continue
-        if age > grace:
+        if age > grace or (beat is not None and -age > grace):
             stale.add(int(trial_id))
     return stale
 

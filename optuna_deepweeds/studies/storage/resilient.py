@@ -20,6 +20,7 @@ from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from optuna_deepweeds import clock
 from optuna_deepweeds.studies.storage._optuna import models, scoped_transaction
 from optuna_deepweeds.studies.storage.fenced import FencedStorage
 from optuna_deepweeds.studies.storage.rows import read_trials
@@ -84,6 +85,8 @@ class ResilientStorage(FencedStorage):
                     if made is not None:
                         return self._build_frozen_trial_from_trial_model(made)
                 row: Any = self._get_prepared_new_trial(study_id, template_trial, session)
+                if template_trial is None:
+                    row._datetime_start_utc = clock.now().replace(tzinfo=None)
                 if row.state == TrialState.RUNNING:
                     session.add(models.TrialHeartbeatModel(trial_id=row.trial_id))
                 session.flush()

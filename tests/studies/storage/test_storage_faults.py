@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -286,7 +287,7 @@ def test_heart_beats_through_a_lock(impatient_path: Path) -> None:
 def _age_heartbeats(storage: ResilientStorage, seconds: int) -> None:
     with storage.engine.begin() as connection:
         if storage.engine.dialect.name == "sqlite":
-            past = f"datetime('now', '-{seconds} seconds')"
+            past = f"datetime('now', '{-seconds:+} seconds')"
         else:
             past = f"now() - interval '{seconds} seconds'"
         connection.exec_driver_sql(f"UPDATE trial_heartbeats SET heartbeat = {past}")
@@ -317,6 +318,20 @@ def test_nobody_is_stale_right_after_the_storage_was_away(storage_url: str) -> N
     _age_heartbeats(storage, 10)
     storage.retrier.recovered_at = time.monotonic()
     assert stale_trials(study) == []
+
+
+def test_nobody_is_stale_right_after_the_clock_was_set(storage_url: str) -> None:
+    storage = open_storage(storage_url, grace_period=5)
+    study = optuna.create_study(storage=storage)
+    study.ask()
+    _wait_out_server_start(storage)
+    assert stale_trials(study) == []
+    _age_heartbeats(storage, -3600)  # What was now is in an hour.
+    assert storage.lead is not None
+    storage.lead += timedelta(hours=1)
+    assert stale_trials(study) == []
+    storage.retrier.recovered_at = None
+    assert [t.number for t in stale_trials(study)] == [0], "its worker has not told since then"
 
 
 def _wait_out_server_start(storage: ResilientStorage) -> None:

@@ -1,0 +1,17 @@
+"""The prior trials that come with the package, a file for each data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from optuna_deepweeds.priors.read import read_priors
+from optuna_deepweeds.priors.record import PriorTrial
+
+_IN_WHEEL = Path(__file__).with_name("shipped")
+SHIPPED = _IN_WHEEL if _IN_WHEEL.is_dir() else Path(__file__).parents[2] / "priors"
+"""The folder of their files: `priors/` of a checkout, which a wheel carries inside the package."""
+
+
+def read_shipped() -> list[PriorTrial]:
+    """All of them; the source of each is the stem of its file."""
+    return [prior for path in sorted(SHIPPED.glob("*.csv")) for prior in read_priors(path)]
