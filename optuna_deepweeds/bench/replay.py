@@ -168,6 +168,7 @@ class Simulation:
     Attributes:
         study: The study.
         outcome: What it did so far.
+        rows: Number of a trial -> its row of the table.
     """
 
     def __init__(
@@ -185,6 +186,7 @@ class Simulation:
         self._table = TableSampler(
             curves, rng=generator(seed, curves, 0), inner=sampler, enqueued=enqueued
         )
+        self.rows = self._table.rows
         self._pruner = pruner
         # Hyperband draws brackets from the name; a random one would make runs differ.
         self._name = f"replay-{curves.name}-{seed}"
@@ -207,11 +209,6 @@ class Simulation:
         trials = self.study.get_trials(deepcopy=False)
         self.study = self._create(storage)
         self.study.add_trials(trials)
-
-    @property
-    def rows(self) -> dict[int, int]:
-        """Number of a trial -> its row of the table."""
-        return self._table.rows
 
     def run(
         self, *, max_epochs: int = sys.maxsize, max_trials: int = sys.maxsize, workers: int = 1

@@ -96,7 +96,7 @@ data_dir_option = click.option(
     "where set, else the user's cache directory]",
 )
 size_option = click.option(
-    "--size", default=StudySpec.size, help="Sides of a folder's images: 32, 64, 96 or 128 pixels."
+    "--size", default=StudySpec.size, help="Sides of a folder's images: 16, 32, 64, 96 or 128."
 )
 group_by_option = click.option(
     "--group-by",

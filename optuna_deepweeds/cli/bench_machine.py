@@ -35,6 +35,14 @@ _device = click.option(
 @option("--epochs", default=20, type=click.IntRange(1, 20))
 @_device
 @click.option(
+    "--change",
+    "changes",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Train the one --config with this change as well, and compare on the validation images, "
+    "the test images unread; several changes at once are joined by commas. May be given again.",
+)
+@click.option(
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write the first network of a single configuration to this file, for `predict`.",
@@ -47,6 +55,7 @@ def accuracy(
     seeds: range,
     epochs: int,
     device: str | None,
+    changes: tuple[str, ...],
     output: Path | None,
     fmt: str,
 ) -> None:
@@ -60,7 +69,21 @@ def accuracy(
             names = (*names, "modern-wide")
     if output is not None and len(names) != 1:
         raise InvalidInputError(f"--output must go with one --config, but got {', '.join(names)}.")
+    if changes and len(names) != 1:
+        raise InvalidInputError(f"--change must go with one --config, but got {', '.join(names)}.")
     images = load(dataset, fold=fold)
+    if changes:
+        gains = hand_picked.compare(
+            names[0],
+            changes,
+            images,
+            seeds,
+            epochs=epochs,
+            device=device,
+            on_value=lambda change, seed, value: info(f"seed {seed}, {change}: {value:.4f}"),
+        )
+        emit(gains, fmt=fmt)
+        return
     rows = []
     for name in names:
         result = hand_picked.measure(

@@ -162,11 +162,17 @@ def import_(
 @priors.command()
 @click.argument("study", metavar="STUDY")
 @click.argument("file", type=Output())
+@click.option(
+    "--digits",
+    type=click.IntRange(1),
+    help="Significant digits of its numbers; by default all, so that they can be read again.",
+)
 @storage_option
-def export(study: str, file: Path, storage_url: str | None) -> None:
+def export(study: str, file: Path, digits: int | None, storage_url: str | None) -> None:
     """Write a study's own finished trials with their curves to FILE (our CSV)."""
     from optuna_deepweeds.studies import manager
 
     opened = manager.find(study, storage_url)
-    n = export_priors(opened, file, space=manager.study_spec(opened).search_space)
+    space = manager.study_spec(opened).search_space
+    n = export_priors(opened, file, space=space, digits=digits)
     info(f"{counted(n, 'trial')} written to {file}.")

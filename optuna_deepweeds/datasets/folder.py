@@ -20,14 +20,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from optuna_deepweeds.datasets.dataset import Dataset, Progress, fingerprint
+from optuna_deepweeds.datasets.dataset import SIDE, Dataset, Progress, fingerprint
 from optuna_deepweeds.datasets.decoded import decoded
 from optuna_deepweeds.datasets.photographs import is_photograph
 from optuna_deepweeds.datasets.split import TEST, TRAIN, VALID, by_group, by_name, digest
 from optuna_deepweeds.errors import DeepWeedsError, InvalidInputError, NotFoundError
 from optuna_deepweeds.schema import require
 
-SIZES = (32, 64, 96, 128)
+SIZES = (16, 32, 64, 96, 128)
 SPLIT_NAMES = {
     TRAIN: ("train", "training"),
     VALID: ("valid", "val", "validation", "dev"),
@@ -49,7 +49,7 @@ def load_folder(
     folder: Path,
     *,
     name: str,
-    size: int = SIZES[0],
+    size: int = SIDE,
     group_by: str = "",
     progress: Progress | None = None,
 ) -> Dataset:

@@ -90,11 +90,18 @@ def _seconds(trial: FrozenTrial, by_number: Mapping[int, FrozenTrial]) -> float 
     return total or None
 
 
-def export_priors(study: optuna.Study, path: Path, *, space: SearchSpace | None = None) -> int:
+def export_priors(
+    study: optuna.Study,
+    path: Path,
+    *,
+    space: SearchSpace | None = None,
+    digits: int | None = None,
+) -> int:
     """Write the finished and pruned trials that `study` ran itself as our CSV, with their curves.
 
     The file appears whole or not at all. `space` gives the order of the columns; without it, it
-    is that in which parameters first appear. Returns the number of trials written.
+    is that in which parameters first appear; `digits` is as of `write_csv`. Returns the number of
+    trials written.
 
     Raises:
         InvalidInputError: There is nothing to write, or the file cannot be written.
@@ -106,5 +113,5 @@ def export_priors(study: optuna.Study, path: Path, *, space: SearchSpace | None 
         )
     seen = dict.fromkeys(name for prior in priors for name in prior.params)
     names = list(dict.fromkeys([*space.distributions, *seen])) if space else list(seen)
-    write_whole(path, write_csv(priors, param_names=names))
+    write_whole(path, write_csv(priors, param_names=names, digits=digits))
     return len(priors)

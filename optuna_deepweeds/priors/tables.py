@@ -13,6 +13,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.priors.record import (
@@ -354,11 +355,19 @@ def _number(row: Mapping[str, str], column: str) -> float:
         raise _Defect(f"{column} is {row[column]!r}, no number") from None
 
 
-def write_csv(priors: Sequence[PriorTrial], *, param_names: Iterable[str]) -> str:
+def write_csv(
+    priors: Sequence[PriorTrial], *, param_names: Iterable[str], digits: int | None = None
+) -> str:
     """Our own CSV of `priors` as text, parameters in the order of `param_names`.
 
-    Floats are written so that reading gives the same numbers again.
+    Floats have as many significant `digits`; without, reading gives the same numbers again.
     """
+
+    def text(cell: Any) -> Any:
+        if type(cell) is not float:
+            return "" if cell is None else cell
+        return repr(cell) if digits is None else f"{cell:.{digits}g}"
+
     names = list(param_names)
     steps = range(1, max((max(prior.curve, default=0) for prior in priors), default=0) + 1)
     fixed = ("trial", *OURS.required, OURS.epochs, OURS.seconds, OURS.dataset)
@@ -375,5 +384,5 @@ def write_csv(priors: Sequence[PriorTrial], *, param_names: Iterable[str]) -> st
             prior.dataset, *(prior.params.get(name) for name in names),
             *(prior.curve.get(k) for k in steps),
         ]  # fmt: skip
-        writer.writerow(["" if c is None else repr(c) if type(c) is float else c for c in row])
+        writer.writerow(map(text, row))
     return out.getvalue()

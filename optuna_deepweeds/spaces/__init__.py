@@ -1,13 +1,13 @@
 """The ground floor of a search: which networks exist.
 
-`SPACES` maps names to spaces: `course` is the published one, `course-small` its part
-for machines without a GPU, `modern` a wider one of our own.
+`SPACES` maps names to spaces: `course` is the published one, `modern` a wider one of our own;
+`course-small` and `modern-small` are their parts for machines without a GPU.
 """
 
 from __future__ import annotations
 
 from optuna_deepweeds.spaces.course import COURSE, COURSE_SMALL
-from optuna_deepweeds.spaces.modern import MODERN
+from optuna_deepweeds.spaces.modern import MODERN, MODERN_SMALL
 from optuna_deepweeds.spaces.search_space import (
     Condition,
     Parameter,
@@ -17,6 +17,8 @@ from optuna_deepweeds.spaces.search_space import (
     seen_space,
 )
 
-SPACES: dict[str, SearchSpace] = {space.name: space for space in (COURSE, COURSE_SMALL, MODERN)}
+SPACES: dict[str, SearchSpace] = {
+    space.name: space for space in (COURSE, COURSE_SMALL, MODERN, MODERN_SMALL)
+}
 
 __all__ = ["SPACES", "Condition", "Parameter", "SearchSpace", "contains", "describe", "seen_space"]

@@ -11,40 +11,69 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from optuna_deepweeds.spaces.search_space import Condition, Parameter, SearchSpace
 
-MODERN = SearchSpace(
-    name="modern",
-    parameters=(
-        Parameter("block", CategoricalDistribution(("residual", "plain"))),
-        Parameter("n_stages", IntDistribution(2, 4)),
-        Parameter("n_blocks", IntDistribution(0, 2)),
-        Parameter("width", IntDistribution(16, 96, log=True)),
-        Parameter("width_factor", FloatDistribution(1.0, 2.0)),
-        Parameter("dropout_rate", FloatDistribution(0.0, 0.5)),
-        Parameter("batch_size", IntDistribution(16, 512, log=True)),
-        Parameter("optimizer", CategoricalDistribution(("adamw", "sgd", "muon"))),
-        Parameter(
-            "momentum",
-            FloatDistribution(0.6, 0.98),
-            Condition("optimizer", values=("sgd", "muon")),
+
+def _space(
+    name: str,
+    *,
+    stem_stride: int,
+    stages: tuple[int, int],
+    blocks: int,
+    width: tuple[int, int],
+    factor: float,
+    batch: tuple[int, int],
+    rate: tuple[float, float],
+) -> SearchSpace:
+    """The space with at least that stride of the stem, and networks within these limits."""
+    return SearchSpace(
+        name=name,
+        parameters=(
+            Parameter("stem_stride", IntDistribution(stem_stride, 2)),
+            Parameter("n_stages", IntDistribution(*stages)),
+            Parameter("n_blocks", IntDistribution(0, blocks)),
+            Parameter("width", IntDistribution(*width, log=True)),
+            Parameter("width_factor", FloatDistribution(1.0, factor)),
+            Parameter("dropout_rate", FloatDistribution(0.0, 0.5)),
+            Parameter("batch_size", IntDistribution(*batch, log=True)),
+            Parameter("optimizer", CategoricalDistribution(("adamw", "sgd", "muon"))),
+            Parameter(
+                "momentum",
+                FloatDistribution(0.6, 0.98),
+                Condition("optimizer", values=("sgd", "muon")),
+            ),
+            Parameter("learning_rate_init", FloatDistribution(*rate, log=True)),
+            Parameter("weight_decay", FloatDistribution(1e-5, 1.0, log=True)),
+            Parameter("warmup_share", FloatDistribution(0.02, 0.5)),
+            Parameter("label_smoothing", FloatDistribution(0.0, 0.2)),
+            Parameter("flips", CategoricalDistribution((False, True))),
+            Parameter("rotate90", CategoricalDistribution((False, True))),
+            Parameter("shift", IntDistribution(0, 6)),
+            Parameter("color_jitter", FloatDistribution(0.0, 0.5)),
+            Parameter("cutout", IntDistribution(0, 16)),
+            Parameter("views", CategoricalDistribution((1, 2, 4, 8))),
         ),
-        Parameter("learning_rate_init", FloatDistribution(1e-4, 1.0, log=True)),
-        Parameter("weight_decay", FloatDistribution(1e-5, 1.0, log=True)),
-        Parameter("schedule", CategoricalDistribution(("one_cycle", "cosine"))),
-        Parameter("warmup_share", FloatDistribution(0.02, 0.5)),
-        Parameter("label_smoothing", FloatDistribution(0.0, 0.2)),
-        Parameter("flips", CategoricalDistribution((False, True))),
-        Parameter("rotate90", CategoricalDistribution((False, True))),
-        Parameter("shift", IntDistribution(0, 6)),
-        Parameter("color_jitter", FloatDistribution(0.0, 0.5)),
-        Parameter("cutout", IntDistribution(0, 16)),
-        Parameter("use_mixup", CategoricalDistribution((False, True))),
-        Parameter(
-            "mixup", FloatDistribution(0.05, 1.0, log=True), Condition("use_mixup", values=(True,))
-        ),
-        Parameter("use_ema", CategoricalDistribution((False, True))),
-        Parameter(
-            "ema_decay", FloatDistribution(0.9, 0.999), Condition("use_ema", values=(True,))
-        ),
-        Parameter("views", CategoricalDistribution((1, 2, 4, 8))),
-    ),
+        constants={"activation": "gelu", "schedule": "one_cycle"},
+    )
+
+
+MODERN = _space(
+    "modern",
+    stem_stride=1,
+    stages=(2, 4),
+    blocks=2,
+    width=(16, 96),
+    factor=2.0,
+    batch=(16, 512),
+    rate=(1e-4, 1.0),
+)
+
+# Networks that a processor trains in a few seconds an epoch; every point is a point of `modern`.
+MODERN_SMALL = _space(
+    "modern-small",
+    stem_stride=2,
+    stages=(2, 3),
+    blocks=1,
+    width=(16, 40),
+    factor=1.6,
+    batch=(32, 256),
+    rate=(5e-4, 0.2),
 )

@@ -42,8 +42,8 @@ def is_no_more_than_longer(old: StudySpec, new: StudySpec) -> bool:
     """Whether trials of a study of `old` are the first steps of trials of `new`."""
     space = old.search_space
     names = set() if space is None else {*space.distributions, *space.constants}
-    # The learning rate, or the mean of weights, then depends on the length from the start.
-    is_bound = old.kind == "images" and bool(names & {"schedule", "ema_decay"})
+    # The learning rate then depends on the length from the start.
+    is_bound = old.kind == "images" and "schedule" in names
     same = replace(new, epochs=old.epochs, priors=old.priors)
     return old.thaw and new.epochs > old.epochs and same == old and not is_bound
 

@@ -1,7 +1,7 @@
 """`train`: one configuration, one data set, a fixed number of epochs.
 
 The images lie on the device as one uint8 tensor, and nothing crosses to the host inside an
-epoch: order, learning rates and mixing shares are tables there, losses are summed there, and one
+epoch: order and learning rates are tables there, losses are summed there, and one
 read at the end of the epoch brings loss and accuracy. All randomness of an epoch is derived from
 (seed, epoch), so a resumed run needs no generator states.
 """
@@ -111,7 +111,7 @@ def train(
     }
     settings = read_settings(config)
     # Of any length: the first epochs are the same.
-    is_open = settings.schedule == "constant" and settings.ema_decay == 0
+    is_open = settings.schedule == "constant"
     saved = None if resume_from is None else _read_checkpoint(resume_from, identity, is_open)
     with runtime.backend(target, deterministic=deterministic), runtime.freed_memory(target):
         run: Session | None = None

@@ -3,13 +3,14 @@
 Weights are drawn from a given generator and never from torch's global one: the network is laid
 out on the meta device, without values, and then filled.
 
-The network of the `modern` space: a stem at full resolution, then `n_stages` stages; each widens
-and halves the resolution with one convolution and goes on with `n_blocks` blocks of two
-convolutions; at the end the largest activation of each channel, dropout and the classifier.
+The network of the `modern` space: a stem, then `n_stages` stages; each widens and halves the
+resolution with one convolution and goes on with `n_blocks` residual blocks of two convolutions; at
+the end the largest activation of each channel, dropout and the classifier.
 
 | key | meaning |
 |---|---|
-| `block` | `residual`: a block adds to its input; `plain`: it replaces it |
+| `stem_stride` | 2: the stem halves the resolution, which saves three quarters of the time |
+| `activation` | `relu` or `gelu` |
 | `n_stages` | halvings of the resolution |
 | `n_blocks` | blocks of two convolutions in each stage |
 | `width` | channels of the stem |
@@ -28,13 +29,18 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from optuna_deepweeds.errors import InvalidInputError
-from optuna_deepweeds.schema import require
+from optuna_deepweeds.schema import choose, require
 
-BLOCKS = ("residual", "plain")
+_ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": lambda: nn.ReLU(inplace=True),
+    "gelu": nn.GELU,
+}
 _MULTIPLE = 8  # channel counts that vector units and tensor cores divide evenly
+# Of the newest batch in batch norm's running statistics. With torch's .1 a network that makes ten
+# steps an epoch is judged by those that it began with, and its first epochs by chance.
+_NORM_MOMENTUM = 0.3
 
 
 class SeededDropout(nn.Module):
@@ -85,7 +91,7 @@ def build_network(
     """
     builders: dict[str, Callable[[Mapping[str, Any], int, int], nn.Module]] = {
         "n_conv_layers": _course,
-        "block": _modern,
+        "n_stages": _modern,
     }
     found = [build for key, build in builders.items() if key in config]
     if len(found) != 1:
@@ -149,28 +155,37 @@ def _course(config: Mapping[str, Any], n_classes: int, size: int) -> nn.Module:
 
 
 class _Conv(nn.Sequential):
-    """Convolution, optional 2x2 max pooling, batch norm and, unless it ends a block, ReLU."""
+    """Convolution, optional 2x2 max pooling, batch norm and, unless it ends a block, `active`."""
 
-    def __init__(self, n_in: int, n_out: int, *, pool: bool = False, relu: bool = True) -> None:
-        layers: list[nn.Module] = [nn.Conv2d(n_in, n_out, 3, padding="same", bias=False)]
+    def __init__(
+        self,
+        n_in: int,
+        n_out: int,
+        active: Callable[[], nn.Module] | None,
+        *,
+        stride: int = 1,
+        pool: bool = False,
+    ) -> None:
+        layers: list[nn.Module] = [nn.Conv2d(n_in, n_out, 3, stride, padding=1, bias=False)]
         if pool:
             layers.append(nn.MaxPool2d(2))
-        layers.append(nn.BatchNorm2d(n_out))
-        if relu:
-            layers.append(nn.ReLU(inplace=True))
+        layers.append(nn.BatchNorm2d(n_out, momentum=_NORM_MOMENTUM))
+        if active is not None:
+            layers.append(active())
         super().__init__(*layers)
 
 
 class _Residual(nn.Module):
-    """x + f(x), f of two convolutions, and ReLU."""
+    """x + f(x), f of two convolutions, and the activation."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, active: Callable[[], nn.Module]) -> None:
         super().__init__()
-        self.first = _Conv(channels, channels)
-        self.second = _Conv(channels, channels, relu=False)
+        self.first = _Conv(channels, channels, active)
+        self.second = _Conv(channels, channels, None)
+        self.active = active()
 
     def forward(self, x: Tensor) -> Tensor:
-        return functional.relu(x + self.second(self.first(x)), inplace=True)
+        return self.active(x + self.second(self.first(x)))
 
 
 class _GlobalMaxPool(nn.Module):
@@ -179,24 +194,18 @@ class _GlobalMaxPool(nn.Module):
 
 
 def _modern(config: Mapping[str, Any], n_classes: int, size: int) -> nn.Module:
-    block = config["block"]
-    if block not in BLOCKS:
-        raise InvalidInputError(f"`block in {BLOCKS}` must hold, but got block={block!r}.")
-    n_stages, n_blocks = int(config["n_stages"]), int(config["n_blocks"])
-    if not 1 <= n_stages <= 5:
-        raise InvalidInputError(f"`1 <= n_stages <= 5` must hold, but got n_stages={n_stages}.")
-    _check_size(size, n_stages)
+    n_stages, stride = int(config["n_stages"]), int(config.get("stem_stride", 1))
+    for name, value, most in (("n_stages", n_stages, 5), ("stem_stride", stride, 2)):
+        require(1 <= value <= most, f"1 <= {name} <= {most}", **{name: value})
+    _check_size(size, n_stages + stride - 1)
+    active = _ACTIVATIONS[choose("activation", config.get("activation", "relu"), _ACTIVATIONS)]
     channels = _rounded(float(config["width"]))
-    layers: list[nn.Module] = [_Conv(3, channels)]
+    layers: list[nn.Module] = [_Conv(3, channels, active, stride=stride)]
     for stage in range(1, n_stages + 1):
         width = _rounded(float(config["width"]) * float(config["width_factor"]) ** stage)
-        layers.append(_Conv(channels, width, pool=True))
+        layers.append(_Conv(channels, width, active, pool=True))
         channels = width
-        for _ in range(n_blocks):
-            if block == "residual":
-                layers.append(_Residual(channels))
-            else:
-                layers += [_Conv(channels, channels), _Conv(channels, channels)]
+        layers += [_Residual(channels, active) for _ in range(int(config["n_blocks"]))]
     dropout = SeededDropout(float(config["dropout_rate"]))
     layers += [_GlobalMaxPool(), dropout, nn.Linear(channels, n_classes)]
     return nn.Sequential(*layers)

@@ -19,7 +19,7 @@ from optuna_deepweeds.training.graph import CapturedStep, capture
 from optuna_deepweeds.training.muon import Muon
 from optuna_deepweeds.training.networks import SeededDropout, build_network
 from optuna_deepweeds.training.padding import Padding, parameter_groups
-from optuna_deepweeds.training.schedule import averaging_weights, learning_rates
+from optuna_deepweeds.training.schedule import learning_rates
 from optuna_deepweeds.training.settings import Settings, read_settings
 from optuna_deepweeds.training.trained import (
     EVALUATION_BATCH,
@@ -31,7 +31,7 @@ _TENSOR_CORE_MULTIPLE = 8
 # Full steps an epoch below which capturing costs more than it saves.
 _CAPTURE_FROM = 8
 # Streams of one seed; a stream is never used for two purposes.
-_INITIAL, _DEVICE, _HOST = 0, 1, 2
+_INITIAL, _DEVICE = 0, 1
 
 
 class Session:
@@ -91,8 +91,6 @@ class Session:
             settings.schedule, settings.learning_rate_init, total, settings.warmup_share
         )
         self._rates = torch.from_numpy(rates).to(device)
-        self._averaging = torch.from_numpy(averaging_weights(settings.ema_decay, total)).to(device)
-        self._mixing = torch.ones(self._steps, device=device)
         self._order = torch.zeros(self._n, dtype=torch.int64, device=device)
         self._offsets = torch.arange(self._batch, device=device)
         self._position = torch.zeros(1, dtype=torch.int64, device=device)
@@ -103,15 +101,10 @@ class Session:
         initial = torch.Generator().manual_seed(_derive(self._seed, _INITIAL, 0))
         exact = self._new_network(self.config, initial)
         self._padding = Padding(self.config, exact, width_multiple)
-        start = exact.state_dict()
-        self._network = self._placed(self._widened(start))
+        self._network = self._placed(self._widened(exact.state_dict()))
         for module in self._network.modules():
             if isinstance(module, SeededDropout):
                 module.generator = self._generator
-        self._averaged: nn.Module | None = None
-        if self.settings.ema_decay > 0:
-            self._averaged = self._placed(self._widened(start))
-            self._averaged.eval().requires_grad_(False)
         self._rate = torch.tensor(self.settings.learning_rate_init, device=self._device)
         self._optimizer = _optimizer(self.settings, self._network, self._rate)
 
@@ -146,7 +139,7 @@ class Session:
         if self._may_capture and full >= _CAPTURE_FROM:
             self._captured = capture(
                 lambda: self._train_step(self._batch),
-                self._weights(),
+                [*self._network.state_dict().values()],
                 self._optimizer,
                 self._generator,
             )
@@ -174,10 +167,6 @@ class Session:
         self._position.zero_()
         self._step.fill_((number - 1) * self._steps)
         self._loss_sum.zero_()
-        if self.settings.mixup > 0:
-            host = np.random.default_rng(_derive(self._seed, _HOST, number))
-            shares = host.beta(self.settings.mixup, self.settings.mixup, self._steps)
-            self._mixing.copy_(torch.from_numpy(shares))
 
     def _train_step(self, size: int) -> None:
         """One step on the next `size` images; only device operations, so it can be captured."""
@@ -187,27 +176,15 @@ class Session:
         x = self._train.augmented(index, settings, self._generator)
         labels = self._train_labels.index_select(0, index)
         with self._autocast():
-            if settings.mixup > 0:
-                share = self._mixing.index_select(0, self._step % self._steps)[0]
-                x = share * x + (1.0 - share) * x.flip(0)
-                logits = self._network(x.contiguous(memory_format=torch.channels_last))
-                loss = share * self._loss(logits, labels)
-                loss = loss + (1.0 - share) * self._loss(logits, labels.flip(0))
-            else:
-                loss = self._loss(self._network(x), labels)
+            loss = functional.cross_entropy(
+                self._network(x), labels, label_smoothing=settings.label_smoothing
+            )
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self._optimizer.step()
         self._loss_sum += loss.detach() * size
-        if self._averaged is not None:
-            self._average(self._averaged)
         self._position += size
         self._step += 1
-
-    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return functional.cross_entropy(
-            logits, labels, label_smoothing=self.settings.label_smoothing
-        )
 
     def _autocast(self) -> torch.autocast:
         # The weight cache keeps casts of a step that a captured graph would not see renewed.
@@ -218,19 +195,10 @@ class Session:
             cache_enabled=False,
         )
 
-    @torch.no_grad()
-    def _average(self, averaged: nn.Module) -> None:
-        weight = self._averaging.index_select(0, self._step)[0]
-        old = [t for t in averaged.state_dict().values() if t.is_floating_point()]
-        new = [t for t in self._network.state_dict().values() if t.is_floating_point()]
-        change = torch._foreach_sub(new, old)
-        torch._foreach_mul_(change, weight)
-        torch._foreach_add_(old, change)
-
     @torch.inference_mode()
     def _evaluate(self) -> Tensor:
         """Number of validation images classified correctly, as a tensor on the device."""
-        network = self._evaluated().eval()
+        network = self._network.eval()
         correct = torch.zeros((), dtype=torch.int64, device=self._device)
         if not len(self._valid_labels):
             return correct
@@ -242,21 +210,11 @@ class Session:
                 correct += (logits.argmax(1) == self._valid_labels[index]).sum()
         return correct
 
-    def _evaluated(self) -> nn.Module:
-        return self._network if self._averaged is None else self._averaged
-
-    def _weights(self) -> list[Tensor]:
-        tensors = [*self._network.state_dict().values()]
-        if self._averaged is not None:
-            tensors += self._averaged.state_dict().values()
-        return tensors
-
     def state(self) -> dict[str, Any]:
         """Weights and optimiser state after an epoch; all else follows from seed and epoch."""
         cut = self._padding.cut
         return {
             "network": cut(self._network.state_dict()),
-            "averaged": None if self._averaged is None else cut(self._averaged.state_dict()),
             "optimizer": self._padding.cut_optimizer(self._optimizer.state_dict()),
         }
 
@@ -264,8 +222,6 @@ class Session:
         """Take over what `state` returned."""
         widened, network = self._padding.widened, self._network
         network.load_state_dict(widened(state["network"], network))
-        if self._averaged is not None:
-            self._averaged.load_state_dict(widened(state["averaged"], network))
         self._optimizer.load_state_dict(
             self._padding.widened_optimizer(state["optimizer"], network)
         )
@@ -282,7 +238,7 @@ class Session:
     ) -> TrainedNetwork:
         """The network as it would be used, moved to the CPU."""
         network = self._new_network(self.config)
-        network.load_state_dict(self._padding.cut(self._evaluated().state_dict()))
+        network.load_state_dict(self._padding.cut(self._network.state_dict()))
         return TrainedNetwork(
             network=network.to(memory_format=torch.channels_last).eval(),
             config=self.config,

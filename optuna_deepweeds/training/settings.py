@@ -12,7 +12,7 @@ keys below may be added to a `course` configuration.
 | `optimizer` | `adam`, `adamw`, `sgd` (Nesterov) or `muon`, see `muon.py` |
 | `momentum` | of `sgd` and `muon` |
 | `weight_decay` | of the optimiser; it acts on matrices and kernels alone |
-| `schedule` | `constant`, `one_cycle` or `cosine`, see `schedule.py` |
+| `schedule` | `constant` or `one_cycle`, see `schedule.py` |
 | `warmup_share` | share of all steps that the learning rate rises in |
 | `label_smoothing` | of the cross entropy |
 | `flips` | mirror images at both axes at random |
@@ -20,9 +20,7 @@ keys below may be added to a `course` configuration.
 | `shift` | largest shift in pixels, the border mirrored |
 | `color_jitter` | strength of random brightness, contrast and saturation |
 | `cutout` | side of a random square set to the mean colour, in pixels |
-| `mixup` | alpha of the Beta distribution that mixes pairs of images; 0 is off |
-| `ema_decay` | per-step decay of the averaged weights that are evaluated; 0 is off |
-| `views` | average the prediction over so many views of the image, see `VIEWS` |
+| `views` | average the prediction over so many views of an unsure image, see `VIEWS` |
 """
 
 from __future__ import annotations
@@ -36,7 +34,7 @@ from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.schema import require
 
 OPTIMIZERS = ("adam", "adamw", "sgd", "muon")
-SCHEDULES = ("constant", "one_cycle", "cosine")
+SCHEDULES = ("constant", "one_cycle")
 VIEWS = (1, 2, 4, 8)
 """1: the image; 2: and its mirror image; 4: mirrored at both axes; 8: and turned by 90 degrees."""
 
@@ -61,9 +59,8 @@ class Settings:
     rotate90: bool = False
     shift: int = 0
     color_jitter: float = 0.0
+    sure: float = 0.0
     cutout: int = 0
-    mixup: float = 0.0
-    ema_decay: float = 0.0
     views: int = 1
 
     def __post_init__(self) -> None:
@@ -72,9 +69,9 @@ class Settings:
         _check("learning_rate_init > 0", 0 < lr < math.inf, self, "learning_rate_init")
         for name, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("views", VIEWS)):
             _check(f"{name} in {known}", getattr(self, name) in known, self, name)
-        for name in ("momentum", "label_smoothing", "ema_decay", "warmup_share"):
+        for name in ("momentum", "label_smoothing", "warmup_share"):
             _check(f"0 <= {name} < 1", 0 <= getattr(self, name) < 1, self, name)
-        for name in ("weight_decay", "color_jitter", "mixup"):
+        for name in ("weight_decay", "color_jitter"):
             _check(f"0 <= {name} < inf", 0 <= getattr(self, name) < math.inf, self, name)
         for name in ("shift", "cutout"):
             _check(f"0 <= {name} <= 16", 0 <= getattr(self, name) <= 16, self, name)

@@ -21,6 +21,7 @@ def start(target: Callable[..., None], bench: BenchStudy, *arguments: Any) -> Ba
     # Imports once; a forked worker starts in milliseconds, so that kills hit work.
     context = multiprocessing.get_context("forkserver")
     preload = [work.__module__, "sqlalchemy.dialects.sqlite", "sqlalchemy.dialects.postgresql"]
+    preload += ["alembic.command", "optuna_deepweeds.pruners.dora"]
     if bench.url.startswith("postgresql"):
         preload.append("psycopg")
     if bench.epoch_seconds is None:

@@ -118,6 +118,12 @@ def _work_on(bench: BenchStudy, get: Callable[[], optuna.Study]) -> None:
     run_worker(study, Recorded(train, bench.folder / _LOG))
 
 
+def read_log(bench: BenchStudy) -> list[str]:
+    """What the workers have noted so far, a line each."""
+    log = bench.folder / _LOG
+    return log.read_text().splitlines() if log.exists() else []
+
+
 @dataclass
 class Findings:
     """What became of a study that has ended.

@@ -21,7 +21,7 @@ from optuna_deepweeds.errors import StorageError
 from optuna_deepweeds.studies.storage import open_storage
 from tests.faults.processes import LONGEST_SECONDS, enlarge, finish, start
 from tests.faults.proxy import proxy
-from tests.faults.studies import BenchStudy, check_study, create_and_work, work
+from tests.faults.studies import BenchStudy, check_study, create_and_work, read_log, work
 from tests.postgres import LocalPostgres
 
 pytestmark = pytest.mark.slow
@@ -61,12 +61,17 @@ def test_killed_workers_with_networks_lose_nothing(tmp_path: Path) -> None:
 
 
 def _kill_workers(bench: BenchStudy, *, n_kills: int, n_workers: int = 4) -> None:
-    """Kill workers at random moments and start others in their place."""
+    """Kill workers at random moments of their work and start others in their place."""
     generator, study, n_trials = random.Random(0), bench.create(), bench.n_trials
     running = [start(work, bench) for _ in range(n_workers)]
-    n_killed, deadline = 0, time.monotonic() + LONGEST_SECONDS
+    n_killed, n_lines, deadline = 0, 0, time.monotonic() + LONGEST_SECONDS
     while n_killed < n_kills and time.monotonic() < deadline:
-        time.sleep(generator.uniform(0.1, 0.9))
+        n_lines += generator.randrange(10)  # So much is done between two, on any machine.
+        while len(read_log(bench)) < n_lines and any(process.is_alive() for process in running):
+            assert time.monotonic() < deadline, "the workers do nothing"
+            time.sleep(0.01)
+        time.sleep(generator.uniform(0, 0.1))
+        n_lines = len(read_log(bench))
         victim = generator.randrange(n_workers)
         if running[victim].is_alive():
             os.kill(running[victim].pid or 0, signal.SIGKILL)

@@ -1,7 +1,8 @@
 """Training without networks for tests of everything around it, with a log of what it did.
 
-The log has a line for every epoch that was trained and every checkpoint that was written, from
-which `retraining` tells whether work was done twice, independently of what the storage says.
+The log has a line for every stay at a worker that began, every epoch that was trained and every
+checkpoint that is in its place: which file, when, by which process. `retraining` tells from it
+whether work was done twice, independently of what the storage says.
 """
 
 from __future__ import annotations
@@ -41,10 +42,7 @@ class QuickTraining:
         end = 0.1 + 0.8 * (run.seed % 9973) / 9973
 
         def save(path: Path) -> None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            part = path.with_name(f".{path.name}.{os.getpid()}.part")
-            part.write_text(json.dumps({"seed": run.seed, "curve": curve}))
-            os.replace(part, path)
+            path.write_text(json.dumps({"seed": run.seed, "curve": curve}))
 
         for epoch in range(len(curve) + 1, run.epochs + 1):
             ends_at = time.monotonic() + self.epoch_seconds
@@ -72,21 +70,27 @@ class Recorded:
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
 
     def __call__(self, trial: optuna.Trial, run: Run) -> float:
-        report = run.report
+        report, keep = run.report, run._save
 
-        def noted(value: float, step: int, save: Callable[[Path], None]) -> None:
+        def report_noted(value: float, step: int, save: Callable[[Path], None]) -> None:
+            self._note("trained", run, step)
+            report(value, step, save)
+
+        def keep_noted(step: int, save: Callable[[Path], None]) -> None:
+            # What an objective saves to is put in its place after that: `save` does both.
             def save_and_note(path: Path) -> None:
                 save(path)
-                self._note("saved", run.seed, step)
+                self._note("saved", run, step)
 
-            self._note("trained", run.seed, step)
-            report(value, step, save_and_note)
+            keep(step, save_and_note)
 
-        run.report = noted  # type: ignore[method-assign,assignment]
+        run.report, run._save = report_noted, keep_noted  # type: ignore[method-assign,assignment]
+        self._note("began", run, 0)
         return self._objective(trial, run)
 
-    def _note(self, what: str, seed: int, epoch: int) -> None:
-        os.write(self._file, f"{what} {seed} {epoch}\n".encode())
+    def _note(self, what: str, run: Run, epoch: int) -> None:
+        line = f"{what} {run.seed} {epoch} {run.checkpoint.name} {time.time():.3f} {os.getpid()}"
+        os.write(self._file, f"{line}\n".encode())
 
 
 @dataclass(frozen=True)
@@ -106,21 +110,27 @@ class Retraining:
 
 def retraining(path: Path) -> Retraining:
     """Read the log of `Recorded`."""
-    last_saved: dict[int, int] = {}
+    last_saved: dict[int, tuple[int, str]] = {}
+    claimed: dict[int, str] = {}
     trained: set[tuple[int, int]] = set()
     saved: set[tuple[int, int]] = set()
     again, problems = 0, []
     for line in path.read_text().splitlines():
-        what, *numbers = line.split()
+        what, *numbers, file, _, _ = line.split()
         seed, epoch = map(int, numbers)
-        if what == "saved":
+        # A worker that was given up for dead saves where nobody looks.
+        is_late = file < claimed.setdefault(seed, file)
+        if what == "began":
+            claimed[seed] = max(file, claimed[seed])
+        elif what == "trained":
+            again += (seed, epoch) in trained
+            trained.add((seed, epoch))
+            last, where = last_saved.get(seed, (0, ""))
+            if epoch <= last and not is_late:
+                problems.append(f"trained again after its checkpoint: {where}; {line}")
+        elif not is_late:
             saved.add((seed, epoch))
-            last_saved[seed] = epoch
-            continue
-        again += (seed, epoch) in trained
-        trained.add((seed, epoch))
-        if epoch <= last_saved.get(seed, 0):
-            problems.append(f"epoch {epoch} of seed {seed} trained again after its checkpoint")
+            last_saved[seed] = epoch, line
     return Retraining(frozenset(saved), again, problems)
 
 

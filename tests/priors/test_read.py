@@ -277,6 +277,10 @@ def test_export_reads_back_exactly(tmp_path: Path) -> None:
         )  # fmt: skip
         assert bool(new.problem) == bool(old.problem)
     assert [p.name for p in path.parent.iterdir()] == ["first.csv"]
+    export_priors(study, path, digits=2)
+    for new, old in zip(read_priors(path), before, strict=True):
+        assert new.value == pytest.approx(old.value, rel=0.05)
+        assert new.params["x"] == float(f"{old.params['x']:.2g}")
 
 
 def test_companions_are_read_too_and_not_exported(tmp_path: Path) -> None:

@@ -98,9 +98,11 @@ def test_the_course_space_is_the_published_one() -> None:
     )
 
 
-def test_a_small_course_configuration_is_a_course_configuration() -> None:
+@pytest.mark.parametrize("name", ["course", "modern"])
+def test_a_configuration_of_the_small_space_is_one_of_the_whole(name: str) -> None:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     for _ in range(50):
         trial = study.ask()
-        SPACES["course-small"].suggest(trial)
-        assert SPACES["course"].problem(trial.params) is None
+        config = SPACES[f"{name}-small"].suggest(trial)
+        assert SPACES[name].problem(config) is None
+        assert SPACES[name].unknown(config) == []
