@@ -195,8 +195,8 @@ def run(
         spec = fitted(spec, task, thaw)
         default = Budget(trials=_TRIALS)
     else:
-        is_named = dataset == "demo" and size == StudySpec.size
-        if is_named:  # To paint it takes a while.
+        is_named = dataset == "demo" and size == StudySpec.size and spec.space in SPACES
+        if is_named:  # To paint it takes a while, and nothing can be wrong with it.
             info(f"Images   demo, {size}x{size}")
         images = _make_task(spec, dataset == "auto", options)
         print_images(images.images, size, is_named=is_named)
