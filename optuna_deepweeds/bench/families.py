@@ -56,11 +56,6 @@ def family_of(source: str) -> str:
     return "studies" if "://" in source else Path(source).parent.name or "curves"
 
 
-def is_generated(source: str) -> bool:
-    """Whether a source of curves is the name of a generated task."""
-    return source in _FAMILY
-
-
 def group_of(family: str) -> str:
     """`DEVELOPMENT` or `KEPT_BACK`."""
     return KEPT_BACK if family in LEFT_OUT else DEVELOPMENT

@@ -168,6 +168,7 @@ class Simulation:
     Attributes:
         study: The study.
         outcome: What it did so far.
+        rows: Number of a trial -> its row of the table.
     """
 
     def __init__(
@@ -185,6 +186,7 @@ class Simulation:
         self._table = TableSampler(
             curves, rng=generator(seed, curves, 0), inner=sampler, enqueued=enqueued
         )
+        self.rows = self._table.rows
         self._pruner = pruner
         # Hyperband draws brackets from the name; a random one would make runs differ.
         self._name = f"replay-{curves.name}-{seed}"
@@ -207,11 +209,6 @@ class Simulation:
         trials = self.study.get_trials(deepcopy=False)
         self.study = self._create(storage)
         self.study.add_trials(trials)
-
-    @property
-    def rows(self) -> dict[int, int]:
-        """Number of a trial -> its row of the table."""
-        return self._table.rows
 
     def run(
         self, *, max_epochs: int = sys.maxsize, max_trials: int = sys.maxsize, workers: int = 1
@@ -259,7 +256,9 @@ class Simulation:
         if self._next_continuation is None:
             return None
         started = time.perf_counter()
-        parent: FrozenTrial | None = self._next_continuation(self.study)
+        parent: FrozenTrial | None = self._next_continuation(
+            self.study, is_closing=self._table.is_exhausted
+        )
         self.outcome.choice_times.append(time.perf_counter() - started)
         if parent is not None:
             continue_trial(self.study, parent)

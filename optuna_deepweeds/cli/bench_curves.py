@@ -266,11 +266,12 @@ def _sources(files: Sequence[str], names: Sequence[str] | None) -> list[str]:
 
 def _expand(sources: Sequence[str]) -> list[str]:
     """Patterns replaced by the files they match; anything else as it is."""
-    from optuna_deepweeds.bench.families import is_generated
+    from optuna_deepweeds.bench.families import TASKS
 
+    generated = {task for tasks in TASKS.values() for task in tasks}
     expanded: list[str] = []
     for source in sources:
-        if "://" in source or is_generated(source) or Path(source).is_file():
+        if "://" in source or source in generated or Path(source).is_file():
             expanded.append(source)
         elif matches := sorted(glob.glob(source)):
             expanded += matches

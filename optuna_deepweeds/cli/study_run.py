@@ -218,7 +218,7 @@ def run(
 
     is_alone = shipped_priors and not priors and not sources
     shipped = warm_start.shipped_priors(spec) if is_alone else []
-    _check_checkpoints(task, storage_url)
+    _check_places(task, storage_url)
     storage = _storage_if_there(spec, storage_url) if dry_run else open_storage(storage_url)
     is_new = storage is None or name not in manager.study_names(storage)
     if priors and not spec.space and is_new:
@@ -302,28 +302,27 @@ def resume(name: str, budget: Budget, options: WorkerOptions, storage_url: str |
 
 
 def _storage_if_there(spec: StudySpec, url: str | None) -> ResilientStorage | None:
-    """The storage, or None where one can be made; refuses what `open_storage` would refuse."""
+    """The storage, or None where there is none yet."""
     from optuna_deepweeds.studies.storage import open_storage
-    from optuna_deepweeds.studies.storage.engine import resolve_url
-    from optuna_deepweeds.studies.storage.open import check_file
 
     try:
         return open_storage(url, must_exist=True)
     except NotFoundError:
         if spec.sources:
             raise
-        # The default folder is made with the study.
-        if url is not None:
-            check_file(resolve_url(url), must_exist=False)
         return None
 
 
-def _check_checkpoints(task: Task, url: str | None) -> None:
-    """Refuse a folder of checkpoints that the first trial could not be saved in."""
+def _check_places(task: Task, url: str | None) -> None:
+    """Refuse a storage that cannot be made, and checkpoints that cannot be saved."""
     from optuna_deepweeds.studies.checkpoints import FOLDER_VARIABLE, default_base
     from optuna_deepweeds.studies.storage.engine import resolve_url
+    from optuna_deepweeds.studies.storage.open import check_file
 
-    base = default_base(resolve_url(url).render_as_string())
+    resolved = resolve_url(url)
+    if url is not None:  # The default folder is made with the study.
+        check_file(resolved, must_exist=False)
+    base = default_base(resolved.render_as_string())
     problem = write_problem(base / "checkpoint") if getattr(task, "saves", True) else ""
     if problem:
         raise InvalidInputError(

@@ -20,7 +20,7 @@ from optuna_deepweeds.cli._values import Output, WorkerOptions, worker_options
 from optuna_deepweeds.errors import NotFoundError
 from optuna_deepweeds.files import write_whole
 from optuna_deepweeds.priors import n_imported
-from optuna_deepweeds.report.calibration import calibration_of, outlook
+from optuna_deepweeds.report.calibration import judged, outlook, summary
 from optuna_deepweeds.report.origins import misleading_steps, suggestions
 from optuna_deepweeds.report.standing import STATES, duration, state_of
 from optuna_deepweeds.report.tables import trial_row
@@ -136,7 +136,7 @@ def status(name: str, fmt: str, storage_url: str | None) -> None:
     if misleading := misleading_steps(found, study.directions[0]):
         record["early_epochs_mislead"] = ", ".join(map(str, misleading))
     if state.finished <= _MAX_CALIBRATED:
-        record |= calibration_of(found, study.directions[0]).summary()
+        record |= summary(judged(found))
     emit_record(record, fmt=fmt)
 
 

@@ -44,7 +44,7 @@ def misleading_steps(trials: Sequence[FrozenTrial], direction: StudyDirection) -
     longest = max((max(curve) for curve in curves), default=0)
     steps = [2**k for k in range(longest.bit_length())]
     # (trials, steps)
-    worth = np.array([worths(curve, steps) for curve in curves]).reshape(-1, len(steps))
+    worth = np.array([worths(curve, steps) for curve in curves]).reshape(len(curves), len(steps))
     found = []
     for k, step in enumerate(steps[:-1]):
         pairs = worth[np.isfinite(worth[:, k : k + 2]).all(axis=1), k : k + 2]

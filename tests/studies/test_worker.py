@@ -414,6 +414,7 @@ def test_a_flat_study_ends_with_its_best_network_trained_until_it_is_to_go_on(
     assert study.user_attrs[attributes.FLAT]["gain"] <= study.user_attrs[attributes.FLAT]["worth"]
     assert 20 <= state.finished < 55 and not state.running
     assert not is_best_unfinished(trials, study.direction)
+    assert bench.work(study, train=QUICK)[0] == Ending.FLAT  # Who was not told obeys as well.
     manager.set_budget(study, Budget(), stop_when_flat=True)
     assert bench.work(study, train=QUICK, stop_when_flat=True)[0] == Ending.FLAT
     assert len(study.get_trials()) == len(trials)
