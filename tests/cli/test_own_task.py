@@ -98,7 +98,7 @@ def test_what_is_said_to_do_next_can_be_pasted(here: Command) -> None:
         "resume",
         "best",
         "report",
-        "--storage",
+        "mine",  # dashboard mine
         "trials",
     ]
     for hint in hints:
