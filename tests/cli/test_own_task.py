@@ -104,6 +104,9 @@ def test_what_is_said_to_do_next_can_be_pasted(here: Command) -> None:
     for hint in hints:
         if not hint.startswith("dashboard"):
             assert here(*shlex.split(hint)).code == 0, hint
+    shown = here("study", "trials", "bad", "--failed", "--storage", "own.db")
+    again = here(*shlex.split(shown.err.partition("optuna-deepweeds ")[2]))
+    assert (again.code, again.err.count("\n")) == (1, 1) and "must return a number" in again.err
     assert not Path("storage").exists()
 
 
