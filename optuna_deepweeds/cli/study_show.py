@@ -204,12 +204,11 @@ def _save(
     study = manager.find(name, storage_url, single=True)
     checkpoint = manager.study_checkpoints(study).path(root(trial))
     spec, what = manager.study_spec(study), "checkpoint"
-    is_kept = checkpoint.is_file() and (spec.kind != "images" or trial.state.name == "COMPLETE")
-    if not is_kept:
-        info(f"Trial {trial.number} is trained to its end, which may take a while.")
-    if spec.kind != "images" and is_kept:
+    if spec.kind != "images" and checkpoint.is_file():
         write_whole(file, checkpoint.read_bytes())
     elif isinstance(task := load_task(spec, options), ImageTask):
+        if trial.state != TrialState.COMPLETE or not checkpoint.is_file():
+            info(f"Trial {trial.number} is trained to its end, which may take a while.")
         task.network(trial, checkpoint).save(file)
         what = "network"
     else:
