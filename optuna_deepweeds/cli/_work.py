@@ -193,5 +193,5 @@ def _print_result(study: optuna.Study) -> None:
     further = raised(manager.study_budget(study), state)
     commands = [] if further is None else [f"study resume {name}{further}"]
     commands += [f"study best {name}"] * (state.best is not None)
-    commands += [f"study report {name}", "dashboard"]
+    commands += [f"study report {name}", f"dashboard {name}"]
     info("\n".join(f"Next: {typed(command)}" for command in commands))

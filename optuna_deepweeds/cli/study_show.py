@@ -207,6 +207,8 @@ def _save(
     if spec.kind != "images" and checkpoint.is_file():
         write_whole(file, checkpoint.read_bytes())
     elif isinstance(task := load_task(spec, options), ImageTask):
+        if trial.state != TrialState.COMPLETE or not checkpoint.is_file():
+            info(f"Trial {trial.number} is trained to its end, which may take a while.")
         task.network(trial, checkpoint).save(file)
         what = "network"
     else:
