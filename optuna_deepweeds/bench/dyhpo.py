@@ -56,7 +56,9 @@ class DyHPO(BasePruner, RandomSampler):
         """End the other process."""
         self._bridge.close()
 
-    def next_continuation(self, study: optuna.Study) -> FrozenTrial | None:
+    def next_continuation(
+        self, study: optuna.Study, *, is_closing: bool = False
+    ) -> FrozenTrial | None:
         """The paused trial to go on with; None for the row that `suggest_among` then names."""
         trials = study.get_trials(deepcopy=False)
         answer = self._bridge.request(op="suggest", trial=len(trials))

@@ -120,7 +120,9 @@ class PromotionPruner(BasePruner):
         bisect.insort(self._rungs[step], (badness, trial.number))
         return True
 
-    def next_continuation(self, study: optuna.Study) -> FrozenTrial | None:
+    def next_continuation(
+        self, study: optuna.Study, *, is_closing: bool = False
+    ) -> FrozenTrial | None:
         """The paused trial to promote now, if any; it counts as promoted from now on."""
         for seen in reversed(self._rungs.values()):
             for _, number in seen[: len(seen) // self._reduction_factor]:

@@ -256,7 +256,9 @@ class Simulation:
         if self._next_continuation is None:
             return None
         started = time.perf_counter()
-        parent: FrozenTrial | None = self._next_continuation(self.study)
+        parent: FrozenTrial | None = self._next_continuation(
+            self.study, is_closing=self._table.is_exhausted
+        )
         self.outcome.choice_times.append(time.perf_counter() - started)
         if parent is not None:
             continue_trial(self.study, parent)

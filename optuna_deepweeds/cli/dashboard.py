@@ -14,6 +14,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 import click
 from optuna.trial import FrozenTrial
 
+from optuna_deepweeds import attributes
 from optuna_deepweeds.cli._complete import complete_study
 from optuna_deepweeds.cli._output import info, storage_option
 from optuna_deepweeds.errors import DeepWeedsError, NotFoundError
@@ -116,7 +117,13 @@ def _make_readable() -> None:
         found = of_study(study, best, trials, *rest)
         # A page asks for all trials when it opens, then for the last ones.
         if len(study.directions) == 1 and trials and trials[0].number == 0:
-            view = StudyView.frozen(study, trials)
+            view = StudyView(
+                study.study_name,
+                study.directions[0],
+                str(study.user_attrs.get(attributes.SPEC, {}).get("metric")),
+                study.user_attrs,
+                tuple(trials),
+            )
             found["union_user_attrs"].append({"key": _FORESEEN, "sortable": False})
             for told, trial in zip(found["trials"], trials, strict=True):
                 f = view.outlook.get(trial.number)

@@ -195,8 +195,11 @@ def run(
         spec = fitted(spec, task, thaw)
         default = Budget(trials=_TRIALS)
     else:
+        is_named = dataset == "demo" and size == StudySpec.size and spec.space in SPACES
+        if is_named:  # To paint it takes a while, and nothing can be wrong with it.
+            info(f"Images   demo, {size}x{size}")
         images = _make_task(spec, dataset == "auto", options)
-        print_images(images.images, size)
+        print_images(images.images, size, is_named=is_named)
         # The machines of a cluster have their own devices.
         is_here = options.engine == "local"
         chosen = check_device(chosen) if is_here else chosen or "of each machine"
@@ -218,7 +221,7 @@ def run(
 
     is_alone = shipped_priors and not priors and not sources
     shipped = warm_start.shipped_priors(spec) if is_alone else []
-    _check_checkpoints(task, storage_url)
+    _check_places(task, storage_url)
     storage = _storage_if_there(spec, storage_url) if dry_run else open_storage(storage_url)
     is_new = storage is None or name not in manager.study_names(storage)
     if priors and not spec.space and is_new:
@@ -288,7 +291,7 @@ def resume(name: str, budget: Budget, options: WorkerOptions, storage_url: str |
     from optuna_deepweeds.studies import manager
 
     check_engine(options.engine)
-    study = manager.open_study(name, storage_url)
+    study = manager.find(name, storage_url)
     spec = manager.study_spec(study)
     task = load_task(spec, options)
     if options.accept_changes:
@@ -298,32 +301,31 @@ def resume(name: str, budget: Budget, options: WorkerOptions, storage_url: str |
     if options.engine == "local" and spec.kind == "images":
         check_device(options.device)
     manager.set_budget(study, budget, stop_when_flat=options.stop_when_flat)
-    return work(study, task, options)
+    return work(manager.equip(study), task, options)
 
 
 def _storage_if_there(spec: StudySpec, url: str | None) -> ResilientStorage | None:
-    """The storage, or None where one can be made; refuses what `open_storage` would refuse."""
+    """The storage, or None where there is none yet."""
     from optuna_deepweeds.studies.storage import open_storage
-    from optuna_deepweeds.studies.storage.engine import resolve_url
-    from optuna_deepweeds.studies.storage.open import check_file
 
     try:
         return open_storage(url, must_exist=True)
     except NotFoundError:
         if spec.sources:
             raise
-        # The default folder is made with the study.
-        if url is not None:
-            check_file(resolve_url(url), must_exist=False)
         return None
 
 
-def _check_checkpoints(task: Task, url: str | None) -> None:
-    """Refuse a folder of checkpoints that the first trial could not be saved in."""
+def _check_places(task: Task, url: str | None) -> None:
+    """Refuse a storage that cannot be made, and checkpoints that cannot be saved."""
     from optuna_deepweeds.studies.checkpoints import FOLDER_VARIABLE, default_base
     from optuna_deepweeds.studies.storage.engine import resolve_url
+    from optuna_deepweeds.studies.storage.open import check_file
 
-    base = default_base(resolve_url(url).render_as_string())
+    resolved = resolve_url(url)
+    if url is not None:  # The default folder is made with the study.
+        check_file(resolved, must_exist=False)
+    base = default_base(resolved.render_as_string())
     problem = write_problem(base / "checkpoint") if getattr(task, "saves", True) else ""
     if problem:
         raise InvalidInputError(
@@ -341,12 +343,11 @@ def _make_task(spec: StudySpec, is_auto: bool, options: WorkerOptions) -> ImageT
     except NotFoundError:
         if not is_auto or options.data_dir is not None:  # Asked for: nothing else will do.
             raise
-    task = load_images(spec, options)
     info(
         "DeepWeeds is not on this machine: this study runs on the demo images (generated "
         "plants).\nTo get DeepWeeds (468 MiB): optuna-deepweeds data prepare"
     )
-    return task
+    return load_images(spec, options)
 
 
 def _accept_changes(

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,12 +90,12 @@ class Field:
         )
         return field, sorted(before.tolist(), reverse=True)
 
-    @property
+    @cached_property
     def n(self) -> int:
         """Number of trials that came to the first rung."""
         return int((self.reached >= 0).sum())
 
-    @property
+    @cached_property
     def rates(self) -> NDArray[np.float64]:
         """(r,) for each rung the share of n that may go on from it.
 
@@ -105,7 +106,7 @@ class Field:
         rates[:1] = _SHARE
         return rates
 
-    @property
+    @cached_property
     def goes_beyond(self) -> NDArray[np.int64]:
         """(m,) index of the last rung from which each went on."""
         return np.where(self.is_running, self.reached, self.reached - 1)

@@ -23,7 +23,7 @@ import optuna
 
 from optuna_deepweeds import attributes
 from optuna_deepweeds.report.confusion import write_confusion_png
-from optuna_deepweeds.report.drawing import Drawing
+from optuna_deepweeds.report.draw_png import write_png
 from optuna_deepweeds.report.figures import anticipation, learning_curves
 from optuna_deepweeds.report.tables import Table, confusion_table
 from optuna_deepweeds.report.view import StudyView
@@ -125,14 +125,8 @@ def _files(
         if drawing := kind(view):
             # The epochs tell a picture from an earlier one.
             file = f"{name}-{view.progress.epochs}-epochs.png"
-            files[file] = partial(_picture, drawing)
+            files[file] = partial(write_png, drawing)
     return files
-
-
-def _picture(drawing: Drawing, path: Path) -> None:
-    from optuna_deepweeds.report.draw_png import write_png
-
-    write_png(drawing, path)
 
 
 def pictures(study: optuna.Study) -> dict[str, str]:

@@ -17,7 +17,7 @@ import numpy as np
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from optuna_deepweeds.trials import chain, forecast, sign
+from optuna_deepweeds.trials import chain, forecast
 
 
 @dataclass(frozen=True)
@@ -40,56 +40,29 @@ class Foreseen:
     outcome: float | None
 
 
-@dataclass(frozen=True)
-class Calibration:
-    """Anticipations that can be judged, and the numbers that judge them.
-
-    Attributes:
-        points: By number of the complete trial, then by epoch.
-        sign: 1 where a larger value is better, else -1.
-    """
-
-    points: tuple[Foreseen, ...]
-    sign: float = 1.0
-
-    def summary(self) -> dict[str, Any]:
-        """The numbers by name; empty if nothing can be judged.
-
-        Error is the mean absolute difference of outcome and expectation, surprise their mean
-        difference, positive if trials turned out better; inside is the share of outcomes in their
-        interval, its ends included. The rank correlation is None below three points or if one of
-        the two is constant.
-        """
-        if not self.points:
-            return {}
-        expected, low, high, outcome = np.array(
-            [(p.expected, p.low, p.high, p.outcome) for p in self.points]
-        ).T
-        return {
-            "anticipations_judged": len(self.points),
-            "anticipation_error": float(np.mean(abs(outcome - expected))),
-            "anticipation_surprise": float(np.mean(self.sign * (outcome - expected))),
-            "anticipation_inside": float(np.mean((low <= outcome) & (outcome <= high))),
-            "anticipation_correlation": _rank_correlation(expected, outcome),
-        }
-
-    def by_epoch(self) -> list[dict[str, Any]]:
-        """The same numbers for each epoch at which something was foreseen, earliest first."""
-        rows = []
-        for epoch in sorted({p.epoch for p in self.points}):
-            here = Calibration(tuple(p for p in self.points if p.epoch == epoch), self.sign)
-            rows.append({"epoch": epoch, **here.summary()})
-        return rows
-
-
-def calibration_of(trials: Iterable[FrozenTrial], direction: StudyDirection) -> Calibration:
-    """Judge the anticipations of all trials of one study; without points if none can be."""
+def judged(trials: Iterable[FrozenTrial]) -> list[Foreseen]:
+    """What can be judged of all trials of one study, by number of the complete one and epoch."""
     by_number = {trial.number: trial for trial in trials}
-    points = []
-    for trial in by_number.values():
-        if trial.state == TrialState.COMPLETE:
-            points += _judged(trial, by_number)
-    return Calibration(tuple(sorted(points, key=lambda p: (p.number, p.epoch))), sign(direction))
+    complete = sorted(n for n, t in by_number.items() if t.state == TrialState.COMPLETE)
+    return [point for number in complete for point in _judged(by_number[number], by_number)]
+
+
+def summary(points: Sequence[Foreseen]) -> dict[str, Any]:
+    """The numbers by name; empty if nothing can be judged.
+
+    Error is the mean absolute difference of what came and what was expected; inside is the share
+    of what came in its interval, the ends included.
+    """
+    if not points:
+        return {}
+    expected, low, high, outcome = np.array(
+        [(p.expected, p.low, p.high, p.outcome) for p in points]
+    ).T
+    return {
+        "anticipations_judged": len(points),
+        "anticipation_error": float(np.mean(abs(outcome - expected))),
+        "anticipation_inside": float(np.mean((low <= outcome) & (outcome <= high))),
+    }
 
 
 def outlook(
@@ -111,10 +84,8 @@ def outlook(
         from optuna_deepweeds.pruners.history import foresee  # It imports scipy.stats: a second.
 
         now = foresee(trials, direction)
-    found = [_said(trial, None) for trial in unfinished]
-    found += [point for t in trials if t.state == TrialState.COMPLETE
-              for point in _judged(t, by_number)]  # fmt: skip
-    told = {point.number: point for point in found if point is not None}
+    told = {t.number: point for t in unfinished if (point := _said(t, None))}
+    told |= {point.number: point for point in judged(trials)}
     for number, numbers in now.items():
         told[number] = Foreseen(number, by_number[number].last_step or 0, *numbers, None)
     ends = limits_of(metric, trials)
@@ -150,15 +121,3 @@ def _said(trial: FrozenTrial, complete: FrozenTrial | None) -> Foreseen | None:
     expected, low, high = map(float, numbers)
     end = complete or trial
     return Foreseen(end.number, epoch, expected, low, high, end.values[0] if complete else None)
-
-
-def _rank_correlation(x: Sequence[float], y: Sequence[float]) -> float | None:
-    if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
-        return None
-    return float(np.corrcoef(_ranks(x), _ranks(y))[0, 1])
-
-
-def _ranks(values: Sequence[float]) -> np.ndarray:
-    """Ranks of `values`, ties sharing their mean; importing scipy.stats costs half a second."""
-    _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return np.asarray((np.cumsum(counts) - (counts - 1) / 2)[group])

@@ -14,6 +14,7 @@ from optuna_deepweeds.report.drawing import (
     Drawing,
     axes,
     band,
+    finite,
     line,
     method_colour,
     points,
@@ -28,7 +29,6 @@ def compare_figures(comparison: Comparison) -> dict[str, Drawing]:
     made = (
         incumbents(comparison, "epochs"),
         incumbents(comparison, "seconds"),
-        ranking(comparison),
         finals(comparison),
         cumulative_maximum(comparison),
         test_accuracies(comparison),
@@ -45,9 +45,9 @@ def incumbents(comparison: Comparison, axis: Axis) -> Drawing | None:
         found = summarise(runs, axis, comparison.sign)
         if np.isnan(found.median).all():
             continue
-        x, ink, y = (found.grid / scale).tolist(), method_colour(i), _gaps(found.median)
+        x, ink, y = (found.grid / scale).tolist(), method_colour(i), [*map(finite, found.median)]
         if len(runs) > 1:
-            traces += band(x, _gaps(found.low), _gaps(found.high), ink)
+            traces += band(x, [*map(finite, found.low)], [*map(finite, found.high)], ink)
         whole = int((~found.is_partial).sum())
         name = method.label
         # The dashed part begins where the whole one ends.
@@ -66,28 +66,6 @@ def incumbents(comparison: Comparison, axis: Axis) -> Drawing | None:
     figure = axes(traces, label, f"best {comparison.metric}", 400, comparison.limits)
     title = f"Best network against {'epochs' if axis == 'epochs' else 'time'}"
     return Drawing(f"incumbent-{axis}", title, figure, caption)
-
-
-def ranking(comparison: Comparison) -> Drawing | None:
-    """Mean rank over common seeds at every budget."""
-    grid, ranks = comparison.ranks()
-    if not len(grid):
-        return None
-    traces = [
-        line(
-            grid.tolist(),
-            ranks[:, i].tolist(),
-            m.label,
-            color=method_colour(i),
-            width=2.2,
-            shape="hv",
-        )
-        for i, m in enumerate(comparison.methods)
-    ]
-    figure = axes(traces, "epochs trained", "mean rank", 320)
-    figure.update_yaxes(range=(len(comparison.methods) + 0.2, 0.8))
-    caption = "1 is best; ties share their mean rank. Over the seeds that every method has."
-    return Drawing("ranking", "Anytime ranking", figure, caption)
 
 
 def finals(comparison: Comparison) -> Drawing | None:
@@ -115,10 +93,8 @@ def test_accuracies(comparison: Comparison) -> Drawing | None:
     caption += "one point a seed, the bar is the median."
     if shown:
         caption += " Grey diamonds: published, on another split of the same size."
-    figure, title = (
-        _columns(columns, "test accuracy", (0.0, 1.0)),
-        "Test accuracy by sampler and pruner",
-    )
+    figure = _columns(columns, "test accuracy", (0.0, 1.0))
+    title = "Test accuracy by sampler and pruner"
     return Drawing("test-accuracy", title, figure, caption, max(300, 78 * len(columns)))
 
 
@@ -212,7 +188,3 @@ def _steps(view: StudyView) -> tuple[list[float], list[float]]:
             x.append(n)
             y.append(view.sign * best)
     return ([*x, len(ended)], [*y, y[-1]]) if x else (x, y)
-
-
-def _gaps(values: np.ndarray) -> list[float | None]:
-    return [None if np.isnan(v) else float(v) for v in values]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from optuna_deepweeds.report.draw_png import INK, new_figure, plain, save
 from optuna_deepweeds.report.tables import Table
 
 _MOST_INCHES = 24.0  # of all cells on a side; numbers are written where they fit
@@ -19,8 +20,6 @@ def write_confusion_png(content: Table, path: Path, title: str) -> None:
         path: The PNG file.
         title: Above the picture.
     """
-    from optuna_deepweeds.report.draw_png import INK, new_figure, plain, save
-
     matrix = np.array([row[2:] for row in content.rows], dtype=float)
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     names = [plain(str(name)) for name in content.columns[2:]]

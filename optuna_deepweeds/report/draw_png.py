@@ -100,7 +100,8 @@ def _draw(axes: Any, trace: Any, last: Any, x_axis: Any) -> Any:
     opacity, style, mark = trace.opacity or 1.0, trace.line, trace.marker
     if trace.fill == "tonexty":
         low = np.array(last.y, dtype=float)
-        return axes.fill_between(x, low, y, color=_ink(trace.fillcolor), linewidth=0)
+        step = "post" if style.shape == "hv" else None
+        return axes.fill_between(x, low, y, step=step, color=_ink(trace.fillcolor), linewidth=0)
     if trace.mode == "markers":
         symbol = mark.symbol if isinstance(mark.symbol, str) else "circle"
         is_given = isinstance(mark.color, (str, type(None)))
@@ -168,6 +169,8 @@ def _set(axes: Any, x_axis: Any, y_axis: Any) -> None:
         axes.set_xlim(*(10**end if is_log else end for end in x_axis.range))
     if y_axis.range is not None:
         axes.set_ylim(*y_axis.range)
+    ends = zip(axes.get_ylim(), (y_axis.minallowed, y_axis.maxallowed), (max, min), strict=True)
+    axes.set_ylim(*(end if at is None else inner(end, at) for end, at, inner in ends))
     if y_axis.visible is False or y_axis.showticklabels is False:
         axes.tick_params(labelleft=False)
     axes.tick_params(labelsize=7, colors=INK, length=2)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from optuna.trial import FrozenTrial
 
 from optuna_deepweeds.report.drawing import (
@@ -18,8 +17,7 @@ from optuna_deepweeds.report.drawing import (
     some_of,
     thinned,
 )
-from optuna_deepweeds.report.incumbent import trajectory
-from optuna_deepweeds.report.standing import counted, duration, state_of
+from optuna_deepweeds.report.standing import state_of
 from optuna_deepweeds.report.view import StudyView
 
 _MAX_CURVES = 500
@@ -35,7 +33,7 @@ def study_figures(view: StudyView) -> dict[str, Drawing]:
 
 def own_figures(view: StudyView) -> list[Drawing]:
     """Those that Optuna has no plot for."""
-    made = (learning_curves(view), spending(view), anticipation(view))
+    made = (learning_curves(view), anticipation(view))
     return [drawing for drawing in made if drawing is not None]
 
 
@@ -65,7 +63,7 @@ def learning_curves(view: StudyView) -> Drawing | None:
             for f in expected
         ]
         name, y = f"where they would end ({len(expected)})", [f.expected for f in expected]
-        style = {"symbol": "diamond", "color": COLOURS["paused"], "opacity": 0.45}
+        style = {"symbol": "diamond", "color": COLOURS["grid"], "opacity": 0.5}
         traces.append(points([view.epochs or last] * len(y), y, name, texts, size=5, **style))
     if best is not None and best.intermediate_values:
         name = f"best: trial {best.number}"
@@ -105,39 +103,17 @@ def _ends(trials: Sequence[FrozenTrial], state: str, opacity: float) -> Any:
     return points(x, list(map(finite, y)), "", texts, opacity=opacity, **style)
 
 
-def spending(view: StudyView) -> Drawing | None:
-    """The incumbent against the epochs that it cost, a point at each trial that is complete."""
-    run = trajectory(view)
-    if len(run.values) < 2 or not run.total_epochs:
-        return None
-    rises = np.flatnonzero(np.diff(run.values)) + 1
-    shown = thinned(range(len(run.values)), rises.tolist())
-    x, values = run.epochs[shown].tolist(), run.values[shown].tolist()
-    texts = [
-        f"{value:.4g} after {counted(round(n), 'epoch')}, {duration(seconds)}"
-        for n, value, seconds in zip(x, values, run.seconds[shown], strict=True)
-    ]
-    step = line([*x, run.total_epochs], [*values, values[-1]], width=2.2, shape="hv")
-    traces = (step, points(x, values, "", texts, size=5))
-    ends = (0.0, 1.02 * run.total_epochs)
-    figure = axes(traces, "epochs trained", f"best {view.metric}", 300, view.limits, range=ends)
-    caption = some_of(shown, len(run.values), "complete trials")
-    return Drawing("spending", "Best network against what it cost", figure, caption)
-
-
 def anticipation(view: StudyView) -> Drawing | None:
     """Outcome against expectation with intervals, and the diagonal; None without any."""
-    judged = view.calibration.points
+    judged = view.judged
     if not judged:
         return None
     numbers = [t.number for t in view.ranked[:1]]
     found = thinned(judged, [i for i, f in enumerate(judged) if f.number in numbers])
-    x: list[float | None] = []
-    y: list[float | None] = []
-    for f in found:
-        x += [f.low, f.high, None]
-        y += [f.outcome, f.outcome, None]
-    ends = [min(v for v in (*x, *y) if v is not None), max(v for v in (*x, *y) if v is not None)]
+    x = [v for f in found for v in (f.low, f.high, None)]
+    y = [v for f in found for v in (f.outcome, f.outcome, None)]
+    values = [v for v in (*x, *y) if v is not None]
+    ends = [min(values), max(values)]
     texts = [
         f"trial {f.number}, foreseen after epoch {f.epoch}: {f.expected:.4g}, came {f.outcome:.4g}"
         for f in found

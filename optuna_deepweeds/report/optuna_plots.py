@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from optuna import visualization
 from optuna.trial import FrozenTrial, TrialState
 
@@ -53,16 +55,16 @@ def _n_params(trials: Sequence[FrozenTrial]) -> int:
 
 
 def _history(view: StudyView) -> Drawing:
-    found: list[FrozenTrial] = []
-    incumbents, best = [], -math.inf
-    for trial in view.trials:
-        is_complete = trial.state == TrialState.COMPLETE
-        if is_complete or trial is view.trials[-1] or view.end_of(trial) is not None:
-            if is_complete and view.sign * trial.values[0] > best:
-                best = view.sign * trial.values[0]
-                incumbents.append(len(found))
-            found.append(trial)
-    shown = thinned(found, incumbents)
+    found = [
+        t for t in view.trials
+        if t.state == TrialState.COMPLETE or t is view.trials[-1] or view.end_of(t) is not None
+    ]  # fmt: skip
+    worth = [
+        view.sign * t.values[0] if t.state == TrialState.COMPLETE else -math.inf for t in found
+    ]
+    best_so_far = np.maximum.accumulate(worth)
+    rises = np.flatnonzero(np.append(-math.inf, best_so_far[:-1]) < best_so_far)
+    shown = thinned(found, rises.tolist())
     ran = as_they_ran(shown)
     for place, trial in enumerate(ran):
         trial.number = place  # Optuna looks up values by it.
@@ -107,7 +109,8 @@ def _timeline(view: StudyView) -> Drawing:
 def _importance(view: StudyView, ended: Sequence[FrozenTrial], best: int) -> Drawing:
     judged = thinned(ended, [best], _MAX_JUDGED)
     study = FixedStudy(view.direction, judged)
-    figure = visualization.plot_param_importances(study, target_name=view.metric)
+    with warnings.catch_warnings(action="ignore"):  # Of few trials; the caption says so.
+        figure = visualization.plot_param_importances(study, target_name=view.metric)
     figure.update_traces(showlegend=False, marker_color=COLOURS["complete"])
     caption = (
         f"How much each parameter decides whether one of these {len(judged):,} trials is among "
@@ -155,7 +158,8 @@ def _parallel(view: StudyView, best_first: Sequence[FrozenTrial]) -> Drawing:
 
     n, shown = len(best_first), best_first[:_MAX_THREADS]
     study = FixedStudy(view.direction, shown)
-    figure = visualization.plot_parallel_coordinate(study, target_name=view.metric)
+    *_, name = ("", *view.metric.split())  # All of it would leave the page on the left.
+    figure = visualization.plot_parallel_coordinate(study, target_name=name)
     *lines, bar = figure.data
     # The best over the others.
     lines.sort(key=lambda trace: view.sign * trace.y[0])
@@ -165,6 +169,8 @@ def _parallel(view: StudyView, best_first: Sequence[FrozenTrial]) -> Drawing:
     figure.data = [*lines, bar]
     bar.marker.colorscale = SCALE
     figure.update_xaxes(tickangle=-30)
+    for note in figure.layout.annotations:
+        note.font.color = None  # Of the page.
     caption = f"The best {_MAX_THREADS} of {n:,} trials." if n > _MAX_THREADS else ""
     width = 78 * (_n_params(shown) + 1)
     return Drawing("parallel", "Parallel coordinates", styled(figure, 430), caption, width)

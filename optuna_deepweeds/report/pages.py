@@ -43,7 +43,6 @@ def write_study(view: StudyView, path: Path) -> None:
     content = _study(view) | {
         "cards": tables.cards(view),
         "best": tables.best_table(view),
-        "by_epoch": tables.anticipation_table(view),
         "evaluation": tables.evaluation_tables(view),
         "priors": tables.prior_table(view),
         "trials": tables.trial_table(view),

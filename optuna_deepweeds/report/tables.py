@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
 from optuna_deepweeds import attributes
 from optuna_deepweeds.datasets import NOTES
-from optuna_deepweeds.report.calibration import Foreseen
+from optuna_deepweeds.report.calibration import Foreseen, summary
 from optuna_deepweeds.report.published import published_rows
 from optuna_deepweeds.report.standing import counted, duration, saved_share, state_of
 from optuna_deepweeds.report.view import StudyView
@@ -72,7 +73,7 @@ def spec_table(view: StudyView) -> Table:
         for name, value in view.spec.items()
         if value not in (None, "", [], ()) and name not in hidden
     ]
-    rows.append(("objective", f"{view.direction.name.lower()} {view.metric}"))
+    rows.append(("goal", f"{view.direction.name.lower()} {view.metric}"))
     limits = [
         duration(v) if k == "seconds" else counted(v, k.removesuffix("s"))
         for k, v in view.stored(attributes.BUDGET).items()
@@ -93,7 +94,8 @@ def best_table(view: StudyView, n: int = 10) -> Table:
         remarks += ["from a prior"] * (attributes.ENQUEUED_PRIOR in trial.user_attrs)
         params = (trial.params.get(name) for name in names)
         rows.append((trial.number, trial.value, *params, ", ".join(remarks) or None))
-    return Table(("trial", view.metric, *names, "remark"), tuple(rows)).transposed
+    heads = ("trial", view.metric, *names, *["remark"] * any(row[-1] for row in rows))
+    return Table(heads, tuple(row[: len(heads)] for row in rows)).transposed
 
 
 def trial_table(view: StudyView) -> Table:
@@ -103,7 +105,10 @@ def trial_table(view: StudyView) -> Table:
     for trial in view.trials:
         row = trial_row(trial, view.outlook, view.replaced)
         rows.append((*(row[name] for name in columns), view.again(trial)))
-    return Table(("trial", *columns[1:], "trains it again"), tuple(rows))
+    heads = ("trial", *columns[1:], "trains it again")
+    is_told = [i == 0 or any(row[i] for row in rows) for i in range(len(heads))]
+    heads, *rows = (tuple(compress(row, is_told)) for row in (heads, *rows))
+    return Table(heads, tuple(rows))
 
 
 def trial_row(
@@ -144,18 +149,8 @@ def failure_table(view: StudyView) -> Table:
         reason = t.user_attrs.get(attributes.FAILURE) or "no reason stored"
         numbers.setdefault(reason, []).append(t.number)
     rows = sorted(numbers.items(), key=lambda item: -len(item[1]))
-    return Table(("reason", "trials", "numbers"), tuple((r, len(n), spans(n)) for r, n in rows))
-
-
-def spans(numbers: Iterable[int]) -> str:
-    """Ascending numbers as text, rows of them as `3–7`."""
-    found: list[list[int]] = []
-    for n in numbers:
-        if found and n == found[-1][1] + 1:
-            found[-1][1] = n
-        else:
-            found.append([n, n])
-    return ", ".join(f"{a}" if a == b else f"{a}–{b}" for a, b in found)
+    told = ((why, len(n), ", ".join(map(str, n[:10])) + ", …" * (len(n) > 10)) for why, n in rows)
+    return Table(("reason", "trials", "numbers"), tuple(told))
 
 
 def prior_table(view: StudyView) -> Table:
@@ -175,21 +170,14 @@ def prior_table(view: StudyView) -> Table:
 
 def anticipation_sentence(view: StudyView) -> str:
     """How the forecasts turned out, or an empty text without any."""
-    if not view.calibration.points:
+    if not view.judged:
         return ""
-    n, error, _, inside, _ = view.calibration.summary().values()
+    n, error, inside = summary(view.judged).values()
     text = (
         f"{counted(n, 'forecast')} can be judged: off by {error:.2g} on average, {inside:.0%} of "
         "what came lay in the interval foreseen."
     )
     return text if n >= 10 else f"{text} That is little to go by."
-
-
-def anticipation_table(view: StudyView) -> Table:
-    """The same figures by the epoch at which something was foreseen."""
-    columns = ("after epoch", "judged", "error", "surprise", "inside", "rank correlation")
-    rows = tuple(tuple(row.values()) for row in view.calibration.by_epoch())
-    return Table(columns, rows)
 
 
 def evaluation_tables(view: StudyView) -> list[tuple[str, Table]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,13 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from optuna_deepweeds import attributes, trials
 from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.priors import n_imported
-from optuna_deepweeds.report.calibration import (
-    Calibration,
-    Foreseen,
-    calibration_of,
-    limits_of,
-    outlook,
-)
+from optuna_deepweeds.report.calibration import Foreseen, judged, limits_of, outlook
 from optuna_deepweeds.report.standing import again
 from optuna_deepweeds.spaces import SPACES
 from optuna_deepweeds.studies.accounting import Progress, progress, ranked
@@ -59,8 +53,9 @@ class StudyView:
                 f"a report needs a study with one objective, but {study.study_name!r} has "
                 f"{len(study.directions)}."
             )
-        names, trials = study.metric_names, study.get_trials(deepcopy=False)
-        return cls._made(study.study_name, study.direction, names, study.user_attrs, trials)
+        metric = (study.metric_names or ["value"])[0]
+        trials = tuple(study.get_trials(deepcopy=False))
+        return cls(study.study_name, study.direction, metric, study.user_attrs, trials)
 
     @classmethod
     def read(cls, name: str, reader: Reader, *, params: bool = True) -> StudyView:
@@ -73,25 +68,9 @@ class StudyView:
         """
         row = reader.study(name)
         refuse_old_form(name, row.user_attrs)
-        trials = reader.trials(row.study_id, params=params)
-        return cls._made(name, row.directions[0], row.metric_names, row.user_attrs, trials)
-
-    @classmethod
-    def frozen(cls, study: Any, trials: Sequence[FrozenTrial]) -> StudyView:
-        """A study with one objective as Optuna's storages hand it out, and all its trials."""
-        names = study.system_attrs.get("study:metric_names")
-        return cls._made(study.study_name, study.directions[0], names, study.user_attrs, trials)
-
-    @classmethod
-    def _made(
-        cls,
-        name: str,
-        direction: StudyDirection,
-        metrics: Sequence[str] | None,
-        user_attrs: Mapping[str, Any],
-        trials: Sequence[FrozenTrial],
-    ) -> StudyView:
-        return cls(name, direction, metrics[0] if metrics else "value", user_attrs, tuple(trials))
+        metric = (row.metric_names or ["value"])[0]
+        trials = tuple(reader.trials(row.study_id, params=params))
+        return cls(name, row.directions[0], metric, row.user_attrs, trials)
 
     @property
     def sign(self) -> float:
@@ -134,9 +113,9 @@ class StudyView:
         return tuple(ranked(self.trials, self.direction))
 
     @cached_property
-    def calibration(self) -> Calibration:
-        """Its anticipations that can be judged."""
-        return calibration_of(self.trials, self.direction)
+    def judged(self) -> list[Foreseen]:
+        """What was foreseen and can be judged."""
+        return judged(self.trials)
 
     @property
     def failures(self) -> list[FrozenTrial]:
@@ -181,12 +160,10 @@ class StudyView:
         """What `end_of` is of the trials that were paused or stopped; empty without any."""
         if not self.progress.pruned:
             return ""
+        where = "at their last value: nothing is foreseen before three trials are complete"
         if any(f.outcome is None for f in self.outlook.values()):
-            return "Paused and stopped trials stand where they are expected to end."
-        return (
-            "Paused and stopped trials stand at their last value: nothing is foreseen before "
-            "three trials are complete."
-        )
+            where = "where they are expected to end"
+        return f"Paused and stopped trials stand {where}."
 
     def again(self, trial: FrozenTrial) -> str | None:
         """The command that trains `trial` again; None of one that no worker has trained."""

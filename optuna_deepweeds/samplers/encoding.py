@@ -90,24 +90,23 @@ class Dimension:
             return False
         return self.n_values is None or self.n_values > LARGEST_GRID
 
-    def encode(self, value: Any) -> float:
-        """The code of `value`, which is moved to the nearer end if it lies outside the range.
+    def encode(self, values: Sequence[Any]) -> np.ndarray:
+        """(n,) the codes of `values`, each moved to the nearer end if it lies outside the range.
 
         Raises:
             ValueError: A categorical value is not among the choices.
         """
         distribution = self.distribution
-        internal = distribution.to_internal_repr(value)
-        if self.is_categorical:
-            assert self.n_values is not None
-            return (internal + 0.5) / self.n_values
+        if isinstance(distribution, CategoricalDistribution):
+            indices = np.array([distribution.to_internal_repr(value) for value in values])
+            return (indices + 0.5) / len(distribution.choices)
         assert isinstance(distribution, FloatDistribution | IntDistribution)
-        internal = min(max(internal, distribution.low), distribution.high)
+        numbers = np.clip(np.array(values, dtype=float), distribution.low, distribution.high)
         if self._log:
-            return (float(np.log(internal)) - self._log_low) / self._log_range
-        half = 0.5 * internal - 0.5 * self._low  # the whole of a large range is infinite
+            return (np.log(numbers) - self._log_low) / self._log_range
+        half = 0.5 * numbers - 0.5 * self._low  # the whole of a large range is infinite
         if self.n_values is not None:
-            return (round(half / (0.5 * self._step)) + 0.5) / self.n_values
+            return (np.rint(half / (0.5 * self._step)) + 0.5) / self.n_values
         return half / (0.5 * distribution.high - 0.5 * self._low)
 
     def _internal(self, codes: np.ndarray) -> np.ndarray:
@@ -186,10 +185,9 @@ class Encoder:
     def encode(self, configurations: Sequence[Mapping[str, Any]]) -> np.ndarray:
         """X: (n, d) codes of `configurations`; `MISSING` where a parameter is absent."""
         X = np.full((len(configurations), len(self)), MISSING)
-        for i, params in enumerate(configurations):
-            for j, dimension in enumerate(self.dimensions):
-                if dimension.name in params:
-                    X[i, j] = dimension.encode(params[dimension.name])
+        for j, dimension in enumerate(self.dimensions):
+            having = [i for i, params in enumerate(configurations) if dimension.name in params]
+            X[having, j] = dimension.encode([configurations[i][dimension.name] for i in having])
         return X
 
     def known_codes(self, params: Mapping[str, Any]) -> np.ndarray:
@@ -198,7 +196,7 @@ class Encoder:
         for j, dimension in enumerate(self.dimensions):
             if dimension.name in params:
                 with contextlib.suppress(ValueError):
-                    codes[j] = dimension.encode(params[dimension.name])
+                    codes[j] = dimension.encode([params[dimension.name]])[0]
         return codes
 
     def decode(self, x: np.ndarray) -> dict[str, Any]:

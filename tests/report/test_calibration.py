@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from optuna_deepweeds import attributes
 from optuna_deepweeds.pruners import make_pruner
-from optuna_deepweeds.report.calibration import Calibration, calibration_of
+from optuna_deepweeds.report.calibration import Foreseen, judged, summary
 
 
 def _trial(
@@ -45,8 +45,8 @@ def _study(*trials: FrozenTrial, direction: str = "maximize") -> optuna.Study:
     return study
 
 
-def calibration(study: optuna.Study) -> Calibration:
-    return calibration_of(study.trials, study.direction)
+def points_of(study: optuna.Study) -> list[Foreseen]:
+    return judged(study.trials)
 
 
 def test_numbers_of_a_small_study_are_those_computed_by_hand() -> None:
@@ -55,19 +55,11 @@ def test_numbers_of_a_small_study_are_those_computed_by_hand() -> None:
         _trial(expected=0.6, low=0.5, high=0.7, value=0.9),
         _trial(expected=0.8, low=0.6, high=0.9, value=0.7),
     )
-    result = calibration(study)
-    assert result.summary() == {
+    assert summary(points_of(study)) == {
         "anticipations_judged": 3,
         "anticipation_error": pytest.approx((0.05 + 0.3 + 0.1) / 3),
-        "anticipation_surprise": pytest.approx((0.05 + 0.3 - 0.1) / 3),
         "anticipation_inside": pytest.approx(2 / 3),
-        "anticipation_correlation": pytest.approx(0.5),
     }
-
-
-def test_surprise_is_positive_for_a_better_outcome_when_minimising() -> None:
-    study = _study(_trial(expected=0.5, value=0.2), direction="minimize")
-    assert calibration(study).summary()["anticipation_surprise"] == pytest.approx(0.3)
 
 
 def test_a_continuation_is_judged_by_what_its_origins_foresaw() -> None:
@@ -76,12 +68,11 @@ def test_a_continuation_is_judged_by_what_its_origins_foresaw() -> None:
         _trial(expected=0.4, epoch=3, attrs={attributes.ORIGIN: 0}),
         _trial(value=0.6, attrs={attributes.ORIGIN: 1}),
     )
-    points = calibration(study).points
+    points = points_of(study)
     assert [(p.number, p.epoch, p.expected, p.outcome) for p in points] == [
         (2, 1, 0.3, 0.6),
         (2, 3, 0.4, 0.6),
     ]
-    assert [row["epoch"] for row in calibration(study).by_epoch()] == [1, 3]
 
 
 @pytest.mark.parametrize(
@@ -97,15 +88,13 @@ def test_a_continuation_is_judged_by_what_its_origins_foresaw() -> None:
     ],
 )
 def test_what_cannot_be_judged_is_left_out(trial: FrozenTrial) -> None:
-    result = calibration(_study(trial))
-    assert result.points == ()
-    assert result.summary() == {}
-    assert result.by_epoch() == []
+    points = points_of(_study(trial))
+    assert points == [] and summary(points) == {}
 
 
 def test_an_origin_that_points_at_itself_ends_the_chain() -> None:
     study = _study(_trial(expected=0.5, value=0.6, attrs={attributes.ORIGIN: 0}))
-    assert len(calibration(study).points) == 1
+    assert len(points_of(study)) == 1
 
 
 def test_a_study_run_with_dora_can_be_judged() -> None:
@@ -123,7 +112,6 @@ def test_a_study_run_with_dora_can_be_judged() -> None:
         pruner=make_pruner("dora", max_resource=9),
     )
     study.optimize(objective, n_trials=40)
-    result = calibration(study)
-    assert result.points
-    assert all(0 < p.epoch < 9 for p in result.points)
-    assert result.summary()["anticipation_error"] < 9
+    points = points_of(study)
+    assert points and all(0 < p.epoch < 9 for p in points)
+    assert summary(points)["anticipation_error"] < 9

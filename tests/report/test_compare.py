@@ -208,7 +208,7 @@ def test_page_and_pngs(tmp_path: Path) -> None:
     comparison = compare(grid())
     write_comparison(comparison, tmp_path / "c.html")
     assert "Paired statistics" in (tmp_path / "c.html").read_text()
-    assert len(write_pngs(compare_figures(comparison), tmp_path / "png")) == 5
+    assert len(write_pngs(compare_figures(comparison), tmp_path / "png")) == 4
 
 
 @pytest.mark.parametrize("kind", ODD)

@@ -53,7 +53,7 @@ def test_page_has_every_part(study: optuna.Study, tmp_path: Path) -> None:
         assert part in seen
     assert "18 finished trials: 12 complete, 6 stopped." in seen
     assert set(study_figures(StudyView.of(study))) == {
-        "learning-curves", "history", "spending", "timeline", "importance", "slices", "parallel",
+        "learning-curves", "history", "timeline", "importance", "slices", "parallel",
         "anticipation",
     }  # fmt: skip
 
@@ -62,7 +62,7 @@ def test_page_has_every_figure_once_also_a_new_one(
     study: optuna.Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     figures = study_figures(StudyView.of(study))
-    figures["new"] = replace(figures["spending"], key="new", title="Something new")
+    figures["new"] = replace(figures["timeline"], key="new", title="Something new")
     monkeypatch.setattr("optuna_deepweeds.report.figures.study_figures", lambda view: figures)
     text, seen = page(study, tmp_path / "r.html")
     assert [text.count(f'id="figure-{key}"') for key in figures] == [1] * len(figures)
@@ -109,7 +109,7 @@ def test_odd_studies_get_pngs(kind: str, tmp_path: Path) -> None:
 def test_pngs_are_written_whole(study: optuna.Study, tmp_path: Path) -> None:
     paths = write_pngs(study_figures(StudyView.of(study)), tmp_path / "png")
     assert {p.name for p in (tmp_path / "png").iterdir()} == {p.name for p in paths}
-    assert len(paths) == 8
+    assert len(paths) == 7
 
 
 def test_test_results_appear(tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_figures_of_a_long_study_are_thinned_and_say_so(monkeypatch: pytest.Monk
     view = StudyView.of(make_study(40))
     figures = study_figures(view)
     best, last = view.ranked[0], view.trials[-1]
-    for key in ("learning-curves", "spending", "history", "slices", "anticipation"):
+    for key in ("learning-curves", "history", "slices", "anticipation"):
         assert re.search(r"\d+ of \d+ [a-z ]+, evenly spread", figures[key].caption), key
     values = {v for trace in figures["history"].figure.data for v in trace.y}
     assert best.value in values and len(values) < 20

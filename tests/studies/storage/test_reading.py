@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from optuna_deepweeds import attributes
 from optuna_deepweeds.cli import cli
 from optuna_deepweeds.errors import DeepWeedsError, InvalidInputError, NotFoundError, StorageError
-from optuna_deepweeds.report.calibration import calibration_of
+from optuna_deepweeds.report.calibration import judged
 from optuna_deepweeds.studies.accounting import progress
 from optuna_deepweeds.studies.storage import open_storage
 from optuna_deepweeds.studies.storage.bulk import bulk_add_trials
@@ -114,8 +114,8 @@ def test_trials_read_light_count_and_are_judged_alike(storage_url: str, directio
     assert counted.best.number == whole.best.number == (2 if direction == "maximize" else 0)
     assert counted.best.value == study.best_value
     assert (counted.finished, counted.continued, counted.failed) == (5, 1, 1)
-    judged = calibration_of(study.get_trials(deepcopy=False), study.direction)
-    assert calibration_of(light, study.direction) == judged and len(judged.points) == 2
+    points = judged(study.get_trials(deepcopy=False))
+    assert judged(light) == points and len(points) == 2
     assert [t.state for t in light_trials(study)] == [t.state for t in study.trials]
 
 
