@@ -208,7 +208,8 @@ def trial_fields(trial: FrozenTrial, best: FrozenTrial | None) -> dict[str, Any]
         "value": value if trial.value is None else trial.value,
         "epoch": epoch,
         "expected": foreseen.get("expected"),
-        "reason": trial.user_attrs.get(attributes.FAILURE) or foreseen.get("reason"),
+        "reason": trial.user_attrs.get(attributes.FAILURE)
+        or (foreseen.get("reason") if trial.state == TrialState.PRUNED else None),
         "best": None if best is None else best.value,
         "best_number": None if best is None else best.number,
     }

@@ -84,7 +84,6 @@ study run mine --script 'python train.py' --space mine.toml
 study resume mine  # after a crash
 study resume mine --trials 200 --workers 4
 study status mine
-study status mine -f json
 study watch mine
 study trials mine --state complete --params
 study trials mine --failed --traceback
@@ -93,7 +92,6 @@ study best mine
 study best mine --save mine.pt
 study best mine --trial 17 -f json
 study list
-study list -f csv
 study list --storage postgresql://me@host/studies
 study stop mine
 study evaluate mine
@@ -107,21 +105,17 @@ study compare a b --html compare.html --png figures/
 study export mine mine.jsonl.gz
 study export mine runs/ --to tensorboard
 study import mine.jsonl.gz --storage other.db
-study import mine.jsonl.gz --name copy
 study fork mine mine-2
 study fork mine longer --epochs 20
 study fork mine wider --space wider.toml
 study fork mine mended --objective mine.py:objective
 study reap mine
 study delete mine
-study delete mine --yes
 worker mine --storage postgresql://me@host/studies
 worker mine --device cuda:1
 data prepare
 data prepare --images images.zip --labels labels/
 data info
-data info deepweeds --fold 2
-data info demo -f csv
 data info ./photos --png sheet.png
 spaces list
 spaces show course
@@ -134,9 +128,7 @@ priors show 'sqlite:///studies.db#first' --space course
 priors import runs.csv --study mine --enqueue-best 3
 priors export mine priors/mine.csv
 experiment plan published  # what it would cost
-experiment plan mine.toml -f csv
 experiment run small  # run it, or go on with it
-experiment run published --device cuda:0 --jobs 3
 experiment run mine.toml --test-seeds 3
 experiment report small  # as far as it has come
 experiment report small -o small.html --png figures/
@@ -149,12 +141,10 @@ dashboard --host 0.0.0.0 --read-only  # for other machines
 bench samplers --quick
 bench samplers --tasks fcnet --samplers tpe,rf_ei --seeds 20
 bench pruners --curves priors/deepweeds-balanced.csv --quick
-bench pruners --families late,broken --samplers random,tpe
 bench record-curves curves
 bench ending --curves power_0 --curves 'curves/*/*.npz'
 bench pruners --curves 'curves/*/*.npz' --output runs.jsonl
 bench storage --trials 1000
-bench storage --storage postgresql://me@localhost/empty
 bench cost --samplers tpe,rf_ei --trials 200,1000
 bench fcnet --quick
 bench accuracy --config course --seeds 1

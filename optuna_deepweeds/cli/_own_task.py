@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import click
 
+from optuna_deepweeds.cli._output import info
 from optuna_deepweeds.cli._values import together
 from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.report.standing import counted
@@ -17,6 +19,7 @@ from optuna_deepweeds.studies.spec import StudySpec
 from optuna_deepweeds.tasks import FunctionTask, ScriptTask
 
 OwnTask = FunctionTask | ScriptTask
+_PATIENCE_SECONDS = 0.4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +103,14 @@ def own_task(
     given: dict[str, Any] = {"metric": metric, "direction": direction, "max_resource": epochs}
     space = spec.search_space
     if spec.kind == "objective":
-        return FunctionTask(spec.dataset, folder=folder, space=space, **given)
+        # What it imports may take long, as torch does.
+        said = threading.Timer(_PATIENCE_SECONDS, info, [f"Importing {spec.dataset}"])
+        said.daemon = True
+        said.start()
+        try:
+            return FunctionTask(spec.dataset, folder=folder, space=space, **given)
+        finally:
+            said.cancel()
     assert space is not None  # A specification of a command has one.
     chosen = {key: value for key, value in given.items() if value is not None}
     return ScriptTask(spec.dataset, space, folder, **chosen)

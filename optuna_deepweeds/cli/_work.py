@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import textwrap
 from contextlib import closing
 
 import click
@@ -76,9 +77,10 @@ def check_device(device: str | None) -> str:
     return str(choose_device(device))
 
 
-def print_images(images: Dataset, size: int) -> None:
+def print_images(images: Dataset, size: int, *, is_named: bool = False) -> None:
     """Say on stderr what a study is trained on, before torch is loaded, which takes seconds."""
-    info("\n         ".join([f"Images   {images.name}, {size}x{size}", *images.lines()]))
+    head = [] if is_named else [f"Images   {images.name}, {size}x{size}"]
+    info("\n".join([*head, *(f"{'':9}{line}" for line in images.lines())]))
 
 
 def print_plan(
@@ -102,7 +104,8 @@ def print_plan(
     limits.append(duration(budget.seconds) if budget.seconds else "")
     limits.append(counted(budget.epochs, "epoch") if budget.epochs else "")
     thaw = " with thaw" if spec.thaw else ""
-    plan = f"Pruning  {outlook(spec.epochs)}\n" if spec.thaw else ""
+    plan = f"Pruning  {outlook(spec.epochs)}" if spec.thaw else ""
+    plan = textwrap.fill(plan, 79, subsequent_indent=" " * 9) + "\n" * bool(plan)
     info(
         f"Study    {name}\n"
         f"{what}"
@@ -190,5 +193,5 @@ def _print_result(study: optuna.Study) -> None:
     further = raised(manager.study_budget(study), state)
     commands = [] if further is None else [f"study resume {name}{further}"]
     commands += [f"study best {name}"] * (state.best is not None)
-    commands += [f"study report {name}", "dashboard"]
+    commands += [f"study report {name}", f"dashboard {name}"]
     info("\n".join(f"Next: {typed(command)}" for command in commands))

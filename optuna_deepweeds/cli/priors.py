@@ -10,7 +10,13 @@ import click
 from optuna_deepweeds.cli._output import emit, format_option, info, storage_option
 from optuna_deepweeds.cli._values import Output
 from optuna_deepweeds.errors import DeepWeedsError, NotFoundError
-from optuna_deepweeds.priors import export_priors, imported_counts, match_priors, read_priors
+from optuna_deepweeds.priors import (
+    SHIPPED,
+    export_priors,
+    imported_counts,
+    match_priors,
+    read_priors,
+)
 from optuna_deepweeds.report.standing import counted
 from optuna_deepweeds.spaces.load import load_space
 
@@ -29,13 +35,14 @@ def priors() -> None:
     "--dir",
     "folder",
     type=click.Path(file_okay=False, path_type=Path),
-    default=Path("priors"),
-    help="Folder of prior files.",
+    help="Folder of prior files.  [default: priors, or what comes with the program]",
 )
 @storage_option
 @format_option
-def list_(folder: Path, storage_url: str | None, fmt: str) -> None:
+def list_(folder: Path | None, storage_url: str | None, fmt: str) -> None:
     """List prior files, and the priors that studies hold."""
+    here = Path("priors")
+    folder = folder or (here if here.is_dir() else SHIPPED)
     rows = [_file_row(path) for path in sorted(folder.glob("*")) if path.suffix in _SUFFIXES]
     rows += _study_rows(storage_url)
     if not rows:

@@ -195,8 +195,11 @@ def run(
         spec = fitted(spec, task, thaw)
         default = Budget(trials=_TRIALS)
     else:
+        is_named = dataset == "demo" and size == StudySpec.size and spec.space in SPACES
+        if is_named:  # To paint it takes a while, and nothing can be wrong with it.
+            info(f"Images   demo, {size}x{size}")
         images = _make_task(spec, dataset == "auto", options)
-        print_images(images.images, size)
+        print_images(images.images, size, is_named=is_named)
         # The machines of a cluster have their own devices.
         is_here = options.engine == "local"
         chosen = check_device(chosen) if is_here else chosen or "of each machine"
@@ -288,7 +291,7 @@ def resume(name: str, budget: Budget, options: WorkerOptions, storage_url: str |
     from optuna_deepweeds.studies import manager
 
     check_engine(options.engine)
-    study = manager.open_study(name, storage_url)
+    study = manager.find(name, storage_url)
     spec = manager.study_spec(study)
     task = load_task(spec, options)
     if options.accept_changes:
@@ -298,7 +301,7 @@ def resume(name: str, budget: Budget, options: WorkerOptions, storage_url: str |
     if options.engine == "local" and spec.kind == "images":
         check_device(options.device)
     manager.set_budget(study, budget, stop_when_flat=options.stop_when_flat)
-    return work(study, task, options)
+    return work(manager.equip(study), task, options)
 
 
 def _storage_if_there(spec: StudySpec, url: str | None) -> ResilientStorage | None:
@@ -340,12 +343,11 @@ def _make_task(spec: StudySpec, is_auto: bool, options: WorkerOptions) -> ImageT
     except NotFoundError:
         if not is_auto or options.data_dir is not None:  # Asked for: nothing else will do.
             raise
-    task = load_images(spec, options)
     info(
         "DeepWeeds is not on this machine: this study runs on the demo images (generated "
         "plants).\nTo get DeepWeeds (468 MiB): optuna-deepweeds data prepare"
     )
-    return task
+    return load_images(spec, options)
 
 
 def _accept_changes(

@@ -15,14 +15,21 @@ from optuna.trial import FrozenTrial, TrialState
 
 from optuna_deepweeds import attributes
 from optuna_deepweeds.cli._complete import study_name
-from optuna_deepweeds.cli._output import emit, emit_record, format_option, info, storage_option
+from optuna_deepweeds.cli._output import (
+    emit,
+    emit_record,
+    format_option,
+    info,
+    storage_option,
+    typed,
+)
 from optuna_deepweeds.cli._values import Output, WorkerOptions, worker_options
-from optuna_deepweeds.errors import NotFoundError
+from optuna_deepweeds.errors import DeepWeedsError, NotFoundError
 from optuna_deepweeds.files import write_whole
 from optuna_deepweeds.priors import n_imported
 from optuna_deepweeds.report.calibration import judged, outlook, summary
 from optuna_deepweeds.report.origins import misleading_steps, suggestions
-from optuna_deepweeds.report.standing import STATES, duration, state_of
+from optuna_deepweeds.report.standing import STATES, again, duration, state_of
 from optuna_deepweeds.report.tables import trial_row
 from optuna_deepweeds.report.view import StudyView
 from optuna_deepweeds.studies.accounting import best_trial, progress
@@ -175,6 +182,14 @@ def best(
     if model_file is not None:
         _save(name, trial, model_file, options, storage_url)
     emit_record(trial_row(trial, outlook(known, direction, metric)), fmt=fmt, params=trial.params)
+    if fmt == "table" and model_file is None:
+        _say_how_to_train_again(name, trial)
+
+
+def _say_how_to_train_again(name: str, trial: FrozenTrial) -> None:
+    if attributes.SEED in trial.user_attrs:
+        command = again(name, trial.number).removeprefix("optuna-deepweeds ")
+        info(f"What it came to, trained again if need be: {typed(command)}")
 
 
 def _save(
@@ -192,12 +207,20 @@ def _save(
     if spec.kind != "images" and checkpoint.is_file():
         write_whole(file, checkpoint.read_bytes())
     elif isinstance(task := load_task(spec, options), ImageTask):
+        if trial.state != TrialState.COMPLETE or not checkpoint.is_file():
+            info(f"Trial {trial.number} is trained to its end, which may take a while.")
         task.network(trial, checkpoint).save(file)
         what = "network"
     else:
         with tempfile.TemporaryDirectory() as folder:
             saved = Path(folder) / "checkpoint"
-            value = train_again(task, trial, saved)
+            try:
+                value = train_again(task, trial, saved)
+            except DeepWeedsError:
+                raise
+            except Exception as error:  # Whatever an objective may raise.
+                failure = f"{type(error).__name__}: {error}"
+                raise DeepWeedsError(f"trial {trial.number} failed again: {failure}") from error
             info(f"Trained trial {trial.number} again: {task.metric} {value:.6g}.")
             if not saved.exists():
                 raise NotFoundError(f"{task.name} saves no checkpoint to write to {file}.")
@@ -266,6 +289,8 @@ def trials(
         columns += names
         rows = [row | t.params for row, t in zip(rows, chosen, strict=True)]
     emit(rows, columns=columns, fmt=fmt)
+    if failed and chosen and fmt == "table":
+        _say_how_to_train_again(name, chosen[-1])
 
 
 _COLUMNS = ("number", "state", "value", "epochs", "seconds", "expected", "low", "high", "origin",

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 Direction = Literal["maximize", "minimize"]
+STOPPED_EARLY = "stopped early"
+"""The problem of a trial that a pruner stopped."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,12 @@ from optuna.trial import FrozenTrial, TrialState
 from optuna_deepweeds import attributes
 from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.files import write_whole
-from optuna_deepweeds.priors.record import Direction, PriorTrial, canonical_metric
+from optuna_deepweeds.priors.record import (
+    STOPPED_EARLY,
+    Direction,
+    PriorTrial,
+    canonical_metric,
+)
 from optuna_deepweeds.priors.tables import write_csv
 from optuna_deepweeds.spaces import SearchSpace
 from optuna_deepweeds.trials import FINISHED, chain, expected_end, linked
@@ -59,7 +64,7 @@ def read_study(
             epochs=max(trial.intermediate_values, default=0) or None,
             seconds=_seconds(trial, by_number),
             dataset=dataset,
-            problem="" if is_known else "stopped early",
+            problem="" if is_known else STOPPED_EARLY,
             is_forecast=with_forecasts,
         )
         for trial in finished

@@ -17,6 +17,7 @@ from typing import Any
 
 from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.priors.record import (
+    STOPPED_EARLY,
     WAYS,
     Direction,
     PriorTrial,
@@ -60,7 +61,7 @@ class Format:
     trial: str = ""
 
 
-_OPTUNA_STATES = {"complete": "", "pruned": "stopped early"}
+_OPTUNA_STATES = {"complete": "", "pruned": STOPPED_EARLY}
 OURS = Format(
     required=("state", "value", "metric", "direction"),
     param="param:",

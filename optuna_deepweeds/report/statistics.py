@@ -159,8 +159,10 @@ def sentence(test: PairedTest, metric: str, sign: float, ratio: Estimate) -> lis
         # In the direction of the word: negative where the interval reaches beyond zero.
         turned = math.copysign(1, d.mean)
         ends = interval(*sorted((turned * d.low, turned * d.high)))
-        chance = "cannot" if test.p_holm < 1 - CONFIDENCE else "can"
-        text += f" ({ends}), which chance {chance} explain"
+        is_beyond = test.p < 1 - CONFIDENCE
+        alone = " in this pair alone" * (test.p_holm >= 1 - CONFIDENCE)
+        chance = f"more than chance explains{alone}" if is_beyond else "which chance can explain"
+        text += f" ({ends}), {chance}"
     return [f"{text}.", *_cost(test, ratio)]
 
 

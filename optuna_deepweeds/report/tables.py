@@ -94,7 +94,8 @@ def best_table(view: StudyView, n: int = 10) -> Table:
         remarks += ["from a prior"] * (attributes.ENQUEUED_PRIOR in trial.user_attrs)
         params = (trial.params.get(name) for name in names)
         rows.append((trial.number, trial.value, *params, ", ".join(remarks) or None))
-    return Table(("trial", view.metric, *names, "remark"), tuple(rows)).transposed
+    heads = ("trial", view.metric, *names, *["remark"] * any(row[-1] for row in rows))
+    return Table(heads, tuple(row[: len(heads)] for row in rows)).transposed
 
 
 def trial_table(view: StudyView) -> Table:

@@ -160,12 +160,10 @@ class StudyView:
         """What `end_of` is of the trials that were paused or stopped; empty without any."""
         if not self.progress.pruned:
             return ""
+        where = "at their last value: nothing is foreseen before three trials are complete"
         if any(f.outcome is None for f in self.outlook.values()):
-            return "Paused and stopped trials stand where they are expected to end."
-        return (
-            "Paused and stopped trials stand at their last value: nothing is foreseen before "
-            "three trials are complete."
-        )
+            where = "where they are expected to end"
+        return f"Paused and stopped trials stand {where}."
 
     def again(self, trial: FrozenTrial) -> str | None:
         """The command that trains `trial` again; None of one that no worker has trained."""

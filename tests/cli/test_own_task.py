@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,15 @@ class Made: pass
 SPACE = {"x": optuna.distributions.FloatDistribution(-1, 1)}
 OTHER = {"y": optuna.distributions.FloatDistribution(-1, 1)}
 """
+KEEPS = """
+def objective(trial, run):
+    x = trial.suggest_float("x", -1, 1)
+    run.report(x, 1, save=lambda path: path.write_text(f"{x} {run.seed}"))
+    return x
+
+def plain(trial):
+    return trial.suggest_float("x", -1, 1)
+"""
 PLAIN = ("--sampler", "random", "--pruner", "none", "--trials", 2)
 
 
@@ -39,6 +49,20 @@ PLAIN = ("--sampler", "random", "--pruner", "none", "--trials", 2)
 def here(command: Command) -> Command:
     Path("my.py").write_text(OBJECTIVE)
     return command
+
+
+def test_a_trial_is_trained_again_where_nothing_of_it_is_left(command: Command) -> None:
+    Path("keeps.py").write_text(KEEPS)
+    assert command("study", "run", "mine", "--objective", "keeps.py", *PLAIN).code == 0
+    assert command("study", "best", "mine", "--trial", 1, "--save", "kept").code == 0
+    for folder in [*Path().rglob("checkpoints")]:
+        shutil.rmtree(folder)
+    again = command("study", "best", "mine", "--trial", 1, "--save", "again", "-f", "json")
+    assert f"Trained trial 1 again: value {again.json['value']:.6g}." in again.err
+    assert Path("again").read_text() == Path("kept").read_text()
+    assert command("study", "run", "plain", "--objective", "keeps.py:plain", *PLAIN).code == 0
+    none = command("study", "best", "plain", "--save", "none")
+    assert (none.code, Path("none").exists()) == (3, False) and "saves no checkpoint" in none.err
 
 
 def test_a_plain_objective_has_all_that_a_study_has(here: Command) -> None:
@@ -74,12 +98,15 @@ def test_what_is_said_to_do_next_can_be_pasted(here: Command) -> None:
         "resume",
         "best",
         "report",
-        "--storage",
+        "mine",  # dashboard mine
         "trials",
     ]
     for hint in hints:
         if not hint.startswith("dashboard"):
             assert here(*shlex.split(hint)).code == 0, hint
+    shown = here("study", "trials", "bad", "--failed", "--storage", "own.db")
+    again = here(*shlex.split(shown.err.partition("optuna-deepweeds ")[2]))
+    assert (again.code, again.err.count("\n")) == (1, 1) and "must return a number" in again.err
     assert not Path("storage").exists()
 
 

@@ -83,7 +83,7 @@ def test_difference_in_words() -> None:
         "a is 0.1 better than b in accuracy with the one seed they share."
     )
     assert "the same accuracy" in said([0.5, 0.5], [0.5, 0.5])
-    assert "(the same with every seed), which chance cannot" in said([0.6] * 6, [0.5] * 6)
+    assert "(the same with every seed), more than chance explains." in said([0.6] * 6, [0.5] * 6)
 
 
 @pytest.mark.parametrize(

@@ -68,11 +68,12 @@ def test_the_command_line_hides_the_url_and_hands_on_the_rest(
     [("kill", 2, 137), ("5", 2, 5), ("1", 2, 1), ("4", 1, 4), ("3", 1, 3), ("143", 1, 143)],
 )
 def test_only_crashes_are_restarted(
-    tmp_path: Path, action: str, n_starts: int, exit_code: int
+    tmp_path: Path, action: str, n_starts: int, exit_code: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     result = _launch(tmp_path / "log", action, max_restarts=1)
     assert len(_lines(tmp_path / "log")) == n_starts
     assert (result.restarts, result.exit_code) == (n_starts - 1, exit_code)
+    assert caplog.text.count("a worker was lost") == n_starts - 1
 
 
 def test_stop_reaches_every_worker_once(tmp_path: Path) -> None:

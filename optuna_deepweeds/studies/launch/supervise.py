@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
+
+logger = logging.getLogger(__name__)
 
 MAX_RESTARTS = 3
 _RESTART_PAUSE_SECONDS = 1.0
@@ -119,6 +122,8 @@ def _is_due(slot: _Slot, max_restarts: int) -> bool:
         is_crash = slot.code < 0 or slot.code == 5
         if slot.restarts < (max_restarts if is_crash else min(slot.code == 1, max_restarts)):
             slot.restart_at = now + _RESTART_PAUSE_SECONDS * 2**slot.restarts
+            how = f"signal {-slot.code}" if slot.code < 0 else f"exit code {slot.code}"
+            logger.warning("a worker was lost (%s): it is started again, its trial goes on.", how)
     elif now >= slot.restart_at:
         slot.restart_at = None
         slot.restarts += 1
