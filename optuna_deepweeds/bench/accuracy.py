@@ -7,7 +7,6 @@ No test figure was used to choose them. They stay within the published task: 32x
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -101,7 +100,7 @@ def compare(
 
     Returns:
         A row for the configuration as it is, then one a change: mean accuracy, mean gain and its
-        standard error, seconds a training.
+        standard error (None of one seed), seconds a training.
 
     Raises:
         InvalidInputError: If there is no such configuration, or a change makes none.
@@ -119,13 +118,18 @@ def compare(
             seconds[row] += network.train_seconds / len(seeds)
             if on_value is not None:
                 on_value(text or "as it is", seed, network.valid_accuracy)
-    gains = found - found[0]
-    error = gains.std(axis=1, ddof=1) / len(seeds) ** 0.5 if len(seeds) > 1 else seconds * math.nan
-    table = {"mean": found.mean(axis=1), "gain": gains.mean(axis=1), "error": error}
-    table["seconds"] = seconds
+    n = len(seeds)
     return [
-        {"change": text or "as it is"} | {key: float(values[row]) for key, values in table.items()}
-        for row, text in enumerate(configs)
+        {
+            "change": text or "as it is",
+            "mean": float(values.mean()),
+            "gain": float(gains.mean()),
+            "error": float(gains.std(ddof=1) / n**0.5) if n > 1 else None,
+            "seconds": float(time),
+        }
+        for text, values, gains, time in zip(
+            configs, found, found - found[0], seconds, strict=True
+        )
     ]
 
 

@@ -131,7 +131,6 @@ class ModelBasedSampler(BaseSampler, abc.ABC):
         self._space = space
         self._history = History(space)
         self._sources = SourceReader(priors, space, self._seed)
-        self._candidates: tuple[Encoder | None, dict[int, tuple[Any, np.ndarray]]] = (None, {})
 
     _follows_curves = True
     """Whether trials that were stopped are learnt from by their curves."""
@@ -200,19 +199,9 @@ class ModelBasedSampler(BaseSampler, abc.ABC):
                 search = self._search(seen, sources, rng)
                 reason = search.reason
                 if search.acquisition is not None:
-                    scores = search.acquisition(self._encoded(seen.encoder, candidates))
+                    scores = search.acquisition(seen.encoder.encode(candidates))
         _mark(study, trial, reason)
         return int(rng.choice(np.flatnonzero(scores == scores.max())))
-
-    def _encoded(self, encoder: Encoder, candidates: Sequence[Mapping[str, Any]]) -> np.ndarray:
-        """Codes of candidates, which are asked about again and again: each is encoded once."""
-        if self._candidates[0] is not encoder:
-            self._candidates = (encoder, {})
-        known = self._candidates[1]
-        new = [c for c in candidates if id(c) not in known]
-        # Kept with its codes, so that its id stays its own.
-        known |= {id(c): (c, x) for c, x in zip(new, encoder.encode(new), strict=True)}
-        return np.array([known[id(c)][1] for c in candidates])
 
     def sample_independent(
         self,

@@ -1,4 +1,4 @@
-"""A wider space of our own: newer networks, optimisers, schedules and augmentation.
+"""A wider space of our own: newer networks, optimisers and augmentation.
 
 Everything stays within the limits of the published task: 32x32 images, at most 20 epochs, no
 pretraining. The keys of training are explained in `training/settings.py`, those of the network
