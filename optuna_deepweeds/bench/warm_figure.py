@@ -14,7 +14,7 @@ from optuna_deepweeds.bench.summary import course
 
 _NAMES = {
     NO_PRIORS: "no priors",
-    "well": "that do well",
+    "well": "priors that do well",
     "medium": "medium",
     "mislead": "that mislead",
     "deceive": "that deceive (turned around)",
@@ -66,4 +66,4 @@ def draw(runs: Sequence[Run], n_trainings: int, figure: Any) -> None:
     axes.set_xticks([t for t in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50) if t <= n_trainings])
     axes.xaxis.set_major_formatter(ScalarFormatter())
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.legend(title="earlier trials", frameon=False)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False)

@@ -177,8 +177,10 @@ def n_promoted(rung: int, share: float) -> int:
 def outlook(max_resource: int) -> str:
     """Say in a sentence what `DoraPruner` with `thaw` will do with trainings of this length."""
     steps = rung_steps(1, max_resource, 3)
-    if len(steps) < 2:
+    if not steps:
         return "trainings are too short to stop any early"
+    if len(steps) == 1:
+        return f"pauses every trial after epoch {steps[0]} and goes on with the best"
     n = max(_MIN_TO_LEAD, math.ceil(max_resource / 2))
     each = 1 + _SHARE * (len(steps) + 1)
     return (

@@ -86,12 +86,7 @@ def write_pngs(figures: Mapping[str, Drawing], folder: Path) -> list[Path]:
 
 
 def note(view: StudyView, pictures: Mapping[str, str]) -> str:
-    """The study in Markdown: pictures, progress, best trials, how to resume.
-
-    Args:
-        view: The study.
-        pictures: Addresses of the pictures that there are, see `artifacts.PICTURES`.
-    """
+    """The study in Markdown, with `pictures` by kind as `artifacts.pictures` finds them."""
     content = _study(view)
     failures = content["failures"]
     content["failures"] = replace(failures, rows=failures.rows[:_N_NOTED])

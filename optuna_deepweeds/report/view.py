@@ -143,10 +143,7 @@ class StudyView:
         return outlook(self.trials, self.direction, self.metric)
 
     def end_of(self, trial: FrozenTrial) -> float | None:
-        """The final value of a complete trial, the expected or else the last one of a stopped one.
-
-        None of any other, and where it is not finite.
-        """
+        """The final value of a complete trial, of a stopped one the expected or else the last."""
         if trial.state == TrialState.PRUNED:
             found = self.outlook.get(trial.number)
             curve = trial.intermediate_values

@@ -143,4 +143,5 @@ def test_outlook_tells_what_a_study_costs() -> None:
         "pauses every trial after epochs 1, 3, 9 and goes on with the best: about 2.0 of "
         "20 epochs each, the first trained to the end once 10 have begun"
     )
-    assert outlook(2) == "trainings are too short to stop any early"
+    assert outlook(1) == "trainings are too short to stop any early"
+    assert outlook(2) == "pauses every trial after epoch 1 and goes on with the best"

@@ -10,9 +10,11 @@ from pathlib import Path
 import optuna
 import pytest
 from optuna.trial import TrialState
+from sqlalchemy import select
 
 from optuna_deepweeds.errors import InvalidInputError, NotFoundError, StorageError
 from optuna_deepweeds.studies.storage import default_url, open_storage, redact
+from optuna_deepweeds.studies.storage._optuna import models
 from optuna_deepweeds.studies.storage.engine import resolve_url
 from tests.postgres import LocalPostgres
 
@@ -204,3 +206,25 @@ def test_postgres_urls_get_an_installed_driver(scheme: str) -> None:
 )
 def test_passwords_are_hidden(url: str, shown: str) -> None:
     assert redact(url) == shown
+
+
+def test_a_deleted_study_leaves_no_row_and_others_all(storage_url: str) -> None:
+    storage = open_storage(storage_url)
+    gone, other = (optuna.create_study(storage=storage) for _ in range(2))
+    for study in (gone, other):
+        study.set_user_attr("a", 1)
+        study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=2)
+        trial = study.ask()
+        trial.report(0.5, 1)
+        trial.set_user_attr("b", 2)
+    before = other.trials
+    optuna.delete_study(study_name=gone.study_name, storage=storage)
+    assert optuna.load_study(study_name=other.study_name, storage=storage).trials == before
+    with storage.engine.connect() as connection:
+        for table in models.BaseModel.metadata.sorted_tables:
+            if {*table.c.keys()} & {"study_id", "trial_id"}:
+                key = "study_id" if "study_id" in table.c else "trial_id"
+                ids = {row[0] for row in connection.execute(select(table.c[key]))}
+                assert len(ids) <= (1 if key == "study_id" else 3), table.name
+    with pytest.raises(KeyError):
+        optuna.delete_study(study_name=gone.study_name, storage=storage)
