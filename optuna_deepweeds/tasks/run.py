@@ -45,7 +45,9 @@ def seed_of(trial: FrozenTrial) -> int:
     """
     seed = trial.user_attrs.get(attributes.SEED)
     if type(seed) is not int:
-        raise InvalidInputError(f"a trial that was trained is needed, but {trial.number} was not.")
+        raise InvalidInputError(
+            f"a trial that was trained is needed, but trial {trial.number} is imported or waits."
+        )
     return seed
 
 
