@@ -67,5 +67,5 @@ def test_run_goes_on_and_reports(grid: Command, jobs: str) -> None:
     (method,) = grid("report", "grid.toml", "-f", "json").json
     assert method["seeds"] == 2 and 0 < method["test"] < 1
     assert Path("reports/tiny.html").exists()
-    # A network, a confusion matrix and its picture of each study.
-    assert len(list(Path("storage/artifacts").iterdir())) == 6
+    # A network, a confusion matrix, its picture and the one of the curves, of each study.
+    assert len(list(Path("storage/artifacts").iterdir())) == 8

@@ -21,6 +21,7 @@ pytestmark = pytest.mark.slow
 
 _COMMAND = [sys.executable, "-m", "optuna_deepweeds", "study"]
 _STUDY = ["--dataset", "demo", "--space", "course-small", "--epochs", "3", "--timeout", "1h"]
+_STUDY += ["--no-shipped-priors"]
 
 
 def _start(url: str, *options: str) -> subprocess.Popen[str]:
