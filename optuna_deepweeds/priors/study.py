@@ -63,7 +63,7 @@ def read_study(
             curve=_curve(trial),
             epochs=max(trial.intermediate_values, default=0) or None,
             seconds=_seconds(trial, by_number),
-            dataset=dataset,
+            dataset=Path(dataset).name if isinstance(dataset, str) else None,  # No path of a user.
             problem="" if is_known else STOPPED_EARLY,
             is_forecast=with_forecasts,
         )

@@ -268,6 +268,7 @@ def test_continuation_stands_for_its_whole_chain() -> None:
 
 def test_export_reads_back_exactly(tmp_path: Path) -> None:
     study = studied()
+    study.set_user_attr(attributes.SPEC, {"dataset": str(tmp_path / "photos")})
     path = tmp_path / "deep" / "first.csv"
     assert export_priors(study, path, space=SPACES["course"]) == 5
     again, before = read_priors(path), read_study(study)
@@ -276,6 +277,7 @@ def test_export_reads_back_exactly(tmp_path: Path) -> None:
             old.params, old.value, old.curve, old.epochs,
         )  # fmt: skip
         assert bool(new.problem) == bool(old.problem)
+        assert new.dataset == "photos"
     assert [p.name for p in path.parent.iterdir()] == ["first.csv"]
     export_priors(study, path, digits=2)
     for new, old in zip(read_priors(path), before, strict=True):
