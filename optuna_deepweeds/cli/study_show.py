@@ -199,7 +199,7 @@ def _save(
     from optuna_deepweeds.cli._work import load_task
     from optuna_deepweeds.studies import manager
     from optuna_deepweeds.tasks import ImageTask
-    from optuna_deepweeds.tasks.run import train_again
+    from optuna_deepweeds.tasks.task import train_again
 
     study = manager.find(name, storage_url, single=True)
     checkpoint = manager.study_checkpoints(study).path(root(trial))

@@ -7,16 +7,13 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial
 
 from optuna_deepweeds import attributes, seeds
 from optuna_deepweeds.errors import InvalidInputError
-
-if TYPE_CHECKING:
-    from optuna_deepweeds.tasks.task import Task
 
 CHECKPOINT_SECONDS = 10.0
 """A running trial saves its checkpoint after its first step, and then at the first step's end
@@ -49,24 +46,6 @@ def seed_of(trial: FrozenTrial) -> int:
             f"a trial that was trained is needed, but trial {trial.number} is imported or waits."
         )
     return seed
-
-
-def train_again(task: Task, trial: FrozenTrial, checkpoint: Path) -> float:
-    """The final value of `trial` when it is trained once more to the end, outside its study.
-
-    Args:
-        task: The study's.
-        trial: One that a worker has trained.
-        checkpoint: Where it saves to, if it does.
-    """
-    study = optuna.create_study(pruner=optuna.pruners.NopPruner())
-    study.enqueue_trial(trial.params)
-    asked = study.ask()
-    config = {} if task.space is None else task.space.suggest(asked)
-    run = Run(
-        asked, config=config, seed=seed_of(trial), epochs=task.max_resource, checkpoint=checkpoint
-    )
-    return task(asked, run)
 
 
 @dataclass(frozen=True)

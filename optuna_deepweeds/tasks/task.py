@@ -21,14 +21,16 @@ when they were put back, and a pruner that continues stopped trials cannot conti
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+import optuna
+from optuna.trial import FrozenTrial
+
+from optuna_deepweeds.tasks.run import Run, seed_of
+
 if TYPE_CHECKING:
-    import optuna
-
     from optuna_deepweeds.spaces import SearchSpace
-    from optuna_deepweeds.tasks.run import Run
-
 
 _LARGER = {"accuracy", "acc", "auc", "f1", "precision", "recall", "reward", "score", "r2"}
 
@@ -73,3 +75,21 @@ class Task(Protocol):
         this trial in one line; any other exception fails it with its traceback.
         """
         ...
+
+
+def train_again(task: Task, trial: FrozenTrial, checkpoint: Path) -> float:
+    """The final value of `trial` when it is trained once more to the end, outside its study.
+
+    Args:
+        task: The study's.
+        trial: One that a worker has trained.
+        checkpoint: Where it saves to, if it does.
+    """
+    study = optuna.create_study(pruner=optuna.pruners.NopPruner())
+    study.enqueue_trial(trial.params)
+    asked = study.ask()
+    config = {} if task.space is None else task.space.suggest(asked)
+    run = Run(
+        asked, config=config, seed=seed_of(trial), epochs=task.max_resource, checkpoint=checkpoint
+    )
+    return task(asked, run)
