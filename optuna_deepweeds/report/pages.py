@@ -5,7 +5,6 @@ Every text that comes from a study is escaped as it enters a template; a page ma
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -22,7 +21,7 @@ from optuna_deepweeds.files import write_whole
 from optuna_deepweeds.report import tables
 from optuna_deepweeds.report.drawing import FONT, Drawing
 from optuna_deepweeds.report.published import split_sentence
-from optuna_deepweeds.report.standing import counted, flatness, standing
+from optuna_deepweeds.report.standing import command, counted, flatness, standing
 from optuna_deepweeds.report.view import StudyView
 
 if TYPE_CHECKING:  # It imports scipy.stats, which takes longer than a worker's note.
@@ -100,7 +99,7 @@ def _study(view: StudyView) -> dict[str, Any]:
     return {
         "view": view,
         "standing": " ".join(filter(None, said)),
-        "resume": f"optuna-deepweeds study resume {shlex.quote(view.name)}",
+        "resume": command("resume", view.name, view.storage),
         "anticipation": tables.anticipation_sentence(view),
         "failures": tables.failure_table(view),
     }

@@ -26,10 +26,15 @@ def state_of(trial: FrozenTrial) -> str:
     return STATES["INTERRUPTED" if trials.was_interrupted(trial) else trial.state.name]
 
 
-def again(study: str, number: int) -> str:
+def command(verb: str, study: str, storage: str | None = None) -> str:
+    """The command of a study such as "resume", in a storage that is not the default one."""
+    words = ["optuna-deepweeds", "study", verb, study]
+    return shlex.join([*words, "--storage", storage] if storage else words)
+
+
+def again(study: str, number: int, storage: str | None = None) -> str:
     """The command that trains a trial of a study again."""
-    name = shlex.quote(study)
-    return f"optuna-deepweeds study best {name} --trial {number} --save trial-{number}.pt"
+    return f"{command('best', study, storage)} --trial {number} --save trial-{number}.pt"
 
 
 def standing_of(study: optuna.Study) -> str:

@@ -33,6 +33,7 @@ class StudyView:
         metric: What a trial's value measures.
         user_attrs: The study's user attributes.
         trials: All trials.
+        storage: How commands name where it is stored; None for the default storage.
     """
 
     name: str
@@ -40,6 +41,7 @@ class StudyView:
     metric: str
     user_attrs: Mapping[str, Any]
     trials: tuple[FrozenTrial, ...]
+    storage: str | None = None
 
     @classmethod
     def of(cls, study: optuna.Study) -> StudyView:
@@ -58,7 +60,9 @@ class StudyView:
         return cls(study.study_name, study.direction, metric, study.user_attrs, trials)
 
     @classmethod
-    def read(cls, name: str, reader: Reader, *, params: bool = True) -> StudyView:
+    def read(
+        cls, name: str, reader: Reader, *, storage: str | None = None, params: bool = True
+    ) -> StudyView:
         """Read the study `name` in a storage that is only looked at, its parameters if need be.
 
         Raises:
@@ -70,7 +74,7 @@ class StudyView:
         refuse_old_form(name, row.user_attrs)
         metric = (row.metric_names or ["value"])[0]
         trials = tuple(reader.trials(row.study_id, params=params))
-        return cls(name, row.directions[0], metric, row.user_attrs, trials)
+        return cls(name, row.directions[0], metric, row.user_attrs, trials, storage)
 
     @property
     def sign(self) -> float:
@@ -164,4 +168,5 @@ class StudyView:
 
     def again(self, trial: FrozenTrial) -> str | None:
         """The command that trains `trial` again; None of one that no worker has trained."""
-        return again(self.name, trial.number) if attributes.SEED in trial.user_attrs else None
+        is_ours = attributes.SEED in trial.user_attrs
+        return again(self.name, trial.number, self.storage) if is_ours else None

@@ -31,7 +31,7 @@ from optuna_deepweeds.studies.copy import Content, create_copy
 
 _FORMAT = "optuna-deepweeds study"
 _VERSION = 1
-_COMPRESSION = 6
+_COMPRESSION = 1
 _DIRECTIONS = [direction.name for direction in StudyDirection]
 
 
@@ -69,11 +69,11 @@ def export_study(study: optuna.Study, path: Path) -> int:
         user_attrs=content.user_attrs,
         system_attrs=content.system_attrs,
     )
-    distributions: dict[int, Any] = {}
+    distributions: dict[tuple[object, ...], str] = {}
     with whole(path) as part, _open_text(part, "wt", is_gzip=path.suffix == ".gz") as file:
         file.write(json.dumps(asdict(header)) + "\n")
         for trial in content.trials:
-            file.write(json.dumps(_trial_to_json(trial, distributions)) + "\n")
+            file.write(_trial_line(trial, distributions))
         file.write(json.dumps({"n_trials": len(content.trials)}) + "\n")
     return sum(attributes.PRIOR not in t.user_attrs for t in content.trials)
 
@@ -100,22 +100,24 @@ def import_study(path: Path, storage: BaseStorage, *, name: str | None = None) -
         raise InvalidInputError(f"{path}: a trial is inconsistent: {error}") from error
 
 
-def _trial_to_json(trial: FrozenTrial, distributions: dict[int, Any]) -> dict[str, Any]:
-    for distribution in trial.distributions.values():  # Trials share them; a hash takes longer.
-        if id(distribution) not in distributions:
-            distributions[id(distribution)] = json.loads(distribution_to_json(distribution))
-    return {
+def _trial_line(trial: FrozenTrial, distributions: dict[tuple[object, ...], str]) -> str:
+    # Trials share them, mostly all of them: each set is encoded once.
+    key = (*trial.distributions, *map(id, trial.distributions.values()))
+    if key not in distributions:
+        found = {k: json.loads(distribution_to_json(d)) for k, d in trial.distributions.items()}
+        distributions[key] = json.dumps(found)
+    data = {
         "number": trial.number,
         "state": trial.state.name,
         "values": trial.values,
         "datetime_start": trial.datetime_start and trial.datetime_start.isoformat(),
         "datetime_complete": trial.datetime_complete and trial.datetime_complete.isoformat(),
         "params": trial.params,
-        "distributions": {k: distributions[id(d)] for k, d in trial.distributions.items()},
         "user_attrs": trial.user_attrs,
         "system_attrs": trial.system_attrs,
         "intermediate_values": {str(k): v for k, v in trial.intermediate_values.items()},
     }
+    return f'{json.dumps(data)[:-1]}, "distributions": {distributions[key]}}}\n'
 
 
 def _trial_from_json(data: dict[str, Any], cache: dict[str, BaseDistribution]) -> FrozenTrial:
@@ -194,5 +196,5 @@ def _read(path: Path) -> tuple[_Header, list[FrozenTrial]]:
 def _open_text(path: Path, mode: Literal["rt", "wt"], *, is_gzip: bool) -> TextIO:
     if not is_gzip:
         return path.open(mode, encoding="utf-8")
-    # The default is twice as slow for 2 % less.
+    # The default takes a second more for 10,000 trials, and a quarter of the size less.
     return gzip.open(path, mode, compresslevel=_COMPRESSION, encoding="utf-8")

@@ -48,6 +48,7 @@ def test_report_goes_to_a_file_named_after_the_study(url: str, tmp_path: Path) -
     assert str(first.relative_to(tmp_path)) in result.stderr
     assert first.name.startswith("a_1-") and second.name == "b.html"
     assert first.stat().st_size > 10_000
+    assert f"optuna-deepweeds study resume b --storage {url}<" in second.read_text()
 
 
 def test_every_study_has_a_file_of_its_own() -> None:
