@@ -39,6 +39,7 @@ class DensityRatioSampler(RandomSampler):
         super().__init__(seed)
         self._seed = seed
         self._codes: dict[int, tuple[Mapping[str, Any], np.ndarray]] = {}
+        self._names: list[str] = []
 
     def suggest_among(
         self, study: optuna.Study, trial: FrozenTrial, candidates: Sequence[Mapping[str, Any]]
@@ -51,7 +52,7 @@ class DensityRatioSampler(RandomSampler):
                 reports[tuple(other.params.items())] = other
         seen = list(reports.values())
         epochs = sorted((t.last_step or 0 for t in seen), reverse=True)
-        space = max((t.distributions for t in seen), key=len, default={})
+        space = {name: d for t in seen for name, d in t.distributions.items()}
         n_needed = len(space) + 3
         if len(seen) < n_needed or rng.random() < _RANDOM_SHARE:
             return int(rng.integers(len(candidates)))
@@ -73,6 +74,8 @@ class DensityRatioSampler(RandomSampler):
 
     def _encoded(self, rows: Sequence[Mapping[str, Any]], space: Mapping[str, Any]) -> np.ndarray:
         """(m, d) codes; a table offers the same rows again and again."""
+        if self._names != list(space):  # One more, which few configurations have.
+            self._names, self._codes = list(space), {}
         if new := [row for row in rows if id(row) not in self._codes]:
             codes = unit_cube(new, space)
             self._codes |= {id(row): (row, x) for row, x in zip(new, codes, strict=True)}

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from numpy.typing import ArrayLike
 from optuna.pruners import BasePruner
 
 from optuna_deepweeds.errors import InvalidInputError
@@ -43,7 +41,6 @@ def make_pruner(
     *,
     max_resource: int,
     min_resource: int = 1,
-    prior_curves: Sequence[ArrayLike] | None = None,
     thaw: bool = False,
     **options: Any,
 ) -> BasePruner:
@@ -53,7 +50,7 @@ def make_pruner(
         name: one of `PRUNERS`.
         max_resource: step of a full training's last report.
         min_resource: first step at which a trial may be stopped.
-        prior_curves, thaw: for `dora` alone; see `DoraPruner`.
+        thaw: for `dora` alone; see `DoraPruner`.
         options: further arguments of the pruner's class; they win over our settings.
 
     Raises:
@@ -65,7 +62,7 @@ def make_pruner(
         "asha": {"min_resource": min_resource, "reduction_factor": 3},
         "hyperband": resources,
         "median": {"n_warmup_steps": min_resource},
-        "dora": {**resources, "prior_curves": prior_curves, "thaw": thaw},
+        "dora": {**resources, "thaw": thaw},
     }
     try:
         pruner: BasePruner = pkgutil.resolve_name(PRUNERS[name][0])(

@@ -5,21 +5,15 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-from numpy.typing import ArrayLike
 from optuna.pruners import BasePruner
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from optuna_deepweeds.attributes import ANTICIPATION
 from optuna_deepweeds.errors import InvalidInputError
-from optuna_deepweeds.pruners.forecast import (
-    as_curves,
-    forecast_final,
-    gain_prior,
-    gains_of_leaders,
-)
+from optuna_deepweeds.pruners.forecast import forecast_final
 from optuna_deepweeds.pruners.history import Histories, History
 from optuna_deepweeds.pruners.rungs import rung_steps
 from optuna_deepweeds.schema import require, require_whole
@@ -75,10 +69,6 @@ class DoraPruner(BasePruner):
         max_resource: the step of a full training's last report.
         min_resource: the first rung.
         reduction_factor: ratio of neighbouring rungs.
-        prior_curves: curves of the same task in the study's own units and direction, each the
-            values of consecutive steps from the first one on. They inform the forecast before
-            any trial has finished, and fade as trials do. Curves shorter than `max_resource`
-            are left out.
         thaw: pause trials instead of stopping them, to be continued later by a loop that calls
             `next_continuation`.
         is_continuable: tells whether a paused trial's checkpoint still exists.
@@ -93,7 +83,6 @@ class DoraPruner(BasePruner):
         max_resource: int,
         min_resource: int = 1,
         reduction_factor: int = 3,
-        prior_curves: Sequence[ArrayLike] | None = None,
         thaw: bool = False,
         is_continuable: Callable[[FrozenTrial], bool] | None = None,
     ) -> None:
@@ -111,7 +100,6 @@ class DoraPruner(BasePruner):
         self._rungs = rung_steps(min_resource, max_resource, reduction_factor)
         self._thaw = thaw
         self._is_continuable = is_continuable
-        self._priors = as_curves(() if prior_curves is None else prior_curves, max_resource)
         self._histories = Histories([*self._rungs, max_resource])
         # A loop that continues trials shows by asking, or by telling what can be continued.
         self._is_asked = is_continuable is not None
@@ -261,8 +249,7 @@ class DoraPruner(BasePruner):
         """The final value expected of a trial and its interval, in the study's own direction."""
         sign, curve = history.sign, history.curve(trial)
         step = max(curve)
-        prior = gain_prior(gains_of_leaders(sign * self._priors, step))
-        forecast = forecast_final(curve[step], history.gains_after(step), prior)
+        forecast = forecast_final(curve[step], history.gains_after(step))
         best = history.best_final()
         incumbent = None if best is None else sign * best
         if forecast is None:

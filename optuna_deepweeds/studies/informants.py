@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from optuna_deepweeds import attributes
 from optuna_deepweeds.errors import InvalidInputError
@@ -51,18 +51,6 @@ def refuse_companion(study: optuna.Study) -> None:
                 f"{study.study_name!r} holds the priors of study {other.study_name!r} and goes "
                 "with it."
             )
-
-
-def full_curves(source: optuna.Study, study: optuna.Study) -> list[list[float]]:
-    """Learning curves of `source` from the first epoch on, an epoch an entry, in the direction of
-    `study`."""
-    factor = sign(source.direction) * sign(study.direction)
-    curves = []
-    for trial in source.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-        steps = sorted(trial.intermediate_values)
-        if len(steps) > 1 and steps == list(range(1, len(steps) + 1)):
-            curves.append([factor * trial.intermediate_values[step] for step in steps])
-    return curves
 
 
 def source(study: optuna.Study) -> PriorSource:

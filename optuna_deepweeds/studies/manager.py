@@ -230,11 +230,8 @@ def equip(study: optuna.Study) -> optuna.Study:
     priors = informants.companion(study)
     related = [load_plain(name, study._storage) for name in spec.sources]
     options: dict[str, Any] = {}
-    if spec.pruner == "dora":
-        options["prior_curves"] = informants.full_curves(priors, study) if priors else []
-        if spec.thaw:
-            folder = study_checkpoints(study)
-            options["is_continuable"] = folder.exists
+    if spec.pruner == "dora" and spec.thaw:
+        options["is_continuable"] = study_checkpoints(study).exists
     pruner = make_pruner(spec.pruner, max_resource=spec.epochs, thaw=spec.thaw, **options)
     sources = [informants.source(study) for study in related]
     if priors is not None:

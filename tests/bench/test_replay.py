@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -222,6 +223,15 @@ def test_a_density_ratio_finds_the_good_rows_and_depends_on_its_seed_alone() -> 
     assert first == started(0) != started(1)
     assert len(set(first)) == len(first) > 40
     assert np.mean([final for final, _ in first[10:50]]) > 0.6
+
+
+def test_a_density_ratio_meets_parameters_that_few_rows_have() -> None:
+    curves = _curves()
+    rows = [r if r["final"] > 0.9 else {"final": r["final"]} for r in curves.params]
+    sampler = make_bench_sampler("bohb", seed=0)
+    table = replace(curves, params=tuple(rows))
+    _, study = replay(table, "promotion-3", max_epochs=20 * T, sampler=sampler)
+    assert {len(t.params) for t in study.trials} == {1, 2} and len(study.trials) > 40
 
 
 def test_a_sampler_that_can_score_rows_is_given_the_free_ones() -> None:

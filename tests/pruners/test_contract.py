@@ -9,20 +9,16 @@ import optuna
 import pytest
 
 from optuna_deepweeds.pruners import DoraPruner, make_pruner
-from tests.pruners.contract import MAX_RESOURCE, Make, PrunerTestCase, random_curves
-
-CURVES = random_curves(10, seed=5) - 0.5
+from tests.pruners.contract import MAX_RESOURCE, Make, PrunerTestCase
 
 
 class TestDora(PrunerTestCase):
     @pytest.fixture(
         params=[
             {},
-            # Symmetric around zero, so that mirrored studies may share them.
-            {"prior_curves": [*CURVES, *(-CURVES)]},
             {"min_resource": 2, "reduction_factor": 2},
         ],
-        ids=["plain", "prior curves", "fine rungs"],
+        ids=["plain", "fine rungs"],
     )
     def make(self, request: pytest.FixtureRequest) -> Make:
         options: dict[str, Any] = request.param

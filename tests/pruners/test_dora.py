@@ -162,13 +162,6 @@ def test_trial_run_again_replaces_its_first_attempt() -> None:
     assert not started(study, 0.1).should_prune()
 
 
-def test_prior_curves_are_foreseen_by_from_the_first_trial_on() -> None:
-    study = dora_study(prior_curves=random_curves(30))
-    assert not any(run_trial(study, line(0.0, 0.1, 9)))
-    attribute = foreseen(study.trials[0])
-    assert attribute["low"] < attribute["expected"] < attribute["high"]
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

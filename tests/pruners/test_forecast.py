@@ -8,22 +8,14 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 from scipy import stats
 
-from optuna_deepweeds.errors import InvalidInputError
-from optuna_deepweeds.pruners.forecast import (
-    Forecast,
-    GainPrior,
-    as_curves,
-    forecast_final,
-    gain_prior,
-    gains_of_leaders,
-)
+from optuna_deepweeds.pruners.forecast import Forecast, forecast_final
 from optuna_deepweeds.pruners.history import foresee
 
 GAINS = np.array([0.1, 0.2, 0.15, 0.3])
 
 
-def foreseen(value: float, gains: np.ndarray, prior: GainPrior | None = None) -> Forecast:
-    forecast = forecast_final(value, gains, prior)
+def foreseen(value: float, gains: np.ndarray) -> Forecast:
+    forecast = forecast_final(value, gains)
     assert forecast is not None
     return forecast
 
@@ -46,49 +38,6 @@ def test_upper_end_is_exceeded_as_rarely_as_promised() -> None:
 @pytest.mark.parametrize("gains", [[], [0.1], [0.1, 0.2], [0.1, 0.2, np.nan], [np.inf] * 5])
 def test_fewer_than_three_finite_gains_foresee_nothing(gains: list[float]) -> None:
     assert forecast_final(0.5, np.array(gains)) is None
-
-
-def test_prior_of_k_gains_equals_k_real_gains_of_that_mean_and_spread() -> None:
-    earlier = np.array([0.05, 0.1, 0.3, 0.2])
-    prior = GainPrior(earlier.mean(), earlier.std(ddof=1), worth=len(earlier))
-    with_prior = foreseen(0.5, GAINS, prior)
-    pooled = foreseen(0.5, np.concatenate([earlier, GAINS]))
-    assert with_prior.expected == pytest.approx(pooled.expected)
-    assert with_prior.high == pytest.approx(pooled.high)
-
-
-def test_prior_speaks_alone_and_fades() -> None:
-    prior = gain_prior(np.full(100, 0.5) + np.linspace(-0.01, 0.01, 100))
-    assert foreseen(0.0, np.empty(0), prior).expected == pytest.approx(0.5)
-    own = np.resize([0.09, 0.11], 60)
-    assert foreseen(0.0, own, prior).expected == pytest.approx(0.1, abs=0.03)
-
-
-def test_prior_that_contradicts_the_gains_widens_the_interval() -> None:
-    agreeing, contradicting = (
-        foreseen(0.0, GAINS, GainPrior(mean, 0.05, 4)) for mean in (GAINS.mean(), -1.0)
-    )
-    assert contradicting.high - contradicting.low > agreeing.high - agreeing.low
-
-
-def test_short_and_broken_prior_curves_are_left_out() -> None:
-    curves = as_curves([[1, 2, 3], [1, 2], [1, np.nan, 3], [4, 5, 6, 7]], 3)
-    assert curves.tolist() == [[1, 2, 3], [4, 5, 6]]
-
-
-@pytest.mark.parametrize("curve", [["a", "b"], [[1, 2], [3, 4]], 3.0])
-def test_prior_curve_that_is_no_curve_is_refused(curve: object) -> None:
-    with pytest.raises(InvalidInputError, match="prior_curves.*but 1 is"):
-        as_curves([[1, 2, 3], curve], 3)  # type: ignore[list-item]
-
-
-def test_gains_are_those_of_the_leading_third() -> None:
-    curves = np.array([[i, 2.0 * i] for i in range(9)])
-    assert sorted(gains_of_leaders(curves, 1)) == [6, 7, 8]
-
-
-def test_without_prior_curves_nothing_is_expected() -> None:
-    assert gain_prior(gains_of_leaders(as_curves((), 3), 1)) is None
 
 
 @pytest.mark.parametrize("direction", [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE])

@@ -177,12 +177,3 @@ def test_stopped_trials_of_another_task_inform_with_what_was_foreseen(bench: Ben
     source = informants.source(old)
     assert list(source.values) == [-1.0, -3.0, -2.0]
     assert [params["x"] for params in source.params] == pytest.approx([0.0, 0.1, 0.4])
-
-
-def test_curves_are_read_in_the_direction_of_the_study_that_they_inform(bench: Bench) -> None:
-    old = optuna.create_study(storage=open_storage(bench.url), direction="minimize")
-    curve = {1: 40.0, 2: 30.0, 3: 20.0}
-    old.add_trial(optuna.create_trial(value=20.0, intermediate_values=curve))
-    study = bench.study("new", pruner="dora", epochs=3)
-    assert informants.full_curves(old, study) == [[-40.0, -30.0, -20.0]]
-    assert informants.full_curves(old, old) == [[40.0, 30.0, 20.0]]
