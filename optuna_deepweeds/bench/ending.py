@@ -109,7 +109,8 @@ def summarise(runs: Sequence[Run]) -> list[dict[str, Any]]:
     Of `studies` it tells, in the mean and its standard error, the points `lost` (hundredths of
     the objective), those lost had all ended at the same share of their budget in the mean
     (`blind`), and the share `spent`; and how many `lost_little`, at most `MOST_LOST` points,
-    `spent_half` at most, or did both. Means of a group are over its tasks.
+    `spent_half` at most, or did both. Knowing the future, `could` do both. Means of a group are
+    over its tasks.
     """
     methods: dict[tuple[str, str], list[Run]] = defaultdict(list)
     for run in runs:
@@ -128,9 +129,12 @@ def _of_method(runs: Sequence[Run]) -> Iterator[dict[str, Any]]:
     share = np.mean(spent)
     blind = [int(np.argmax(np.array(cost) >= share * cost[-1])) for cost in costs]
     groups: dict[str, dict[str, list[list[float]]]] = defaultdict(lambda: defaultdict(list))
-    for run, *ends, at in zip(runs, flat, blind, spent, strict=True):
+    for run, cost, *ends, at in zip(runs, costs, flat, blind, spent, strict=True):
         values = [value for _, value in run.results["ended"]]
-        result = [*(100 * (values[-1] - values[n]) for n in ends), at]
+        by_half = [v for v, c in zip(values, cost, strict=True) if c <= 0.5 * cost[-1]]
+        ended = [*(values[n] for n in ends), max(by_half)]
+        lost, lost_blind, least = (100 * (values[-1] - value) for value in ended)
+        result = [lost, lost_blind, at, least]
         for group in ("all", group_of(family_of(run.sources[0])), run.case["task"]):
             groups[group][run.case["task"]].append(result)
     for group, tasks in groups.items():
@@ -138,11 +142,11 @@ def _of_method(runs: Sequence[Run]) -> Iterator[dict[str, Any]]:
         units = np.array([np.mean(results, axis=0) for results in tasks.values()])
         units = every if len(units) == 1 else units
         record: dict[str, Any] = {"group": group, "studies": len(every)}
-        for name, column in zip(("lost", "blind", "spent"), units.T, strict=True):
+        for name, column in zip(("lost", "blind", "spent"), units.T, strict=False):
             error = float(column.std(ddof=1) / len(column) ** 0.5) if len(column) > 1 else None
             record |= {name: float(column.mean()), f"{name}_se": error}
-        is_good = every[:, [0, 2]] <= [MOST_LOST + 1e-9, 0.5]
-        good = {"lost_little": is_good[:, 0], "spent_half": is_good[:, 1], "both": is_good.all(1)}
+        little, _, half, could = (every <= [MOST_LOST + 1e-9, 0, 0.5, MOST_LOST + 1e-9]).T
+        good = {"lost_little": little, "spent_half": half, "both": little & half, "could": could}
         yield record | {name: float(column.mean()) for name, column in good.items()}
 
 
