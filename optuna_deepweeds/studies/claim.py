@@ -113,21 +113,32 @@ def claim(
     )
     if not isinstance(decision, Start):
         return decision
-    # What runs again goes first, as if nothing had been.
-    queued = min(closing or waiting, key=lambda t: (root(t), t.number), default=None)
     allowance = decision.allowance
+    is_rest = decision.is_last and not allowance.must_finish
+
+    def can_end(trial: FrozenTrial) -> bool:
+        """Whether the end of the study does not cut off a trial that has begun, maybe ahead."""
+        if not is_rest or allowance.epochs is None or trial.last_step is None:
+            return True
+        return trial.last_step + allowance.epochs >= spec.epochs
+
+    # What runs again goes first, as if nothing had been.
+    waiting = closing or [t for t in waiting if can_end(t)]
+    queued = min(waiting, key=lambda t: (root(t), t.number), default=None)
     if isinstance(decision, Continue) and not closing:
         stopped = _stopped(study, is_closing=isinstance(decision, Close))
         begun = [t for t in waiting if t.intermediate_values]
         leading = max(begun, key=partial(_last_value, study), default=None)
         if leading and (not stopped or _last_value(study, leading) > _last_value(study, stopped)):
             queued = leading
-        elif stopped is not None:
+        elif stopped is not None and can_end(stopped):
             queued = study._storage.get_trial(resume.continue_trial(study, stopped))
         elif is_flat and state.complete:
             return Ending.FLAT
         elif state.complete:  # Of those that are ahead none can be continued any more.
             allowance = replace(allowance, must_finish=False)
+    if is_rest and (queued is None or not queued.intermediate_values):
+        allowance = replace(allowance, is_rest=True)
     made = _begin(study, spec, space, queued, allowance, is_last=decision.is_last)
     if isinstance(made, Claim) and queued is not None:
         return replace(made, is_unjudged=_is_unjudged(queued, trials))

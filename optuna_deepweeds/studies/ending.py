@@ -14,6 +14,8 @@ A study that may continue stopped trials ends with its best network trained to t
 trial, or its last epochs or minutes, go on with a stopped trial that is ahead of all that were
 trained to the end (`Close`). For that, the epochs of one whole training are kept back. The last
 trial and the last epochs begin when no other trial runs, since one that runs may still stop ahead.
+What the closing trial leaves of them goes to trials that they carry to their ends, else to new
+ones for a step each: one cut off on its way might be ahead, and nobody would have its end.
 Trials that wait come before a study's close, unless its epochs are short.
 
 A study may also end as flat, long before a limit, once the rest of its budget promises little

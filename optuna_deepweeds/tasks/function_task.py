@@ -124,8 +124,8 @@ class _OwnedTrial(optuna.Trial):
         self._run.note(float(value), step + self._shift)
 
     def should_prune(self) -> bool:
-        """As Optuna's, but for a trial that must finish."""
-        return super().should_prune() and not self._run.allowance.must_finish
+        """As Optuna's, but for a trial that must finish, or is cut off soon."""
+        return self._run.is_stopped()
 
     def _suggest(self, name: str, distribution: BaseDistribution) -> Any:
         # The space has been suggested before the call: what it holds decides.

@@ -56,11 +56,15 @@ class Allowance:
         epochs: Further steps; None for as many as there are.
         seconds: Further seconds, which may also end within a step; None without a limit.
         must_finish: Train to the last step whatever the pruner says.
+        is_rest: They are the last of the study's, and nothing is ahead of what was trained to the
+            end: where they do not suffice for that, the trial pauses after its next step. Else it
+            might be cut off ahead.
     """
 
     epochs: int | None = None
     seconds: float | None = None
     must_finish: bool = False
+    is_rest: bool = False
 
 
 class Run:
@@ -148,7 +152,7 @@ class Run:
         if step >= self.epochs:
             self._save(step, save)
         # A step that is trained again, after a damaged checkpoint, was judged before.
-        elif is_new and self._is_stopped():
+        elif is_new and self.is_stopped():
             self._save(step, save)
             raise optuna.TrialPruned
         elif self._must_stop() or self._left <= 0:
@@ -171,7 +175,7 @@ class Run:
             self._trial.set_user_attr(attributes.CHECKPOINT, last)
         if last >= self.epochs:
             return
-        if is_new and self._is_stopped():
+        if is_new and self.is_stopped():
             raise optuna.TrialPruned
         if self._left <= 0:
             raise TrialInterrupted
@@ -195,9 +199,13 @@ class Run:
         """
         return self._must_stop() and not self._is_unsaved
 
-    def _is_stopped(self) -> bool:
+    def is_stopped(self) -> bool:
+        """Whether the trial ends at its last report, by the pruner or since it is cut off soon."""
         # Asked in any case: the pruner also notes what it foresees.
-        return self._trial.should_prune() and not self.allowance.must_finish
+        is_pruned = self._trial.should_prune()
+        step = max(self.reported, default=self.epochs)
+        falls_short = self.allowance.is_rest and step + self._left < self.epochs
+        return (is_pruned or falls_short) and not self.allowance.must_finish
 
     def _must_stop(self) -> bool:
         return self._asked_to_stop() or time.monotonic() > self._ends_at

@@ -512,3 +512,21 @@ def _dead_identity() -> str:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return done.stdout.strip()
+
+
+@pytest.mark.parametrize("epochs", [12, 18, 20, 23])
+def test_the_rest_of_a_study_cuts_no_network_off_that_is_ahead(bench: Bench, epochs: int) -> None:
+    """Each new network is better than those before, but only at the same epoch."""
+
+    def train(trial: optuna.Trial, run: Run) -> float:
+        value, end = 0.0, 0.5 + 0.02 * trial.user_attrs.get(attributes.ROOT, trial.number)
+        for epoch in range(1 + max(run.reported, default=0), run.epochs + 1):
+            value = end * (1 - 0.5**epoch)
+            run.report(value, epoch, save=lambda path: path.touch())
+        return value
+
+    study = bench.study(trials=None, epochs=9, pruner="dora", thaw=True)
+    manager.set_budget(study, Budget(epochs=epochs))
+    ending, recorder = bench.work(study, train=train)
+    assert (ending, len(recorder.epochs)) == (Ending.EPOCHS, epochs)
+    assert not is_best_unfinished(study.get_trials(), study.direction)
