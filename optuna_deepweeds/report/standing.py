@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import optuna
@@ -26,6 +27,7 @@ def state_of(trial: FrozenTrial) -> str:
     return STATES["INTERRUPTED" if trials.was_interrupted(trial) else trial.state.name]
 
 
+@cache  # A page has it ten thousand times.
 def command(verb: str, study: str, storage: str | None = None) -> str:
     """The command of a study such as "resume", in a storage that is not the default one."""
     words = ["optuna-deepweeds", "study", verb, study]
