@@ -142,7 +142,7 @@ def _of_method(runs: Sequence[Run]) -> Iterator[dict[str, Any]]:
         units = np.array([np.mean(results, axis=0) for results in tasks.values()])
         units = every if len(units) == 1 else units
         record: dict[str, Any] = {"group": group, "studies": len(every)}
-        for name, column in zip(("lost", "blind", "spent"), units.T, strict=False):
+        for name, column in zip(("lost", "blind", "spent"), units.T[:3], strict=True):
             error = float(column.std(ddof=1) / len(column) ** 0.5) if len(column) > 1 else None
             record |= {name: float(column.mean()), f"{name}_se": error}
         little, _, half, could = (every <= [MOST_LOST + 1e-9, 0, 0.5, MOST_LOST + 1e-9]).T

@@ -113,8 +113,8 @@ def claim(
     )
     if not isinstance(decision, Start):
         return decision
-    allowance = decision.allowance
-    is_rest = decision.is_last and not allowance.must_finish
+    is_rest = decision.is_last and not decision.allowance.must_finish
+    allowance = replace(decision.allowance, is_rest=is_rest)
 
     def can_end(trial: FrozenTrial) -> bool:
         """Whether the end of the study does not cut off a trial that has begun, maybe ahead."""
@@ -137,8 +137,6 @@ def claim(
             return Ending.FLAT
         elif state.complete:  # Of those that are ahead none can be continued any more.
             allowance = replace(allowance, must_finish=False)
-    if is_rest and (queued is None or not queued.intermediate_values):
-        allowance = replace(allowance, is_rest=True)
     made = _begin(study, spec, space, queued, allowance, is_last=decision.is_last)
     if isinstance(made, Claim) and queued is not None:
         return replace(made, is_unjudged=_is_unjudged(queued, trials))
