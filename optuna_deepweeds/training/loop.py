@@ -73,8 +73,8 @@ def train(
 ) -> TrainedNetwork:
     """Train the network that `config` describes and return it with its learning curve.
 
-    On the CPU the curve is a function of the arguments (and of the number of threads), resumed
-    or not. No global generator is touched.
+    On the CPU the curve is a function of the arguments (and of the kind of processor and the
+    number of threads), resumed or not. No global generator is touched.
 
     Args:
         config: A configuration of the `course` or `modern` space, see `settings.py`.

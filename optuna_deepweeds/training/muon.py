@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from optuna_deepweeds.training.runtime import has_bfloat16
+
 _COEFFICIENTS = 3.4445, -4.7750, 2.0315
 _N_ITERATIONS = 5
 _ADAM_RMS = 0.2
@@ -117,12 +119,12 @@ class Muon(torch.optim.Optimizer):
 def orthogonal(matrices: Tensor) -> Tensor:
     """(k, m, n) matrices with about the singular vectors of `matrices`, singular values near 1.
 
-    On CUDA in bfloat16, which suffices; else in their own precision.
+    In bfloat16, which suffices, where that is faster; else in their own precision.
 
     Source: the quintic Newton-Schulz iteration of Jordan et al. 2024.
     """
     a, b, c = _COEFFICIENTS
-    X = matrices.bfloat16() if matrices.is_cuda else matrices
+    X = matrices.bfloat16() if has_bfloat16(matrices.device) else matrices
     is_tall = X.shape[1] > X.shape[2]
     if is_tall:
         X = X.mT

@@ -45,6 +45,11 @@ def choose_device(name: str | None) -> torch.device:
     return device
 
 
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether `device` multiplies numbers of 16 bits faster than those of 32."""
+    return device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
+
+
 @contextmanager
 def backend(device: torch.device, *, deterministic: bool) -> Iterator[None]:
     """Set torch's global flags, and CUDA's current device, for a run and restore them."""

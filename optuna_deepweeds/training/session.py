@@ -13,6 +13,7 @@ from torch.nn import functional
 from optuna_deepweeds.datasets.dataset import Dataset
 from optuna_deepweeds.errors import TrainingInterrupted
 from optuna_deepweeds.schema import require
+from optuna_deepweeds.training import runtime
 from optuna_deepweeds.training.augment import Batches, mean_and_std
 from optuna_deepweeds.training.fused_norm import fuse
 from optuna_deepweeds.training.graph import CapturedStep, capture
@@ -191,7 +192,7 @@ class Session:
         return torch.autocast(
             self._device.type,
             dtype=torch.bfloat16,
-            enabled=self._device.type == "cuda",
+            enabled=runtime.has_bfloat16(self._device),
             cache_enabled=False,
         )
 
