@@ -15,23 +15,21 @@ from optuna_deepweeds.spaces.search_space import Condition, Parameter, SearchSpa
 def _space(
     name: str,
     *,
-    stem_stride: int,
     stages: tuple[int, int],
     blocks: int,
     width: tuple[int, int],
-    factor: float,
     batch: tuple[int, int],
     rate: tuple[float, float],
 ) -> SearchSpace:
-    """The space with at least that stride of the stem, and networks within these limits."""
+    """The space of networks and trainings within these limits."""
     return SearchSpace(
         name=name,
         parameters=(
-            Parameter("stem_stride", IntDistribution(stem_stride, 2)),
+            Parameter("stem_stride", IntDistribution(1, 2)),
             Parameter("n_stages", IntDistribution(*stages)),
             Parameter("n_blocks", IntDistribution(0, blocks)),
             Parameter("width", IntDistribution(*width, log=True)),
-            Parameter("width_factor", FloatDistribution(1.0, factor)),
+            Parameter("width_factor", FloatDistribution(1.0, 2.0)),
             Parameter("dropout_rate", FloatDistribution(0.0, 0.5)),
             Parameter("batch_size", IntDistribution(*batch, log=True)),
             Parameter("optimizer", CategoricalDistribution(("adamw", "sgd", "muon"))),
@@ -57,23 +55,19 @@ def _space(
 
 MODERN = _space(
     "modern",
-    stem_stride=1,
     stages=(2, 4),
     blocks=2,
     width=(16, 96),
-    factor=2.0,
     batch=(16, 512),
     rate=(1e-4, 1.0),
 )
 
-# Networks that a processor trains in a few seconds an epoch; every point is a point of `modern`.
+# Networks that a processor trains in seconds an epoch; every point is a point of `modern`.
 MODERN_SMALL = _space(
     "modern-small",
-    stem_stride=2,
     stages=(2, 3),
     blocks=1,
     width=(16, 40),
-    factor=1.6,
     batch=(32, 256),
     rate=(5e-4, 0.2),
 )
