@@ -29,18 +29,23 @@ def shipped_priors(spec: StudySpec) -> list[PriorTrial]:
 
 
 def add_shipped(study: optuna.Study, priors: Sequence[PriorTrial]) -> ImportSummary:
-    """Import `shipped_priors`; the study begins with those that together did best on all their
-    tasks."""
-    choose = partial(_together_best, SPACES[manager.study_spec(study).space])
+    """Import `shipped_priors`; the study begins with the best of its own data set, where there
+    are some, else with those that together did best on all their tasks."""
+    spec = manager.study_spec(study)
+    choose = partial(_together_best, SPACES[spec.space], spec.dataset)
     return manager.add_priors(study, priors, enqueue_best=PORTFOLIO_SIZE, choose=choose)
 
 
-def _together_best(space: SearchSpace, rows: Mapping[str, PriorTrial], n: int) -> list[str]:
-    """Keys of the `n` rows whose configurations together serve all their sources best."""
+def _together_best(
+    space: SearchSpace, dataset: str, rows: Mapping[str, PriorTrial], n: int
+) -> list[str]:
+    """Keys of the `n` rows whose configurations together serve all their sources best, those of
+    `dataset` where there are some."""
     from optuna_deepweeds.samplers import PriorSource, portfolio
 
     by_source: dict[str, list[PriorTrial]] = defaultdict(list)
-    for row in rows.values():
+    own = [row for row in rows.values() if row.dataset == dataset]
+    for row in own or rows.values():
         by_source[row.source].append(row)
     sources = [
         PriorSource(name, [row.params for row in told], [-row.loss for row in told])
