@@ -131,8 +131,10 @@ def worths(curve: Mapping[int, float], steps: Iterable[int]) -> list[float]:
     return found
 
 
-def are_opposed(early: Sequence[float], late: Sequence[float]) -> bool:
-    """Whether eight trials or more stood in the opposite order at two steps, beyond chance.
+def are_opposed(
+    early: Sequence[float], late: Sequence[float], *, beyond_chance: bool = True
+) -> bool:
+    """Whether eight trials or more stood in the opposite order at two steps, `beyond_chance`.
 
     Spearman's correlation of n independent ranks is nearly normal with variance 1 / (n - 1). That
     only the best of an early step come to a later one draws it towards 0, not below it.
@@ -143,7 +145,8 @@ def are_opposed(early: Sequence[float], late: Sequence[float]) -> bool:
     if len(early) < _MIN_TO_OPPOSE:
         return False
     a, b = _centred_ranks(early), _centred_ranks(late)
-    bound = -_BEYOND_CHANCE * math.sqrt(float(a @ a) * float(b @ b))
+    errors = _BEYOND_CHANCE if beyond_chance else 0.0
+    bound = -errors * math.sqrt(float(a @ a) * float(b @ b))
     return float(a @ b) * math.sqrt(len(early) - 1) < bound
 
 

@@ -22,6 +22,7 @@ from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from optuna_deepweeds.attributes import ENQUEUED_PRIOR
 from optuna_deepweeds.bench.curves import Curves, unit_cube
 from optuna_deepweeds.studies.resume import continue_trial
 
@@ -97,6 +98,7 @@ class TableSampler(BaseSampler):
 
     def _chosen(self, study: optuna.Study, trial: FrozenTrial) -> int:
         if self._enqueued:
+            study._storage.set_trial_user_attr(trial._trial_id, ENQUEUED_PRIOR, "")
             return self._nearest(self._enqueued.pop(0))
         if self._inner is None:
             return self._next()

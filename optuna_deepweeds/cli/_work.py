@@ -119,6 +119,12 @@ def print_plan(
 def work(study: optuna.Study, task: Task, options: WorkerOptions) -> int:
     """Run a study's workers, say how it stands afterwards, and return the exit code."""
     publish(study, note_only=True)
+    misleading = getattr(study.pruner, "misleading", None)
+    if misleading is not None and (steps := misleading(study)):
+        info(
+            f"Pruning  no pause after epoch {steps[-1]} or before: of the better half of earlier "
+            "trials, those ahead there came to less"
+        )
     stop = StopFlag()
     code, ending = run_workers(study, task, options, stop)
     publish(study, task=task)

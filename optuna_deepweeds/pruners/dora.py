@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from optuna.pruners import BasePruner
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from optuna_deepweeds.attributes import ANTICIPATION
+from optuna_deepweeds.attributes import ANTICIPATION, ENQUEUED_PRIOR
 from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.pruners.forecast import forecast_final
 from optuna_deepweeds.pruners.history import Histories, History
@@ -45,7 +45,9 @@ class DoraPruner(BasePruner):
     sampler and rule notice where the order at first steps is not that of later ones.
 
     Rungs at which the trials that went on stood in the opposite order of the next rung are passed
-    by all (`rungs.Field.trusted`).
+    by all (`rungs.Field.trusted`), and so are those at which, in the better half of earlier
+    trainings of the same task, who was ahead came to less (`rungs.n_misleading`). Priors are
+    trained again for what they come to in the end: as long as nothing has finished, they go on.
 
     A trial whose report is not finite ranks last and is not continued. The rule forecasts
     nothing: measured, no forecast that decided was better than these ranks, curves of earlier
@@ -72,6 +74,7 @@ class DoraPruner(BasePruner):
         thaw: pause trials instead of stopping them, to be continued later by a loop that calls
             `next_continuation`.
         is_continuable: tells whether a paused trial's checkpoint still exists.
+        earlier: learning curves, value by step, of full trainings of the same task.
 
     Raises:
         InvalidInputError: A resource or the reduction factor is no whole number or out of range.
@@ -85,6 +88,7 @@ class DoraPruner(BasePruner):
         reduction_factor: int = 3,
         thaw: bool = False,
         is_continuable: Callable[[FrozenTrial], bool] | None = None,
+        earlier: Sequence[Mapping[int, float]] = (),
     ) -> None:
         require_whole("min_resource", min_resource, at_least=1)
         require_whole("max_resource", max_resource)
@@ -100,7 +104,7 @@ class DoraPruner(BasePruner):
         self._rungs = rung_steps(min_resource, max_resource, reduction_factor)
         self._thaw = thaw
         self._is_continuable = is_continuable
-        self._histories = Histories([*self._rungs, max_resource])
+        self._histories = Histories([*self._rungs, max_resource], earlier)
         # A loop that continues trials shows by asking, or by telling what can be continued.
         self._is_asked = is_continuable is not None
         self._has_warned = False
@@ -134,7 +138,9 @@ class DoraPruner(BasePruner):
         if not crossed or step >= self._max_resource:
             return False
         with self._histories.of(study) as history:
-            if self._thaw:
+            if ENQUEUED_PRIOR in trial.user_attrs and history.best_final() is None:
+                goes_on, decision, reason = True, "", ""
+            elif self._thaw:
                 chosen = self._choose(history, trial)
                 goes_on = chosen is not None and chosen.number == trial.number
                 decision, reason = "pause", f"others go first at step {crossed[-1]}"
@@ -164,6 +170,11 @@ class DoraPruner(BasePruner):
             return None
         with self._histories.of(study) as history:
             return self._choose(history, None, is_closing=is_closing)
+
+    def misleading(self, study: Study) -> list[int]:
+        """Return the rungs that all trials pass, since earlier trainings show them to mislead."""
+        with self._histories.of(study) as history:
+            return self._rungs[: history.field()[0].n_passed]
 
     def promising(self, study: Study, k: int = 50) -> list[int]:
         """Return the numbers of the `k` paused trials that are likeliest to be continued."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import threading
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
@@ -24,7 +24,9 @@ from optuna.trial import FrozenTrial, TrialState
 from optuna_deepweeds import trials
 from optuna_deepweeds.attributes import SUGGESTED
 from optuna_deepweeds.pruners.forecast import forecast_final
-from optuna_deepweeds.pruners.rungs import Field
+from optuna_deepweeds.pruners.rungs import Field, n_misleading
+
+Curve = Mapping[int, float]
 
 _OPTUNA_RETRIES = "retry_history"
 """System attribute in which Optuna's own retries name the earlier attempts."""
@@ -48,11 +50,17 @@ class History:
     Args:
         sign: turns the study's values into "larger is better".
         rungs: the rungs, and the resource of a full training.
+        earlier: curves of full trainings of the same task, in the study's own direction.
     """
 
-    def __init__(self, sign: float, rungs: Sequence[int]) -> None:
+    def __init__(self, sign: float, rungs: Sequence[int], earlier: Sequence[Curve] = ()) -> None:
         self.sign = sign
         self._rungs = rungs
+        known = [
+            trials.worths({s: sign * v for s, v in curve.items()}, rungs) for curve in earlier
+        ]
+        worth = np.array(known).reshape(len(known), len(rungs))
+        self._n_passed = n_misleading(worth[np.isfinite(worth).all(axis=1)])
         self._n_read = 0
         self._pending: list[int] = []  # numbers of trials that were unfinished when last read
         self._replaced: set[int] = set()
@@ -136,6 +144,7 @@ class History:
             is_paused=np.array([s.is_paused for s in all_of], dtype=bool),
             is_running=np.array([s.is_running for s in all_of], dtype=bool),
             is_probe=np.array([s.is_probe for s in all_of], dtype=bool),
+            n_passed=self._n_passed,
         )
         return found, [s.trial for s in all_of]
 
@@ -196,11 +205,12 @@ class Histories:
     """The histories that one pruner object has read, by storage and study.
 
     Args:
-        rungs: see `History`.
+        rungs, earlier: see `History`.
     """
 
-    def __init__(self, rungs: Sequence[int]) -> None:
+    def __init__(self, rungs: Sequence[int], earlier: Sequence[Curve] = ()) -> None:
         self._rungs = rungs
+        self._earlier = earlier
         self._known: WeakKeyDictionary[BaseStorage, dict[int, History]] = WeakKeyDictionary()
         self._lock = threading.RLock()
 
@@ -210,11 +220,15 @@ class Histories:
         with self._lock:
             of_storage = self._known.setdefault(study._storage, {})
             if study._study_id not in of_storage:
-                of_storage[study._study_id] = History(trials.sign(study.direction), self._rungs)
+                sign = trials.sign(study.direction)
+                of_storage[study._study_id] = History(sign, self._rungs, self._earlier)
             history = of_storage[study._study_id]
             # `Study.get_trials` would copy every trial.
             history.update(study._storage.get_all_trials(study._study_id, deepcopy=False))
             yield history
 
-    def __reduce__(self) -> tuple[type[Histories], tuple[Sequence[int]]]:
-        return Histories, (self._rungs,)  # a pruner sent to another process reads again
+    def __reduce__(self) -> tuple[type[Histories], tuple[Sequence[int], Sequence[Curve]]]:
+        return Histories, (
+            self._rungs,
+            self._earlier,
+        )  # a pruner sent to another process reads again

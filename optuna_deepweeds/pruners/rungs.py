@@ -52,6 +52,7 @@ class Field:
         is_paused: (m,) whether a trial waits to be continued.
         is_running: (m,) whether it is being trained.
         is_probe: (m,) whether its sampler asks to let it go on whatever its rank.
+        n_passed: How many rungs mislead, as `n_misleading` tells of earlier trials.
     """
 
     rungs: Sequence[int]
@@ -62,6 +63,7 @@ class Field:
     is_paused: NDArray[np.bool_]
     is_running: NDArray[np.bool_]
     is_probe: NDArray[np.bool_]
+    n_passed: int = 0
 
     def trusted(self) -> tuple[Field, list[int]]:
         """Return the field from the first rung on at which trials should be told apart.
@@ -73,12 +75,12 @@ class Field:
         Returns:
             The field, and those that paused before its first rung, the latest first.
         """
-        first = 0
+        first = self.n_passed
         for i in range(len(self.rungs) - 2):
             pairs = self.worth[self.reached > i, i : i + 2]
             pairs = pairs[~np.isnan(pairs).any(axis=1)]
             if are_opposed(pairs[:, 0].tolist(), pairs[:, 1].tolist()):
-                first = i + 1
+                first = max(first, i + 1)
         reached = np.maximum(self.reached - first, -1)
         before = np.flatnonzero(self.is_paused & (reached < 0))
         field = replace(
@@ -87,6 +89,7 @@ class Field:
             reached=reached,
             worth=self.worth[:, first:],
             is_paused=self.is_paused & (reached >= 0),
+            n_passed=0,
         )
         return field, sorted(before.tolist(), reverse=True)
 
@@ -161,6 +164,21 @@ class Field:
             if self.is_paused[trial] and self.reached[trial] == rung
         ]
         return [trial for _, _, trial in sorted(needed)]
+
+
+def n_misleading(worth: NDArray[np.float64]) -> int:
+    """Return how many rungs are no help to tell good trials apart, by trials trained to the end.
+
+    These are the rungs up to the last one at which those of the better half that were ahead came
+    to less: others are behind from the first step on, which says nothing about the best.
+
+    Args:
+        worth: (m, r) w of full trainings at each rung and at the end.
+    """
+    half = worth[np.argsort(-worth[:, -1], kind="stable")[: (len(worth) + 1) // 2]]
+    ends = half[:, -1].tolist()
+    opposed = [are_opposed(w.tolist(), ends, beyond_chance=False) for w in half.T[:-1]]
+    return max((i + 1 for i, is_opposed in enumerate(opposed) if is_opposed), default=0)
 
 
 def n_promoted(rung: int, share: float) -> int:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import optuna
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import StudyDirection
+from optuna.trial import TrialState
 
 from optuna_deepweeds import attributes
 from optuna_deepweeds.errors import InvalidInputError, SpecMismatchError
@@ -232,6 +233,9 @@ def equip(study: optuna.Study) -> optuna.Study:
     options: dict[str, Any] = {}
     if spec.pruner == "dora" and spec.thaw:
         options["is_continuable"] = study_checkpoints(study).exists
+    if spec.pruner == "dora" and priors is not None:
+        full = priors.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
+        options["earlier"] = [t.intermediate_values for t in full if t.intermediate_values]
     pruner = make_pruner(spec.pruner, max_resource=spec.epochs, thaw=spec.thaw, **options)
     sources = [informants.source(study) for study in related]
     if priors is not None:

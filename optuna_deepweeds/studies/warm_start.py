@@ -20,12 +20,12 @@ def shipped_priors(spec: StudySpec) -> list[PriorTrial]:
     """Those that are of use to a study: of images, in a space of the package, with a sampler that
     takes priors.
 
-    Without their curves: what networks gained on other images foretells no end on these.
+    Of other images without their curves, which say nothing about those on these.
     """
     if spec.kind != "images" or spec.space_data is not None or not takes_priors(spec.sampler):
         return []
     kept = manager.preview_priors(read_shipped(), spec, None).kept
-    return [replace(prior, curve={}) for prior in kept]
+    return [p if p.dataset == spec.dataset else replace(p, curve={}) for p in kept]
 
 
 def add_shipped(study: optuna.Study, priors: Sequence[PriorTrial]) -> ImportSummary:

@@ -11,7 +11,7 @@ import pytest
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from optuna_deepweeds.attributes import ANTICIPATION, INHERITED, ORIGIN, ROOT
+from optuna_deepweeds.attributes import ANTICIPATION, ENQUEUED_PRIOR, INHERITED, ORIGIN, ROOT
 from optuna_deepweeds.errors import InvalidInputError
 from optuna_deepweeds.pruners import DoraPruner
 from optuna_deepweeds.pruners.history import Histories
@@ -229,3 +229,24 @@ def test_trainings_of_one_step_leave_nothing_to_pause() -> None:
     assert not trial.should_prune()
     study.tell(trial, 0.5)
     assert next_one(study) is None and next_one(study, is_closing=True) is None
+
+
+@pytest.mark.parametrize("direction", ["maximize", "minimize"])
+@pytest.mark.parametrize("is_misled", [False, True])
+def test_a_rung_that_misled_earlier_trainings_is_passed(direction: str, is_misled: bool) -> None:
+    sign = 1 if direction == "maximize" else -1
+    ends = np.linspace(0.5, 0.9, 20)
+    firsts = 0.3 - 0.1 * ends if is_misled else 0.1 * ends
+    curves = zip(sign * firsts, sign * ends, strict=True)
+    earlier = [{1: first, 3: end, MAX_RESOURCE: end} for first, end in curves]
+    study, _ = thaw_study(sign * random_curves(3), 3, direction=direction, earlier=earlier)
+    assert study.pruner.misleading(study) == [1] * is_misled
+    assert [max(t.intermediate_values) for t in study.trials] == [3 if is_misled else 1] * 3
+
+
+def test_priors_are_trained_to_the_end_until_something_has_been() -> None:
+    study = new_study(DoraPruner(max_resource=MAX_RESOURCE, thaw=True))
+    for _ in range(2):
+        study.enqueue_trial({"x": 0.5}, user_attrs={ENQUEUED_PRIOR: "row"})
+    Workers(level([0.1, 0.2, 0.3]), study).run(3)
+    assert [max(t.intermediate_values) for t in study.trials] == [MAX_RESOURCE, 1, 1]
