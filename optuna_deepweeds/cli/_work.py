@@ -65,7 +65,7 @@ def load_images(spec: StudySpec, options: WorkerOptions) -> ImageTask:
             group_by=spec.group_by,
             fingerprint="" if options.accept_changes else spec.dataset_fingerprint,
             data_dir=options.data_dir,
-            training=options.training,
+            training={**options.training, "keep_best": spec.keep == "best"},
             progress=progress,
         )
 
@@ -96,6 +96,7 @@ def print_plan(
 
     if isinstance(task, ImageTask):
         what, most = "", f"{counted(spec.epochs, 'epoch')} a network; device {device}"
+        most = most.replace(";", ", its best kept;") if spec.keep == "best" else most
     else:
         what, most = describe(spec)
         what += "\n"

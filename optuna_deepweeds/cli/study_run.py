@@ -43,7 +43,7 @@ from optuna_deepweeds.report.standing import counted, standing_of
 from optuna_deepweeds.samplers import PORTFOLIO_SIZE, SAMPLERS
 from optuna_deepweeds.spaces import SPACES
 from optuna_deepweeds.studies.launch import check_engine
-from optuna_deepweeds.studies.spec import MAX_EPOCHS, MAX_SECONDS, Budget, StudySpec
+from optuna_deepweeds.studies.spec import KEEP, MAX_EPOCHS, MAX_SECONDS, Budget, StudySpec
 from optuna_deepweeds.tasks import FunctionTask, ImageTask, ScriptTask, Task
 
 if TYPE_CHECKING:
@@ -86,10 +86,14 @@ _TRIALS = 100
     help=f"One of {', '.join(PRUNERS)}.",
 )
 @click.option(
-    "--thaw/--no-thaw",
-    default=None,
+    "--thaw/--no-thaw", default=None,
     help="Whether stopped trials may be continued from their checkpoints; on for dora.",
-)
+)  # fmt: skip
+@click.option(
+    "--keep", type=click.Choice(KEEP), default="last",
+    help="Of images, which epoch's network and accuracy are a trial's; that of the best flatters, "
+    "and `study evaluate` trains to the last.  [default: last]",
+)  # fmt: skip
 @click.option("--seed", default=0, help="Seed of sampler and training.")
 @click.option(
     "--epochs", "--max-resource", "epochs",
@@ -138,6 +142,7 @@ def run(
     sampler: str,
     pruner: str,
     thaw: bool | None,
+    keep: str,
     seed: int,
     epochs: int | None,
     budget: Budget,
@@ -164,10 +169,10 @@ def run(
     if enqueue_best and not prior_files:
         raise InvalidInputError("--enqueue-best takes the best of --priors, but none are given.")
     is_own = own.kind != "images"
-    if is_own and (dataset != "auto" or fold or group_by or size != StudySpec.size):
-        raise click.UsageError(
-            f"--dataset, --fold, --size and --group-by are of images, not of --{own.kind}."
-        )
+    of_images = (dataset, fold, size, group_by, keep)
+    if is_own and of_images != ("auto", 0, StudySpec.size, "", "last"):
+        names = "--dataset, --fold, --size, --group-by and --keep"
+        raise click.UsageError(f"{names} are of images, not of --{own.kind}.")
     if own.kind == "script" and space == "auto":
         raise click.UsageError("--script needs --space, a file of the parameters that it gets.")
     default_space = "" if is_own else "course"
@@ -183,6 +188,7 @@ def run(
         seed=seed,
         epochs=MAX_EPOCHS if epochs is None else epochs,
         thaw=pruner == "dora" if thaw is None else thaw,
+        keep=keep,
         sources=sources,
     )
     priors = [prior for file in prior_files for prior in manager.read_source(file)]
@@ -382,6 +388,7 @@ def _default_name(spec: StudySpec) -> str:
     parts += [f"{spec.epochs}epochs"] if spec.epochs != default.epochs else []
     if spec.kind == "images" and spec.thaw != (spec.pruner == "dora"):
         parts.append("thaw" if spec.thaw else "nothaw")
+    parts += [f"keep{spec.keep}"] if spec.keep != default.keep else []
     parts += [f"from-{source}" for source in spec.sources]
     return "-".join(parts)
 

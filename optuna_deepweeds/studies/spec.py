@@ -17,6 +17,7 @@ from optuna_deepweeds.spaces import SPACES, SearchSpace
 from optuna_deepweeds.spaces.load import from_data
 
 KINDS = ("images", "objective", "script")
+KEEP = ("last", "best")
 MAX_EPOCHS = 20
 """Epochs a network may be trained for; the comparison with published results rests on it."""
 MAX_SECONDS = 6 * 3600.0
@@ -52,6 +53,8 @@ class StudySpec:
         metric: What a trial reports.
         kind: Of its task, one of `KINDS`.
         folder: What a task's relative files are relative to; "" for images.
+        keep: The epoch of a training whose network and validation accuracy are the trial's:
+            "last", or "best".
         space_data: The space as `spaces.load.to_data` writes it, unless `space` is a known name.
     """
 
@@ -72,6 +75,7 @@ class StudySpec:
     group_by: str = ""
     kind: str = "images"
     folder: str = ""
+    keep: str = "last"
     space_data: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
@@ -80,6 +84,7 @@ class StudySpec:
             choose("space", self.space, SPACES)
         choose("sampler", self.sampler, SAMPLERS)
         choose("pruner", self.pruner, PRUNERS)
+        choose("keep", self.keep, KEEP)
         choose("direction", self.direction, ("maximize", "minimize"))
         require(0 <= self.seed < 2**32, "0 <= seed < 2**32", seed=self.seed)
         require(0 <= self.fold <= 4, "0 <= fold <= 4", fold=self.fold)

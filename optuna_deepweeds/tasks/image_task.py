@@ -62,7 +62,7 @@ class ImageTask:
         return self.images.fingerprint
 
     def __call__(self, trial: optuna.Trial, run: Run) -> float:
-        """Train to the last epoch and return its validation accuracy.
+        """Train to the last epoch and return the validation accuracy of it, or of the best one.
 
         Goes on from the run's checkpoint where it exists.
 
@@ -86,7 +86,7 @@ class ImageTask:
         return float(network.valid_accuracy)
 
     def network(self, trial: FrozenTrial, checkpoint: Path) -> TrainedNetwork:
-        """The network of `trial` as it is after its last epoch.
+        """The network of `trial` as it was after its last epoch, or its best one.
 
         It is read from `checkpoint`; where that has been deleted, the network is trained again
         from the trial's own seed (on the CPU this gives the same network). One that was stopped

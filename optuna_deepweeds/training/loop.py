@@ -23,7 +23,7 @@ from optuna_deepweeds.errors import (
     UnusableCheckpointError,
 )
 from optuna_deepweeds.training import checkpoint, runtime
-from optuna_deepweeds.training.session import Session
+from optuna_deepweeds.training.session import Kept, Session
 from optuna_deepweeds.training.settings import read_settings
 from optuna_deepweeds.training.trained import TrainedNetwork
 
@@ -69,6 +69,7 @@ def train(
     resume_from: Path | None = None,
     deterministic: bool = False,
     train_on: str = "train",
+    keep_best: bool = False,
     should_stop: Callable[[], bool] | None = None,
 ) -> TrainedNetwork:
     """Train the network that `config` describes and return it with its learning curve.
@@ -87,6 +88,9 @@ def train(
         resume_from: A checkpoint of the same run, saved by `EpochReport.save`.
         deterministic: On CUDA, use only operations that give the same result every time.
         train_on: `train`, or `train+valid` for a final fit without validation.
+        keep_best: Return the network of the epoch of the best validation accuracy, the first of
+            equals, in place of the last one's. That accuracy flatters, having been chosen by.
+            Without validation it is the last one's in any case.
         should_stop: Asked before every step; true ends the run within its epoch.
 
     Raises:
@@ -108,6 +112,7 @@ def train(
         "seed": seed,
         "epochs": epochs,
         "train_on": train_on,
+        **({"keep_best": True} if keep_best and train_on == "train" else {}),
     }
     settings = read_settings(config)
     # Of any length: the first epochs are the same.
@@ -146,6 +151,8 @@ def _epochs(
     curve: list[float] = list(saved["curve"]) if saved else []
     losses: list[float] = list(saved["train_losses"]) if saved else []
     total_seconds = float(saved["train_seconds"]) if saved else 0.0
+    keeps_best = "keep_best" in identity
+    best: Kept | None = (saved or {}).get("best") if keeps_best else None
     for epoch in range(len(curve) + 1, identity["epochs"] + 1):
         start = time.perf_counter()
         train_loss, valid_accuracy = run.epoch(epoch, should_stop)
@@ -158,8 +165,11 @@ def _epochs(
         curve.append(valid_accuracy)
         losses.append(train_loss)
         total_seconds += seconds
+        if keeps_best and valid_accuracy > max(curve[:-1], default=-1.0):
+            weights = run.state()["network"]
+            best = epoch, {name: value.to("cpu", copy=True) for name, value in weights.items()}
 
-        def save(path: Path, seconds: float = total_seconds) -> None:
+        def save(path: Path, seconds: float = total_seconds, best: Any = best) -> None:
             content = {
                 "kind": _CHECKPOINT,
                 **identity,
@@ -167,12 +177,13 @@ def _epochs(
                 "train_losses": losses,
                 "train_seconds": seconds,
                 "state": run.state(),
+                **({"best": best} if best else {}),
             }
             checkpoint.write(content, path)
 
         if on_epoch is not None:
             on_epoch(EpochReport(epoch, valid_accuracy, train_loss, seconds, save))
-    return run.trained(tuple(curve), tuple(losses), total_seconds)
+    return run.trained(tuple(curve), tuple(losses), total_seconds, best)
 
 
 def _read_checkpoint(path: Path, identity: Mapping[str, Any], is_open: bool) -> dict[str, Any]:

@@ -31,6 +31,8 @@ from optuna_deepweeds.training.trained import (
 _TENSOR_CORE_MULTIPLE = 8
 # Full steps an epoch below which capturing costs more than it saves.
 _CAPTURE_FROM = 8
+Kept = tuple[int, Mapping[str, Tensor]]
+"""An epoch, and the weights and statistics of the network after it."""
 # Streams of one seed; a stream is never used for two purposes.
 _INITIAL, _DEVICE = 0, 1
 
@@ -235,11 +237,17 @@ class Session:
             group["lr"] = self._rate  # loading put a copy there, which no table reaches
 
     def trained(
-        self, curve: tuple[float, ...], losses: tuple[float, ...], seconds: float
+        self,
+        curve: tuple[float, ...],
+        losses: tuple[float, ...],
+        seconds: float,
+        best: Kept | None = None,
     ) -> TrainedNetwork:
-        """The network as it would be used, moved to the CPU."""
+        """The network as it would be used, moved to the CPU: as it is, or as it was after the
+        epoch that `best` names, with the weights there."""
         network = self._new_network(self.config)
-        network.load_state_dict(self._padding.cut(self._network.state_dict()))
+        epoch, weights = best or (len(curve), self._padding.cut(self._network.state_dict()))
+        network.load_state_dict(weights)
         return TrainedNetwork(
             network=network.to(memory_format=torch.channels_last).eval(),
             config=self.config,
@@ -250,6 +258,7 @@ class Session:
             dataset=self._data.name,
             fingerprint=self._data.fingerprint,
             seed=self._seed,
+            epoch=epoch,
             curve=curve,
             train_losses=losses,
             train_seconds=seconds,

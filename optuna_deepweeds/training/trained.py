@@ -73,6 +73,7 @@ class TrainedNetwork:
         fingerprint: Digest of the data set.
         seed: Seed of the run.
         image_size: Sides of the images that it sees, in pixels.
+        epoch: After which the network was so, from 1.
         curve: Validation accuracy after each epoch; NaN where validation images were trained on.
         train_losses: Mean training loss of each epoch.
         train_seconds: Time of all epochs, validation included.
@@ -87,14 +88,15 @@ class TrainedNetwork:
     fingerprint: str
     seed: int
     image_size: int = 32
+    epoch: int
     curve: tuple[float, ...]
     train_losses: tuple[float, ...]
     train_seconds: float
 
     @property
     def valid_accuracy(self) -> float:
-        """Validation accuracy after the last epoch: of the network that this object holds."""
-        return self.curve[-1]
+        """Validation accuracy after `epoch`: of the network that this object holds."""
+        return self.curve[self.epoch - 1]
 
     def predict_proba(
         self, images: NDArray[np.uint8], *, device: str | None = "cpu"
@@ -173,6 +175,7 @@ class TrainedNetwork:
         return cls(
             network=network.to(memory_format=torch.channels_last).eval(),
             image_size=size,
+            epoch=content.get("epoch", len(lists["curve"])),  # Likewise.
             **lists,
             **{name: content[name] for name in names},
         )

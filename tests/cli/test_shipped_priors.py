@@ -10,8 +10,9 @@ from optuna_deepweeds.priors import SHIPPED, n_imported, read_shipped
 from optuna_deepweeds.spaces import COURSE
 from optuna_deepweeds.spaces.load import to_data
 from optuna_deepweeds.studies import informants, manager
-from optuna_deepweeds.studies.spec import StudySpec
-from optuna_deepweeds.studies.warm_start import shipped_priors
+from optuna_deepweeds.studies.spec import Budget, StudySpec
+from optuna_deepweeds.studies.storage import open_storage
+from optuna_deepweeds.studies.warm_start import add_shipped, shipped_priors
 from tests.cli.conftest import Command
 
 RUN = ("study", "run", "mine", "--dataset", "demo", "--space", "course")
@@ -34,6 +35,22 @@ def test_a_new_study_trains_some_first_and_learns_from_all(command: Command) -> 
     again = command(*RUN, *limits, "2")
     assert "shipped" not in again.err
     assert len(manager.find("mine", None).trials) == 4 and len(companion.trials) == n
+
+
+def test_what_is_shipped_of_the_same_images_comes_first_and_with_its_curves(
+    command: Command,
+) -> None:
+    spec = StudySpec("deepweeds-balanced", "modern-small")
+    priors = shipped_priors(spec)
+    own = [row for row in priors if row.dataset == spec.dataset]
+    assert 16 <= len(own) < len(priors)
+    assert [row for row in priors if row.curve] == own
+    study, _ = manager.create("weeds", spec, Budget(trials=9), open_storage())
+    add_shipped(study, priors)
+    enqueued = [trial.system_attrs["fixed_params"] for trial in study.trials]
+    assert len(enqueued) == 4 and all(params in [row.params for row in own] for params in enqueued)
+    # Of the better half of these, who was ahead early came to less.
+    assert manager.equip(study).pruner.misleading(study)
 
 
 def test_whoever_has_other_plans_gets_none(command: Command) -> None:

@@ -17,6 +17,7 @@ import pytest
 from optuna_deepweeds import attributes
 from optuna_deepweeds.studies.storage import open_storage
 from optuna_deepweeds.studies.storage.identity import this_worker
+from optuna_deepweeds.training import TrainedNetwork
 from tests.cli.conftest import Command
 from tests.priors.conftest import history
 
@@ -116,8 +117,25 @@ def test_images_are_told_before_torch_is_asked_for_a_device(command: Command) ->
     assert done.code == 2 and refused.startswith("Error:") and "cuda" in refused
 
 
+def test_what_a_trial_is_worth_may_be_its_best_epoch(command: Command) -> None:
+    options = "--trials 3 --epochs 4 --space course-small --sampler random --pruner none --seed 3"
+    done = command("study", "run", "mine", *options.split(), "--keep", "best")
+    assert done.code == 0 and "4 epochs a network, its best kept" in done.err
+    trials = optuna.load_study(study_name="mine", storage=open_storage()).trials
+    bests = [max(trial.intermediate_values.values()) for trial in trials]
+    assert [trial.value for trial in trials] == bests
+    assert any(
+        trial.intermediate_values[4] < best for trial, best in zip(trials, bests, strict=True)
+    )
+    assert command("study", "best", "mine", "--save", "net.pt").code == 0
+    assert TrainedNetwork.load(Path("net.pt")).valid_accuracy == max(bests)
+    refused = command("study", "run", "mine", *options.split())
+    assert refused.code == 4 and "keep is 'best', asked for 'last'" in refused.err
+
+
 def test_a_name_that_is_made_tells_every_specification_apart(command: Command) -> None:
     variants: list[tuple[str, ...]] = [(), ("--epochs", "5"), ("--no-thaw",), ("--seed", "1")]
+    variants += [("--keep", "best")]
     names = set()
     for variant in variants:
         done = command("study", "run", "--dry-run", *variant)

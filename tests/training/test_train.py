@@ -24,7 +24,7 @@ from optuna_deepweeds.errors import (
     TrainingInterrupted,
 )
 from optuna_deepweeds.spaces import SPACES
-from optuna_deepweeds.training import EpochReport
+from optuna_deepweeds.training import EpochReport, TrainedNetwork
 from optuna_deepweeds.training.session import Session
 from tests.training.conftest import SMALL, Fit, make_squares
 
@@ -52,6 +52,34 @@ def test_valid_accuracy_is_that_of_the_returned_network(squares: Dataset, fit: F
     network = fit(config=SMALL | EVERYTHING, epochs=3)
     predicted = network.predict_proba(squares.images[squares.valid]).argmax(axis=1)
     assert network.valid_accuracy == (predicted == squares.labels[squares.valid]).mean()
+
+
+def test_the_network_of_the_best_epoch_is_kept_also_of_a_resumed_run(
+    squares: Dataset, fit: Fit, tmp_path: Path
+) -> None:
+    # Too large a rate: the curve goes up and down.
+    run = partial(fit, config=SMALL | {"learning_rate_init": 0.03}, seed=1, epochs=6)
+    saved: dict[int, Path] = {}
+
+    def save(report: EpochReport) -> None:
+        saved[report.epoch] = tmp_path / f"{report.epoch}.pt"
+        report.save(saved[report.epoch])
+
+    last, best = run(), run(keep_best=True, on_epoch=save)
+    assert best.curve == last.curve and last.epoch == 6
+    assert best.epoch == best.curve.index(max(best.curve)) + 1 < 6
+    predicted = best.predict_proba(squares.images[squares.valid]).argmax(axis=1)
+    assert best.valid_accuracy == max(best.curve)
+    assert best.valid_accuracy == (predicted == squares.labels[squares.valid]).mean()
+    for resumed in (run(keep_best=True, resume_from=path) for path in saved.values()):
+        assert resumed.epoch == best.epoch
+        states = (network.network.state_dict().values() for network in (best, resumed))
+        assert all(torch.equal(one, other) for one, other in zip(*states, strict=True))
+    best.save(tmp_path / "model.pt")
+    assert TrainedNetwork.load(tmp_path / "model.pt").valid_accuracy == best.valid_accuracy
+    assert run(resume_from=saved[6]).epoch == 6
+    without_validation = run(keep_best=True, train_on="train+valid")
+    assert without_validation.epoch == 6
 
 
 def test_same_seed_same_curve_and_other_seed_other_curve(fit: Fit) -> None:
