@@ -228,7 +228,5 @@ class Histories:
             yield history
 
     def __reduce__(self) -> tuple[type[Histories], tuple[Sequence[int], Sequence[Curve]]]:
-        return Histories, (
-            self._rungs,
-            self._earlier,
-        )  # a pruner sent to another process reads again
+        # A pruner that is sent to another process reads again.
+        return Histories, (self._rungs, self._earlier)
