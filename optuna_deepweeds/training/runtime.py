@@ -47,7 +47,8 @@ def choose_device(name: str | None) -> torch.device:
 
 def has_bfloat16(device: torch.device) -> bool:
     """Whether `device` multiplies numbers of 16 bits faster than those of 32."""
-    return device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
+    # Of a private name, for want of a public one in all versions of torch; without it, no.
+    return device.type == "cuda" or getattr(torch.cpu, "_is_avx512_bf16_supported", bool)()
 
 
 @contextmanager
