@@ -258,7 +258,8 @@ def run(
         n_first = min(PORTFOLIO_SIZE, len(shipped))
         info(
             f"Priors   {counted(len(shipped), 'shipped trial')} ({names}) inform the sampler, "
-            f"{n_first} of them are trained again first; --no-shipped-priors leaves them out"
+            f"{n_first} of them are tried first, the best to its end; "
+            "--no-shipped-priors leaves them out"
         )
         if study is not None and not dry_run:
             warm_start.add_shipped(study, shipped)
