@@ -68,7 +68,8 @@ FAILURE = _PREFIX + "failure"
 TRACEBACK = _PREFIX + "traceback"
 """str: the traceback of a failed trial."""
 ENQUEUED_PRIOR = _PREFIX + "enqueued_prior"
-"""str: digest of the prior row whose parameters were enqueued as this trial."""
+"""str: digest of the prior row whose parameters were enqueued as this trial. DORA lets it go on to
+its end while nothing has finished."""
 PRIOR = _PREFIX + "prior"
 """str: the source of an imported trial. Such trials lie in a study's companion (the study that
 `StudySpec.priors` names), never in the study itself."""

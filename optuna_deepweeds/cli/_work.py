@@ -95,8 +95,8 @@ def print_plan(
     from optuna_deepweeds.studies.storage import default_url, redact
 
     if isinstance(task, ImageTask):
-        what, most = "", f"{counted(spec.epochs, 'epoch')} a network; device {device}"
-        most = most.replace(";", ", its best kept;") if spec.keep == "best" else most
+        kept = ", its best kept" if spec.keep == "best" else ""
+        what, most = "", f"{counted(spec.epochs, 'epoch')} a network{kept}; device {device}"
     else:
         what, most = describe(spec)
         what += "\n"

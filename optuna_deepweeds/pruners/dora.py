@@ -139,7 +139,7 @@ class DoraPruner(BasePruner):
             return False
         with self._histories.of(study) as history:
             if ENQUEUED_PRIOR in trial.user_attrs and history.best_final() is None:
-                goes_on, decision, reason = True, "", ""
+                goes_on = True
             elif self._thaw:
                 chosen = self._choose(history, trial)
                 goes_on = chosen is not None and chosen.number == trial.number
@@ -174,7 +174,7 @@ class DoraPruner(BasePruner):
     def misleading(self, study: Study) -> list[int]:
         """Return the rungs that all trials pass, since earlier trainings show them to mislead."""
         with self._histories.of(study) as history:
-            return self._rungs[: history.field()[0].n_passed]
+            return self._rungs[: history.n_passed]
 
     def promising(self, study: Study, k: int = 50) -> list[int]:
         """Return the numbers of the `k` paused trials that are likeliest to be continued."""

@@ -60,7 +60,8 @@ class History:
             trials.worths({s: sign * v for s, v in curve.items()}, rungs) for curve in earlier
         ]
         worth = np.array(known).reshape(len(known), len(rungs))
-        self._n_passed = n_misleading(worth[np.isfinite(worth).all(axis=1)])
+        self.n_passed = n_misleading(worth[np.isfinite(worth).all(axis=1)])
+        """How many rungs all trials pass."""
         self._n_read = 0
         self._pending: list[int] = []  # numbers of trials that were unfinished when last read
         self._replaced: set[int] = set()
@@ -144,7 +145,7 @@ class History:
             is_paused=np.array([s.is_paused for s in all_of], dtype=bool),
             is_running=np.array([s.is_running for s in all_of], dtype=bool),
             is_probe=np.array([s.is_probe for s in all_of], dtype=bool),
-            n_passed=self._n_passed,
+            n_passed=self.n_passed,
         )
         return found, [s.trial for s in all_of]
 

@@ -44,9 +44,10 @@ class StudySpec:
         epochs: Epochs of a network, or steps of a task, that is trained to the end.
         thaw: Whether stopped trials may be continued from their checkpoint (`dora` alone).
         sources: Studies of other tasks, in the same storage, that inform the sampler as
-            weighted sources, and the forecasts of dora by their learning curves.
+            weighted sources.
         priors: The companion study, in the same storage, whose imported trials of the same task
-            inform both likewise; named when the study is created, made when there are some.
+            inform it likewise, and dora by their learning curves; named when the study is
+            created, made when there are some.
         dataset_fingerprint: Digest of images, labels and split; of another kind of task, of its
             file.
         direction: "maximize" or "minimize".
